@@ -1,0 +1,7 @@
+"""``python -m goodness`` is ``goodness``."""
+
+from __future__ import annotations
+
+from goodness.cli import main
+
+main()

@@ -1,0 +1,322 @@
+"""Train, resume, evaluate and predict in one call each; the command line is built on these."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from goodness.config import Config, resolve
+from goodness.data import Preprocessing, open_data, open_split
+from goodness.engine import checkpoint
+from goodness.engine.callbacks import Callback
+from goodness.engine.evaluation import evaluate
+from goodness.engine.learner import Learner
+from goodness.engine.loop import Loop, load_network
+from goodness.engine.network import Network, build
+from goodness.engine.rates import Clock
+from goodness.engine.run_folder import RunFolder
+from goodness.errors import InputError
+
+PREDICT_BATCH = 64
+
+
+class Run:
+    """A trained network with its run folder, loaded from the best checkpoint.
+
+    Attributes:
+        folder: the run folder.
+        config: the resolved configuration.
+        network: the blocks, with the best weights.
+        classes: class names in the order of the scores.
+        result: the content of ``result.json``; empty before the run has ended.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+        run = RunFolder.open(folder)
+        self.folder = run.path
+        self.config = run.read_config()
+        meta, _ = checkpoint.load(run.best)
+        self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
+        self.classes = self._preprocessing.classes
+        self._readout = meta["best"]["readout"]
+        self.network = _network(self.config, self._preprocessing).to(choose_device(device))
+        load_network(run.best, self.network)
+        self.result = run.read_result()
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        *,
+        split: str = "test",
+        data_root: str | Path | None = None,
+        batch_size: int = 256,
+        skip_bad: bool = False,
+    ) -> dict[str, Any]:
+        """Accuracy on a split of the run's data, or of other images with the same classes.
+
+        Args:
+            data: a name or a folder, whose classes are matched by name; None takes the run's.
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            data_root: where names are looked up.
+            batch_size: images at a time.
+            skip_bad: leave unreadable images out instead of refusing.
+
+        Returns:
+            ``schema``, ``data``, ``split``, ``blocks`` (names), ``accuracy``, ``top5`` (None if
+            K <= 5), ``per_block``, ``readout``, ``readouts``, ``examples``, ``seconds`` and
+            ``confusion`` (K rows of counts, true class by answer). Fractions are 0 to 1.
+        """
+        own = data is None
+        name = self.config.data if data is None else data
+        images = open_split(
+            name,
+            split,
+            self._preprocessing,
+            root=data_root or self.config.data_root,
+            val_fraction=self.config.val_fraction,
+            skip_bad=skip_bad or self.config.skip_bad,
+            whole=not own,
+        )
+        evaluation = evaluate(
+            self.network,
+            images,
+            self._preprocessing,
+            batch_size=batch_size,
+        )
+        return {
+            "schema": checkpoint.SCHEMA,
+            "data": str(name),
+            "split": split,
+            "blocks": self.network.names,
+            **evaluation.record(self._readout),
+            "confusion": evaluation.confusion[self._readout].tolist(),
+        }
+
+    def predict(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+        """Classify image files.
+
+        Returns:
+            One record per file: ``file``, ``class``, ``index``, ``probability`` (softmax of the
+            readout), ``blocks``: each block's ``name``, ``class`` and ``probability``, with None
+            where a block has no scores.
+        """
+        files = [Path(path) for path in paths]
+        records: list[dict[str, Any]] = []
+        for start in range(0, len(files), PREDICT_BATCH):
+            part = files[start : start + PREDICT_BATCH]
+            pixels = torch.stack([self._preprocessing.load(path) for path in part])
+            images = self._preprocessing.apply(
+                pixels.to(self.network.device), self.config.standardise
+            )
+            answer = self.network.answer(images)
+            guesses = self._guesses(answer.final(self._readout))
+            per_block = [self._guesses(scores) for scores in answer.scores]
+            for row, path in enumerate(part):
+                blocks = [
+                    {
+                        "name": name,
+                        "class": block[row]["class"],
+                        "probability": block[row]["probability"],
+                    }
+                    for name, block in zip(self.network.names, per_block, strict=True)
+                ]
+                records.append({"file": str(path), **guesses[row], "blocks": blocks})
+        return records
+
+    def _guesses(self, scores: Tensor | None) -> list[dict[str, Any]]:
+        if scores is None:
+            return [{"class": None, "index": None, "probability": None}] * PREDICT_BATCH
+        probability, index = scores.float().softmax(1).max(1)
+        return [
+            {"class": self.classes[i], "index": i, "probability": p}
+            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
+        ]
+
+
+def fit(
+    data: str | Path = "digits",
+    *,
+    method: str = "asge-fast",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    callbacks: Sequence[Callback] = (),
+    command: str | None = None,
+    **values: Any,
+) -> Run:
+    """Train a network.
+
+    Args:
+        data: a name or a folder of images, see `goodness.data.open_data`.
+        method: a name from ``goodness methods``.
+        out: the run folder; None makes ``runs/<time>-<method>-<data>``.
+        overwrite: replace a run that is already there.
+        callbacks: told of every step and epoch, e.g. `EarlyStopping`.
+        command: kept in ``environment.json``.
+        values: configuration keys, e.g. ``epochs=3, lr=1e-3, model="vgg8"``.
+
+    Raises:
+        InputError: bad input; nothing is lost or overwritten.
+        RunError: a failure while running.
+    """
+    config = resolve({**values, "data": str(data), "method": method})
+    device = _set_machine(config)
+    out = out or _new_folder(config)
+    # Checked before the data is read, which may take long.
+    RunFolder.check(out, overwrite)
+    dataset = open_data(
+        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
+    )
+    network = _network(config, dataset.preprocessing).to(device)
+    loop = Loop(dataset, network, callbacks=_with_reports(callbacks))
+    loop.run = RunFolder.create(out, overwrite)
+    loop.run.write_config(config)
+    _write_environment(loop.run, command)
+    loop.fit()
+    return Run(loop.run.path, device=str(device))
+
+
+def resume(
+    run_folder: str | Path,
+    *,
+    epochs: int | None = None,
+    device: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Go on with a run from its last checkpoint, exactly as if it had never stopped.
+
+    Args:
+        run_folder: the run.
+        epochs: another length for the whole run; rates follow it from here on.
+        device: another device.
+        callbacks: as in `fit`.
+
+    Raises:
+        InputError: there is no run, nothing left to do, or the checkpoint does not fit.
+    """
+    run = RunFolder.open(run_folder)
+    changes = {"epochs": epochs, "device": device}
+    config = run.read_config()
+    config = resolve({**config.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
+    if not run.has_checkpoint():
+        raise InputError(
+            f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
+        )
+    torch_device = _set_machine(config)
+    dataset = open_data(
+        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
+    )
+    network = _network(config, dataset.preprocessing).to(torch_device)
+    loop = Loop(dataset, network, run, _with_reports(callbacks))
+    loop.restore()
+    if loop.epoch >= config.epochs and run.result_file.is_file():
+        raise InputError(
+            f"'{run.path}' has finished its {config.epochs} epochs; give more with --epochs"
+        )
+    run.write_config(config)
+    loop.fit()
+    return Run(run.path, device=str(torch_device))
+
+
+def load(run_folder: str | Path, device: str = "auto") -> Run:
+    """A finished or stopped run, with the weights that were best on validation."""
+    return Run(run_folder, device)
+
+
+def plan(
+    data: str | Path = "digits", *, method: str = "asge-fast", **values: Any
+) -> dict[str, Any]:
+    """What `fit` would do, without doing it.
+
+    Returns:
+        ``config`` (resolved), ``blocks`` (name, shapes, parameters and the objective's facts),
+        ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps).
+    """
+    config = resolve({**values, "data": str(data), "method": method})
+    device = _set_machine(config)
+    dataset = open_data(
+        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
+    )
+    network = _network(config, dataset.preprocessing).to(device)
+    loop = Loop(dataset, network)
+    return {
+        "config": config.model_dump(mode="json"),
+        "blocks": network.facts(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "train_examples": len(dataset.train),
+        "epochs": config.epochs,
+        "seconds_per_epoch": _time_step(loop) * loop.steps_per_epoch,
+    }
+
+
+def _time_step(loop: Loop, steps: int = 4) -> float:
+    """Seconds per training step on real images; the first step is not counted."""
+    learner = Learner(loop.network)
+    order = torch.arange(loop.config.batch_size)
+    device = loop.network.device
+    images, y = next(loop.dataset.train.batches(loop.config.batch_size, device, order=order))
+    started = 0.0
+    for step in range(steps):
+        if step == 1:
+            started = time.perf_counter()
+        x = loop.prepare(images)
+        learner.step(x, y, Clock(step, loop.steps_per_epoch, loop.epochs))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - started) / (steps - 1)
+
+
+def choose_device(name: str) -> torch.device:
+    """A device by name; ``auto`` takes CUDA where there is one.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device '{name}' is not available here (try --device cpu)") from None
+    return device
+
+
+def _set_machine(config: Config) -> torch.device:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return choose_device(config.device)
+
+
+def _network(config: Config, preprocessing: Preprocessing) -> Network:
+    shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+    return build(config, image=shape, classes=len(preprocessing.classes))
+
+
+def _new_folder(config: Config) -> Path:
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    base = Path("runs") / f"{now}-{config.method}-{Path(config.data).name}"
+    # Two runs of one second get two folders.
+    return next(
+        path
+        for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000)))
+        if not path.exists()
+    )
+
+
+def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
+    from goodness.run.curves import Curves
+    from goodness.run.tensorboard import TensorBoard
+
+    return [Curves(), TensorBoard(), *callbacks]
+
+
+def _write_environment(run: RunFolder, command: str | None) -> None:
+    from goodness.run.environment import environment
+
+    checkpoint.write_json(run.path / "environment.json", environment(command))

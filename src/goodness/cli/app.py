@@ -1,0 +1,65 @@
+"""``goodness``: the commands, and what exit code each error becomes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from goodness.cli import evaluate, lists, predict, train
+from goodness.errors import InputError, Interrupted, RunError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train convolutional networks forward-only: every block learns from its own local loss.",
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("methods")(lists.methods)
+app.command("models")(lists.models)
+app.command("data")(lists.data)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"goodness {version('goodness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """The options before the command."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line, by default with this process's arguments.
+
+    Raises:
+        SystemExit: always; 0 for success, 2 for bad input, 1 for a failure while running,
+            128 + signal number for an interruption.
+    """
+    try:
+        app(args, prog_name="goodness")
+    except Interrupted as error:
+        _fail(error, 128 + error.signum)
+    except InputError as error:
+        _fail(error, 2)
+    except (RunError, OSError) as error:  # OSError: a full disk, a folder that is not ours
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

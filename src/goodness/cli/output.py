@@ -1,0 +1,46 @@
+"""Where output goes: JSON to standard output, everything for people to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SCHEMA = 1
+"""Version of the JSON objects; it rises when a field changes its meaning or goes."""
+
+
+def console() -> Console:
+    """Standard error; a file or pipe, which has no width, gets lines long enough for tables."""
+    width = None if sys.stderr.isatty() else 120
+    # No markup: a path or class name may contain [brackets].
+    return Console(stderr=True, width=width, markup=False, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def percent(share: float | None) -> str:
+    """An accuracy or probability in [0, 1] as per cent; a dash where there is none."""
+    return "–" if share is None else f"{share:.2%}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person would say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in ``numbers`` are set to the right."""
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left")
+    return made

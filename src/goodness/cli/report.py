@@ -1,0 +1,77 @@
+"""What ``goodness train`` shows: the plan of a dry run, and the result at the end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from goodness.cli.output import console, duration, percent, table
+
+if TYPE_CHECKING:
+    from goodness.api import Run
+
+
+def show_plan(plan: dict[str, Any]) -> None:
+    """The resolved configuration, the blocks, and how long it will take."""
+    out = console()
+    out.print(yaml.safe_dump(plan["config"], sort_keys=False, allow_unicode=True), soft_wrap=True)
+    columns = list(dict.fromkeys(key for block in plan["blocks"] for key in block))
+    numbers = tuple(column for column in columns if column != "name")
+    blocks = table(*columns, numbers=numbers)
+    for block in plan["blocks"]:
+        blocks.add_row(*(_cell(block.get(column)) for column in columns))
+    out.print(blocks)
+    seconds = plan["seconds_per_epoch"]
+    out.print(
+        f"\n{plan['parameters']:,} parameters, {plan['train_examples']:,} training images\n"
+        f"about {duration(seconds)} per epoch, {duration(seconds * plan['epochs'])} for"
+        f" {plan['epochs']} epochs",
+        soft_wrap=True,
+    )
+
+
+def show_result(run: Run) -> None:
+    """Accuracy per block and per readout; the run folder alone on standard output."""
+    out = console()
+    result = run.result
+    names = result["blocks"]
+    blocks = table("block", "train", "val", "test", numbers=("train", "val", "test"))
+    for name, *accuracies in zip(
+        names,
+        _train_accuracies(run),
+        result["val"]["per_block"],
+        result["test"]["per_block"],
+        strict=True,
+    ):
+        blocks.add_row(name, *map(percent, accuracies))
+    out.print(blocks)
+    readouts = table("\nreadout", "\ntest", "", numbers=("\ntest",))
+    for name, accuracy in result["test"]["readouts"].items():
+        chosen = "chosen" if name == result["test"]["readout"] else ""
+        readouts.add_row(name, percent(accuracy), chosen)
+    out.print(readouts)
+    print(run.folder)
+
+
+def _train_accuracies(run: Run) -> list[float | None]:
+    """Each block's accuracy on the training images, in the epoch whose weights were kept."""
+    best = run.result["train"]["best_epoch"]
+    for line in (run.folder / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["epoch"] == best:
+            return [block["accuracy"] for block in row["train"]["blocks"]]
+    return [None] * len(run.result["blocks"])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return "×".join(map(str, value))
+    return str(value)

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: the first one asks the loop to save and end, the second one ends at once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from goodness.engine.callbacks import Callback
+
+if TYPE_CHECKING:
+    from goodness.engine.loop import Loop
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopOnSignal(Callback):
+    """Hands signals to the loop it is a callback of, while it is entered as a context."""
+
+    def __init__(self) -> None:
+        self._loop: Loop | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def on_start(self, loop: Loop) -> None:
+        """From here on there is a state worth saving."""
+        self._loop = loop
+
+    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+        """All is saved; nothing is left to ask of the loop."""
+        self._loop = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._loop is None or self._loop.interrupted is not None:
+            # Not an Exception: nothing on the way up may take it for an error to deal with.
+            raise SystemExit(128 + number)
+        self._loop.interrupted = number

@@ -1,0 +1,241 @@
+"""``goodness train``: train, watch, test; or resume; or only tell what would be done."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goodness.cli.output import console
+from goodness.cli.report import show_plan, show_result
+from goodness.cli.values import gather
+from goodness.errors import InputError
+
+if TYPE_CHECKING:
+    from goodness.engine.callbacks import Callback
+
+WHAT = "What to train"
+HOW = "How"
+WHERE = "Where and how fast"
+RUN = "The run"
+WITH_RESUME = {"resume", "epochs", "device"}
+
+
+def train(
+    context: typer.Context,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=WHAT, help="See 'goodness methods'; default: asge-fast."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=WHAT,
+            help="small-cnn, vgg8, vgg11; default: the method's.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            rich_help_panel=WHAT,
+            help="See 'goodness data'; or a folder with a folder per class; default: digits.",
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=WHAT,
+            help="Where named data sets are kept; default: $GOODNESS_DATA or ~/.cache/goodness.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", rich_help_panel=WHAT, help="Resize images to this side."),
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=WHAT,
+            help="Part of the training images to hold out.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool | None,
+        typer.Option(
+            "--skip-bad", rich_help_panel=WHAT, help="Leave out files that cannot be read."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=HOW, help="Passes over the training images."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=HOW, help="Images per step.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(metavar="RATE", rich_help_panel=HOW, help="Learning rate.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(metavar="RATE", rich_help_panel=HOW, help="Weight decay.")
+    ] = None,
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HOW,
+            help="Which readout answers; auto: the best one on the validation images.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=HOW, help="The same seed, the same run."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY.PATH=VALUE",
+            rich_help_panel=HOW,
+            help="Any configuration value, as YAML, e.g. objective.alpha=2; may be repeated.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=HOW,
+            help="YAML file of configuration values; --set and the other options override it.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=WHERE, help="auto, cpu, cuda, cuda:1, mps …"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=WHERE, help="Processes that decode images from disk."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=WHERE, help="CPU threads of torch.")
+    ] = None,
+    amp: Annotated[
+        bool | None,
+        typer.Option("--amp/--no-amp", rich_help_panel=WHERE, help="bfloat16 inside the blocks."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=RUN, help="The run folder; default: a new one in runs/."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", rich_help_panel=RUN, help="Replace the run in --out.")
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            rich_help_panel=RUN,
+            help="Go on with this run, with its own values; only --epochs and --device may change.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", rich_help_panel=RUN, help="Show the result only.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            rich_help_panel=RUN,
+            help="Show the configuration, the blocks and the time it will take; write nothing.",
+        ),
+    ] = False,
+) -> None:
+    """Train a network and test it; prints the run folder on standard output."""
+    if resume is not None:
+        _refuse_others(context)
+        with _watching(quiet) as callbacks:
+            from goodness import api
+
+            run = api.resume(resume, epochs=epochs, device=device, callbacks=callbacks)
+        show_result(run)
+        return
+    values = gather(
+        config,
+        settings or [],
+        {
+            "method": method,
+            "model": model,
+            "data": data,
+            "data_root": None if data_root is None else str(data_root),
+            "image_size": image_size,
+            "val_fraction": val_fraction,
+            "skip_bad": skip_bad,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "readout": readout,
+            "seed": seed,
+            "device": device,
+            "workers": workers,
+            "threads": threads,
+            "amp": amp,
+        },
+    )
+    from goodness import api
+
+    if dry_run:
+        show_plan(api.plan(**values))
+        return
+    command = shlex.join(["goodness", *sys.argv[1:]])
+    with _watching(quiet) as callbacks:
+        run = api.fit(**values, out=out, overwrite=overwrite, callbacks=callbacks, command=command)
+    show_result(run)
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """A resumed run keeps its values; an option that would be ignored is an error.
+
+    Raises:
+        InputError: naming the options that were given.
+    """
+    others = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in WITH_RESUME
+        and context.get_parameter_source(str(parameter.name)).name == "COMMANDLINE"  # type: ignore[union-attr]
+    ]
+    if others:
+        raise InputError(
+            f"--resume takes the values of the run; {', '.join(others)} cannot be given with it"
+            " (only --epochs and --device can)"
+        )
+
+
+@contextmanager
+def _watching(quiet: bool) -> Iterator[list[Callback]]:
+    """The callbacks of the command line: signals, and a display that suits the terminal."""
+    from goodness.cli.signals import StopOnSignal
+    from goodness.run.progress import LiveProgress, PlainProgress
+
+    out = console()
+    with ExitStack() as stack:
+        callbacks: list[Callback] = [stack.enter_context(StopOnSignal())]
+        if not quiet:
+            live = out.is_terminal
+            callbacks.append(stack.enter_context(LiveProgress(out)) if live else PlainProgress(out))
+        yield callbacks

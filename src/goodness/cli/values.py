@@ -1,0 +1,109 @@
+"""From what the user typed to configuration values: config file < ``--set`` < named options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from goodness.errors import InputError, unknown
+
+
+def gather(
+    config: Path | None, settings: Iterable[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values of a run, without those that nobody gave.
+
+    Args:
+        config: a YAML file.
+        settings: texts ``key.path=value`` of ``--set``, the later ones stronger.
+        options: the named options, None where one is not given.
+
+    Raises:
+        InputError: a file that is missing or not a mapping, bad YAML, a setting without ``=``, an
+            unknown key.
+    """
+    from goodness.config import SHORT_FORMS, Config  # late: pydantic takes a while to import
+
+    named = {key: value for key, value in options.items() if value is not None}
+    values: dict[str, Any] = {}
+    for source in (
+        read_config(config) if config else {},
+        *(read_setting(text) for text in settings),
+        named,
+    ):
+        values = merge(values, _long_form(source))
+    for key in values:
+        # Here already, as `goodness.api.fit` has parameters that are no configuration.
+        if key not in Config.model_fields:
+            raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
+    return values
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"cannot read the config file {path}: {reason}") from None
+    values = _parse(text, f"the config file {path}")
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError(f"the config file {path} must hold 'key: value' lines")
+    return values
+
+
+def read_setting(text: str) -> dict[str, Any]:
+    """``"model.widths=[32, 64]"`` as ``{"model": {"widths": [32, 64]}}``."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set needs key.path=value, got '{text}'")
+    parsed = _parse(value, f"--set {path.strip()}")
+    for key in reversed(keys):
+        parsed = {key: parsed}
+    return parsed
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``under`` with the values of ``over`` put on top, key by key at every depth.
+
+    A bare name is short for a part, so ``"vgg8"`` and ``{"norm": "batch"}`` become
+    ``{"name": "vgg8", "norm": "batch"}``, and a name on top of options leaves them.
+    """
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        elif isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Short keys written out (``lr`` is ``optimizer.lr``), so that sources override each other."""
+    from goodness.config import SHORT_FORMS
+
+    short = {key: value for key, value in values.items() if key in SHORT_FORMS}
+    long = {key: value for key, value in values.items() if key not in SHORT_FORMS}
+    for key, value in short.items():
+        long = merge(long, {SHORT_FORMS[key]: {key: value}})
+    return long
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        raise InputError(f"{where} is not valid YAML{line}: {problem}") from None

@@ -1,0 +1,172 @@
+"""What a run is made of: the method's values under the user's, every key checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from goodness.data.settings import AugmentConfig
+from goodness.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from goodness.registry import Registry
+
+Count = Annotated[int, Field(ge=1)]
+Part = dict[str, Any]
+
+SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer"}
+"""Keys that stand for an option of a part: ``lr`` is ``optimizer.lr``."""
+
+
+class Config(BaseModel):
+    """A resolved configuration; `resolve` makes one. Kept as ``config.json`` in the run folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = "asge-fast"
+    data: str = "digits"
+    data_root: str | None = None
+    epochs: Count = 20
+    batch_size: Count = 128
+    readout: str = "auto"
+    """Which readout answers; ``auto``: the best one on the validation split."""
+    image_size: Count | None = None
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    standardise: bool = True
+    """Subtract the training mean and divide by the standard deviation, per channel."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode images when they do not fit in memory."""
+    threads: Count | None = None
+    amp: bool = False
+    """bfloat16 autocast inside blocks; objectives judge in float32."""
+    skip_bad: bool = False
+
+    model: Part
+    partition: Part
+    presentation: Part
+    objective: Part
+    boundary: Part
+    update: Part
+    schedule: Part
+    readouts: dict[str, Part]
+    optimizer: Part
+    rate: Part
+    augment: AugmentConfig = AugmentConfig()
+
+
+def resolve(given: Mapping[str, Any]) -> Config:
+    """The configuration of a run: defaults < the method's values < its values for the data < yours.
+
+    A part may be written as its name alone. A part that names another choice than the method
+    keeps those of the method's options that the new choice knows too.
+
+    Args:
+        given: nested keys, e.g. ``{"method": "asge", "model": "vgg11", "lr": 1e-3}``.
+
+    Raises:
+        InputError: an unknown key, name or option (the nearest valid one is suggested), or a value
+            of a wrong type or range.
+    """
+    from goodness.methods import METHODS
+
+    registries = _registries()
+    given = _long_form({key: value for key, value in given.items() if value is not None})
+    method = METHODS[str(given.get("method", Config.model_fields["method"].default))]
+    data = str(given.get("data", Config.model_fields["data"].default))
+    merged: dict[str, Any] = {}
+    for layer in (method.values, method.for_data.get(Path(data).name, {}), given):
+        for key, value in layer.items():
+            if key not in Config.model_fields:
+                raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
+            if key in registries:
+                merged[key] = _merge_part(merged.get(key, {}), value, registries[key])
+            elif isinstance(value, Mapping) and layer is given:
+                merged[key] = {**merged.get(key, {}), **value}
+            else:
+                merged[key] = value
+    merged["method"] = method.name
+    for key, registry in registries.items():
+        merged[key] = registry.resolve(merged.get(key, {}))
+    merged["readouts"] = {
+        name: _without_name(registries_readouts().resolve({"name": name, **options}))
+        for name, options in merged["readouts"].items()
+    }
+    if merged.get("readout", "auto") not in ("auto", *merged["readouts"]):
+        raise unknown(
+            f"readout of '{method.name}'", merged["readout"], ["auto", *merged["readouts"]]
+        )
+    for name in merged.get("augment", {}):
+        if name not in AugmentConfig.model_fields:
+            fields = [f"augment.{field}" for field in AugmentConfig.model_fields]
+            raise unknown("configuration key", f"augment.{name}", fields)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(place) for place in first["loc"])
+        raise InputError(f"{where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _registries() -> dict[str, Registry[Any]]:
+    """The registry behind every key that holds a part."""
+    from goodness.boundary import BOUNDARIES
+    from goodness.engine.optimizers import OPTIMIZERS
+    from goodness.engine.rates import RATES
+    from goodness.models import MODELS
+    from goodness.objective import OBJECTIVES
+    from goodness.partition import PARTITIONS
+    from goodness.presentation import PRESENTATIONS
+    from goodness.schedule import SCHEDULES
+    from goodness.update import UPDATES
+
+    return {
+        "model": MODELS,
+        "partition": PARTITIONS,
+        "presentation": PRESENTATIONS,
+        "objective": OBJECTIVES,
+        "boundary": BOUNDARIES,
+        "update": UPDATES,
+        "schedule": SCHEDULES,
+        "optimizer": OPTIMIZERS,
+        "rate": RATES,
+    }
+
+
+def registries_readouts() -> Registry[Any]:
+    """The registry of readouts, imported late as it needs torch."""
+    from goodness.readout import READOUTS
+
+    return READOUTS
+
+
+def _without_name(part: Part) -> Part:
+    return {key: value for key, value in part.items() if key != "name"}
+
+
+def _long_form(given: dict[str, Any]) -> dict[str, Any]:
+    """``lr=0.1`` written as ``optimizer={"lr": 0.1}``; an explicit short form wins."""
+    for short, part in SHORT_FORMS.items():
+        if short in given:
+            old = given.get(part, {})
+            old = {"name": old} if isinstance(old, str) else old
+            given[part] = {**old, short: given.pop(short)}
+    return given
+
+
+def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Part:
+    from goodness.registry import options
+
+    if isinstance(new, str):
+        new = {"name": new}
+    if not isinstance(new, Mapping):
+        raise InputError(f"{registry.kind}: a name or a mapping is needed (got {new!r})")
+    name = new.get("name", old.get("name"))
+    if name is not None and old.get("name") not in (None, name):
+        known = options(registry[name])
+        old = {key: value for key, value in old.items() if key in known}
+    return {**old, **new} if name is None else {**old, **new, "name": name}

@@ -1,0 +1,61 @@
+"""From one encoded image, whatever its format and mode, to uint8 pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Pixels = NDArray[np.uint8]
+
+# The commonest first: Pillow tries one after the other, which for small images is most of the
+# time. Leaving the rest out also keeps files of strange formats from starting other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def open_image(file: Path | IO[bytes]) -> Image.Image:
+    """The image in a file, decoded and upright; raises what Pillow raises on a broken one."""
+    with Image.open(file, formats=FORMATS) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # else even an upright image is copied
+    return image
+
+
+def to_pixels(
+    image: Image.Image, channels: int | None = None, size: tuple[int, int] | None = None
+) -> Pixels:
+    """The uint8 pixels (C, H, W) of an image of any mode.
+
+    Args:
+        image: any image; transparency is laid on white.
+        channels: 1 or 3; None keeps a grey image at 1 and gives any other 3.
+        size: (height, width) to resize to, covering it and cropping the centre; None keeps it.
+    """
+    image = _grey_or_rgb(image)
+    if channels is not None and channels != len(image.getbands()):
+        image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and (image.height, image.width) != size:
+        # Pillow's bilinear filter widens with the reduction, so it does not alias.
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB."""
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        # Pillow clips 16-bit values when it converts them to 8 bits, where scaling is wanted.
+        deep = np.asarray(image).clip(0, 65535)
+        return Image.fromarray(np.round(deep / 257).astype(np.uint8))
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode[-1] in "Aa" or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("L" if grey else "RGB")

@@ -1,0 +1,100 @@
+"""Parquet files in the layout of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import io
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from goodness.data.images import open_image
+from goodness.data.source import Source, make_source
+from goodness.errors import InputError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label")
+
+
+@dataclass(frozen=True)
+class ParquetImages:
+    """Reads encoded images held in memory; ``starts`` is the first row of each file."""
+
+    encoded: pa.ChunkedArray
+    files: Sequence[Path]
+    starts: Sequence[int]
+
+    def name(self, row: int) -> str:
+        """The file and the row within it."""
+        file = bisect_right(self.starts, row) - 1
+        return f"{self.files[file]} row {row - self.starts[file]}"
+
+    def open(self, row: int) -> Image.Image:
+        """The image of the row."""
+        encoded = self.encoded[row].as_py()
+        if encoded is None:
+            raise ValueError("the row holds no image bytes")
+        return open_image(io.BytesIO(encoded))
+
+
+def read_parquet(files: Sequence[Path]) -> Source:
+    """The images of these files; the encoded bytes stay in memory.
+
+    Raises:
+        InputError: a file is damaged, lacks a column, or has a label out of range.
+    """
+    tables = [_read_table(file) for file in files]
+    chunks = [chunk for table in tables for chunk in table["image"].chunks]
+    labels = np.concatenate([table["label"].to_numpy() for table in tables])
+    classes = _class_names(files[0])
+    if classes is None:
+        classes = [str(label) for label in range(labels.max(initial=-1) + 1)]
+    starts = list(accumulate((len(table) for table in tables[:-1]), initial=0))
+    images = ParquetImages(pa.chunked_array(chunks, pa.binary()), files, starts)
+    return make_source(images, labels, classes)
+
+
+def _read_table(file: Path) -> pa.Table:
+    """The encoded images and the labels of a file, as columns ``image`` and ``label``."""
+    try:
+        schema = pq.read_schema(file)
+        image, label = _column(file, schema, IMAGE_COLUMNS), _column(file, schema, LABEL_COLUMNS)
+        table = pq.read_table(file, columns=[image, label])
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {file}: {error}") from error
+    if not pa.types.is_struct(schema.field(image).type) or (
+        schema.field(image).type.get_field_index("bytes") < 0
+    ):
+        raise InputError(f"column '{image}' of {file} should be a struct with a field 'bytes'")
+    if not pa.types.is_integer(schema.field(label).type) or table[label].null_count:
+        raise InputError(f"column '{label}' of {file} should hold an integer in every row")
+    encoded = pc.struct_field(table[image], "bytes").cast(pa.binary())
+    return pa.table({"image": encoded, "label": table[label].cast(pa.int64())})
+
+
+def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
+    """The first of ``choices`` that the file has."""
+    for name in choices:
+        if name in schema.names:
+            return name
+    raise InputError(
+        f"{file} has no column '{choices[0]}' (its columns: {', '.join(schema.names)})"
+    )
+
+
+def _class_names(file: Path) -> list[str] | None:
+    """The class names in the file's metadata, where it has them."""
+    metadata = pq.read_schema(file).metadata or {}
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    for name in LABEL_COLUMNS:
+        if names := features.get(name, {}).get("names"):
+            return [str(name) for name in names]
+    return None

@@ -1,0 +1,24 @@
+"""The options of the data part of a configuration; kept free of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Strength = Annotated[float, Field(ge=0)]
+HueStrength = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class AugmentConfig(BaseModel):
+    """How training images are varied; the default leaves them as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    crop: int = Field(0, ge=0, description="pad by this many pixels of 0 and crop at random")
+    flip: bool = Field(False, description="mirror left and right with probability 1/2")
+    jitter: tuple[Strength, Strength, Strength, HueStrength] | None = Field(
+        None, description="strengths of brightness, contrast, saturation and hue jitter"
+    )
+    greyscale: float = Field(0.0, ge=0, le=1, description="probability of a grey colour image")
+    cutout: int = Field(0, ge=0, description="side in pixels of a random grey square")

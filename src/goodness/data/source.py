@@ -1,0 +1,135 @@
+"""Labelled images that are opened one at a time, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from goodness.data.images import Pixels, open_image
+from goodness.errors import InputError
+
+Rows = NDArray[np.int64]
+
+
+class Reader(Protocol):
+    """Opens the images of one place by row."""
+
+    def name(self, row: int) -> str:
+        """What to call the image in a message."""
+
+    def open(self, row: int) -> Image.Image:
+        """The image; raises whatever Pillow raises on a broken one."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Reads image files."""
+
+    paths: Sequence[Path]
+
+    def name(self, row: int) -> str:
+        """The path."""
+        return str(self.paths[row])
+
+    def open(self, row: int) -> Image.Image:
+        """The image in the file."""
+        return open_image(self.paths[row])
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Reads images that are decoded already: uint8 (N, H, W) or (N, H, W, 3)."""
+
+    title: str
+    pixels: Pixels
+
+    def name(self, row: int) -> str:
+        """The title and the row."""
+        return f"{self.title} image {row}"
+
+    def open(self, row: int) -> Image.Image:
+        """The image of the row."""
+        return Image.fromarray(self.pixels[row])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images with labels, opened on demand.
+
+    Attributes:
+        reader: opens an image by its row.
+        rows: the reader's rows that belong to this source, in order (N,).
+        labels: the class index of each (N,), in 0 .. len(classes) - 1.
+        classes: the class names.
+    """
+
+    reader: Reader
+    rows: Rows
+    labels: Rows
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """What to call image ``index`` in a message."""
+        return self.reader.name(int(self.rows[index]))
+
+    def open(self, index: int) -> Image.Image:
+        """Image ``index``, decoded.
+
+        Raises:
+            InputError: the image is missing, corrupt or truncated.
+        """
+        try:
+            return self.reader.open(int(self.rows[index]))
+        except Exception as error:
+            # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
+            raise InputError(f"cannot read the image {self.name(index)}: {error}") from error
+
+    def take(self, indices: Rows) -> Source:
+        """The source of these images only."""
+        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
+
+    def relabel(self, classes: Sequence[str]) -> Source:
+        """The same images, labelled by the position of their class name in ``classes``.
+
+        Raises:
+            InputError: a class that occurs here is not in ``classes``.
+        """
+        index = {name: i for i, name in enumerate(classes)}
+        for label in np.unique(self.labels):
+            if self.classes[label] not in index:
+                raise InputError(
+                    f"class '{self.classes[label]}' (such as {self.name_of_first(label)}) is not "
+                    f"among the classes trained on: {', '.join(classes)}"
+                )
+        places = np.array([index.get(name, -1) for name in self.classes], dtype=np.int64)
+        return replace(self, labels=places[self.labels], classes=tuple(classes))
+
+    def name_of_first(self, label: int) -> str:
+        """The name of the first image with this label."""
+        return self.name(int(np.argmax(self.labels == label)))
+
+
+def make_source(reader: Reader, labels: Sequence[int] | Rows, classes: Sequence[str]) -> Source:
+    """The source of all rows of a reader.
+
+    Raises:
+        InputError: a label is not in 0 .. len(classes) - 1.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    source = Source(reader, np.arange(len(labels)), labels, tuple(classes))
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise InputError(
+            f"label {labels[wrong[0]]} of {source.name(wrong[0])} is out of range: "
+            f"there are {len(classes)} classes, so labels go from 0 to {len(classes) - 1}"
+        )
+    return source

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from goodness.engine.loop import Loop
+
+
+class Callback:
+    """What can watch or steer a `Loop`; every method does nothing by default."""
+
+    def on_start(self, loop: Loop) -> None:
+        """Before the first step."""
+
+    def on_step(self, loop: Loop) -> None:
+        """After every step."""
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """After an epoch's validation; ``row`` is its line of ``metrics.jsonl``."""
+
+    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+        """After the test; ``result`` is the content of ``result.json``."""
+
+
+class EarlyStopping(Callback):
+    """Ends the run when validation accuracy has not risen for some epochs.
+
+    Args:
+        patience: epochs without a new best before the run ends.
+        min_delta: what counts as a rise, as a fraction (0.001 is 0.1 points).
+    """
+
+    def __init__(self, patience: int = 5, min_delta: float = 0.0) -> None:
+        self.patience = patience
+        self.min_delta = min_delta
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """Look back over the whole history, so that a resumed run stops at the same epoch."""
+        best, since = -1.0, 0
+        for past in loop.history:
+            accuracy = past["val"]["accuracy"]
+            if accuracy > best + self.min_delta:
+                best, since = accuracy, 0
+            else:
+                since += 1
+        if since >= self.patience:
+            loop.stop = True

@@ -1,0 +1,139 @@
+"""Checkpoints: a folder of safetensors and JSON, written beside and renamed whole; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from goodness.errors import InputError
+
+SCHEMA = 1
+_META = "state.json"
+
+
+def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write a checkpoint so that ``folder`` is at every moment either the old one or the new one.
+
+    Args:
+        folder: where it goes; an older checkpoint there is replaced.
+        meta: JSON; ``schema`` is added.
+        groups: tensors by file, e.g. ``{"network": network.state_dict()}``.
+    """
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    for leftover in (fresh, old):
+        if leftover.exists() and (leftover == fresh or folder.exists()):
+            shutil.rmtree(leftover)
+    fresh.mkdir(parents=True)
+    try:
+        for name, tensors in groups.items():
+            dense = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            save_file(dense, fresh / f"{name}.safetensors")
+        (fresh / _META).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
+        for path in fresh.iterdir():
+            _flush(path)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    # A folder cannot be replaced in one step: until the second rename, `find` takes the old one.
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find(folder: Path) -> Path | None:
+    """The checkpoint at ``folder``, or the one that an interrupted `save` left in its place."""
+    for candidate in (folder, _beside(folder, "old")):
+        if (candidate / _META).is_file():
+            return candidate
+    return None
+
+
+def load(folder: Path, *groups: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Read a checkpoint.
+
+    Args:
+        folder: as given to `save`.
+        groups: the tensor files wanted.
+
+    Returns:
+        Its JSON and the tensors of each group, on the CPU.
+
+    Raises:
+        InputError: there is none, it is truncated, or a newer goodness wrote it.
+    """
+    found = find(folder)
+    if found is None:
+        raise InputError(f"no checkpoint in '{folder}'")
+    try:
+        meta = json.loads((found / _META).read_text())
+        schema = meta["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read") from None
+    if schema > SCHEMA:
+        raise InputError(
+            f"checkpoint '{found}' has schema {schema}, this goodness reads up to {SCHEMA};"
+            " upgrade goodness"
+        )
+    tensors = {}
+    for name in groups:
+        path = found / f"{name}.safetensors"
+        try:
+            tensors[name] = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"checkpoint file '{path}' is missing or truncated ({error})"
+            ) from None
+    return meta, tensors
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Put weights into a network of the same shape.
+
+    Raises:
+        InputError: they belong to another model; the first difference is named.
+    """
+    own = network.state_dict()
+    for name in [*own, *tensors]:
+        there, here = tensors.get(name), own.get(name)
+        if there is None or here is None or there.shape != here.shape:
+            sizes = [None if t is None else tuple(t.shape) for t in (there, here)]
+            raise InputError(
+                f"checkpoint '{folder}' is of another model:"
+                f" '{name}' is {sizes[0] or 'missing'} there, {sizes[1] or 'missing'} here"
+            )
+    network.load_state_dict(tensors)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file beside and rename it over ``path``."""
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside and rename it over ``path``, so that no reader sees half of it."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

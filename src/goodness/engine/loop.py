@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from goodness.data import Augmentation, Dataset
+from goodness.engine import checkpoint
+from goodness.engine.callbacks import Callback
+from goodness.engine.evaluation import Evaluation, evaluate
+from goodness.engine.learner import Learner, Report
+from goodness.engine.network import Network
+from goodness.engine.rates import Clock
+from goodness.engine.run_folder import RunFolder
+from goodness.engine.seeds import mix, permutation, seed_generators
+from goodness.errors import InputError, Interrupted, RunError
+
+SAVE_SECONDS = 300.0
+"""Inside a long epoch the state is saved this often."""
+CHECK_STEPS = 25
+"""How often the losses are looked at for NaN, which waits for the device."""
+WARM_STEPS = 10
+"""First steps, which compile and allocate, are left out of images per second."""
+
+
+class Totals:
+    """Sums over the steps of an epoch, per block, kept on the device."""
+
+    def __init__(self, blocks: int, device: torch.device) -> None:
+        self.sums = torch.zeros(4, blocks, dtype=torch.float64, device=device)
+        self.bad_step = torch.full((blocks,), -1, dtype=torch.int64, device=device)
+
+    def add(self, report: Report, y: Tensor, step: int) -> None:
+        """Count one step's losses and right answers."""
+        rows = len(y)
+        for index, (loss, scores) in enumerate(zip(report.losses, report.scores, strict=True)):
+            if loss is not None:
+                self.sums[0, index] += loss * rows
+                self.sums[1, index] += rows
+                first = (self.bad_step[index] < 0) & ~torch.isfinite(loss)
+                self.bad_step[index] = torch.where(first, step, self.bad_step[index])
+            if scores is not None:
+                self.sums[2, index] += (scores.argmax(1) == y).sum()
+                self.sums[3, index] += rows
+
+    def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Mean loss and accuracy of every block so far; None where there is none."""
+        loss, judged, right, asked = self.sums.tolist()
+        return [
+            {
+                "name": name,
+                "loss": loss[i] / judged[i] if judged[i] else None,
+                "accuracy": right[i] / asked[i] if asked[i] else None,
+            }
+            for i, name in enumerate(names)
+        ]
+
+
+class Loop:
+    """Trains a network epoch by epoch, validates it, keeps the best, and tests it once.
+
+    Args:
+        dataset: images in three splits.
+        network: on its device; its configuration rules.
+        run: where results and checkpoints go; None keeps nothing.
+        callbacks: told of every step and epoch, in order.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        network: Network,
+        run: RunFolder | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        config = network.config
+        if config.batch_size > len(dataset.train):
+            raise InputError(
+                f"batch size {config.batch_size} is more than the {len(dataset.train)}"
+                " training images"
+            )
+        self.config = config
+        self.dataset = dataset
+        self.network = network
+        self.run = run
+        self.callbacks = list(callbacks)
+        self.learner = Learner(network)
+        self.augment = Augmentation(config.augment, dataset.train.image_shape)
+        self.epochs = config.epochs
+        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        self.block_names = network.names
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "readout": ""}
+        self.stop = False
+        """A callback sets this to end the run after the epoch."""
+        self.interrupted: int | None = None
+        """A signal handler sets this to save and end the run after the step."""
+        self._seconds = 0.0
+        self._since = time.perf_counter()
+        self._steady_seconds = 0.0
+        self._steady_images = 0
+        self._data_seconds = 0.0
+        self._timed_seconds = 0.0
+        self._saved_at = time.perf_counter()
+        self._steps_here = 0
+        self._totals = Totals(len(network), network.device)
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, counted from 0."""
+        return self.clock.epoch
+
+    @property
+    def clock(self) -> Clock:
+        """Steps done and the length of the run."""
+        return Clock(self.step, self.steps_per_epoch, self.epochs)
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, validation included, over all resumes."""
+        return self._seconds + time.perf_counter() - self._since
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Training images per second, without the first steps and without validation."""
+        if not self._steady_seconds:
+            return None
+        return self._steady_images / self._steady_seconds
+
+    @property
+    def data_share(self) -> float:
+        """Part of the step's time that data and augmentation take, 0 to 1."""
+        return self._data_seconds / self._timed_seconds if self._timed_seconds else 0.0
+
+    def live(self) -> dict[str, Any]:
+        """The state of this moment for a display; waits for the device."""
+        rate = self.images_per_second
+        left = self.epochs * self.steps_per_epoch - self.step
+        return {
+            "blocks": self._totals.read(self.block_names),
+            "images_per_second": rate,
+            "eta": None if rate is None else left * self.config.batch_size / rate,
+        }
+
+    def fit(self) -> dict[str, Any]:
+        """Train to the end.
+
+        Returns:
+            The content of ``result.json``.
+
+        Raises:
+            RunError: a loss is not finite, or the disk is full.
+            Interrupted: a signal came; the state is saved.
+        """
+        self._since = time.perf_counter()
+        for callback in self.callbacks:
+            callback.on_start(self)
+        while self.epoch < self.epochs and not self.stop:
+            self._train_epoch()
+            self._validate()
+            if self.interrupted is not None and self.epoch < self.epochs:
+                raise self._interruption()
+        result = self._test()
+        for callback in self.callbacks:
+            callback.on_end(self, result)
+        return result
+
+    def _train_epoch(self) -> None:
+        config, device = self.config, self.network.device
+        train = self.dataset.train
+        # The last, smaller batch is left out; another shuffle leaves out other images.
+        order = permutation(len(train), mix(config.seed, "order", self.epoch))
+        order = order[: self.steps_per_epoch * config.batch_size]
+        start = self.step % self.steps_per_epoch
+        batches = train.batches(
+            config.batch_size, device, order=order, start=start, workers=config.workers
+        )
+        self._mark = time.perf_counter()
+        for images, labels in batches:
+            x = self.prepare(images)
+            data_done = self._now()
+            report = self.learner.step(x, labels, self.clock)
+            self._totals.add(report, labels, self.step)
+            self._count_time(len(labels), data_done)
+            self.step += 1
+            if self.step % CHECK_STEPS == 0:
+                self._check_finite()
+            for callback in self.callbacks:
+                callback.on_step(self)
+            if self.step % self.steps_per_epoch:
+                if self.interrupted is not None:
+                    self._save_last()
+                    raise self._interruption()
+                if time.perf_counter() - self._saved_at > SAVE_SECONDS:
+                    self._save_last()
+            self._mark = self._now()
+        self._check_finite()
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Augmented and standardised images; the draws belong to (seed, step)."""
+        seed_generators(images.device, mix(self.config.seed, "augment", self.step))
+        x = self.augment(self.dataset.preprocessing.apply(images, standardise=False))
+        return self.dataset.preprocessing.standardise(x) if self.config.standardise else x
+
+    def _now(self) -> float:
+        # On a GPU the share of the data is measured on some steps only, as it has to wait.
+        if self.network.device.type == "cuda" and self.step % CHECK_STEPS == 0:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _count_time(self, rows: int, data_done: float) -> None:
+        done = self._now()
+        self._steps_here += 1
+        if self._steps_here > WARM_STEPS:
+            self._steady_seconds += done - self._mark
+            self._steady_images += rows
+        if self.network.device.type != "cuda" or self.step % CHECK_STEPS == 0:
+            self._data_seconds += data_done - self._mark
+            self._timed_seconds += done - self._mark
+
+    def _check_finite(self) -> None:
+        steps = self._totals.bad_step.tolist()
+        bad = [index for index, step in enumerate(steps) if step >= 0]
+        if bad:
+            first = min(bad, key=lambda index: steps[index])
+            kept = ""
+            if self.run is not None and self.run.has_checkpoint():
+                kept = f"; the last good checkpoint is kept in '{self.run.last}'"
+            raise RunError(
+                f"the loss of block '{self.block_names[first]}' is not finite at step"
+                f" {steps[first]}{kept}; try a smaller --lr"
+            )
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Ask the network about ``"val"`` or ``"test"``."""
+        return evaluate(
+            self.network,
+            getattr(self.dataset, split),
+            self.dataset.preprocessing,
+            batch_size=max(self.config.batch_size, 256),
+        )
+
+    def _chosen(self, evaluation: Evaluation) -> str:
+        fixed = self.config.readout
+        return evaluation.best_readout() if fixed == "auto" else fixed
+
+    def _validate(self) -> None:
+        """Close the epoch: validate, log, keep the best, save."""
+        evaluation = self.evaluate("val")
+        readout = self._chosen(evaluation)
+        accuracy = evaluation.accuracy(readout)
+        epoch = self.step // self.steps_per_epoch
+        last_step = Clock(self.step - 1, self.steps_per_epoch, self.epochs)
+        row = {
+            "epoch": epoch,
+            "step": self.step,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": self.images_per_second,
+            "data_share": round(self.data_share, 4),
+            "learning_rate": self.config.optimizer["lr"] * self.learner.rate(last_step),
+            "train": {"blocks": self._totals.read(self.block_names)},
+            "val": {
+                "accuracy": accuracy,
+                "readout": readout,
+                "readouts": evaluation.accuracies(),
+                "per_block": evaluation.per_block(),
+            },
+        }
+        self.history.append(row)
+        self._totals = Totals(len(self.network), self.network.device)
+        if accuracy > self.best["accuracy"]:
+            self.best = {"accuracy": accuracy, "epoch": epoch, "readout": readout}
+            if self.run is not None:
+                checkpoint.save(self.run.best, self._meta(), {"network": self.network.state_dict()})
+        if self.run is not None:
+            self.run.append(row)
+            self._save_last()
+        for callback in self.callbacks:
+            callback.on_epoch(self, row)
+
+    def _test(self) -> dict[str, Any]:
+        """Evaluate the best weights on validation again and, this once, on the test split."""
+        if self.run is not None:
+            load_network(self.run.best, self.network)
+        readout = self.best["readout"]
+        result: dict[str, Any] = {
+            "schema": checkpoint.SCHEMA,
+            "method": self.config.method,
+            "data": self.dataset.name,
+            "blocks": self.block_names,
+            "val": self.evaluate("val").record(readout),
+            "test": self.evaluate("test").record(readout),
+        }
+        result["train"] = {
+            "seconds": round(self.seconds, 3),
+            "images_per_second": self.images_per_second,
+            "peak_memory_bytes": peak_memory(self.network.device),
+            "data_share": round(self.data_share, 4),
+            "epochs": len(self.history),
+            "best_epoch": self.best["epoch"],
+        }
+        if self.run is not None:
+            checkpoint.write_json(self.run.result_file, result)
+        return result
+
+    def _interruption(self) -> Interrupted:
+        assert self.interrupted is not None
+        name = signal.Signals(self.interrupted).name
+        where = "" if self.run is None else f"; go on with: goodness train --resume {self.run.path}"
+        return Interrupted(f"stopped by {name} after step {self.step}{where}", self.interrupted)
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "seconds": self.seconds,
+            "best": self.best,
+            "config": self.config.model_dump(mode="json"),
+            "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
+            "blocks": self.network.facts(),
+        }
+
+    def _save_last(self) -> None:
+        if self.run is None:
+            return
+        self._check_finite()
+        tensors, plain = self.learner.state()
+        checkpoint.save(
+            self.run.last,
+            {**self._meta(), "optimizers": plain},
+            {
+                "network": self.network.state_dict(),
+                "optimizers": tensors,
+                "totals": {"sums": self._totals.sums},
+            },
+        )
+        self._saved_at = time.perf_counter()
+
+    def restore(self) -> None:
+        """Take up the run where its last checkpoint left it.
+
+        Raises:
+            InputError: the checkpoint is damaged, of another model, or the data has changed.
+        """
+        assert self.run is not None
+        meta = load_network(self.run.last, self.network)
+        if meta["steps_per_epoch"] != self.steps_per_epoch:
+            raise InputError(
+                f"the training data has changed since '{self.run.path}' was made:"
+                f" {self.steps_per_epoch} steps per epoch instead of {meta['steps_per_epoch']}"
+            )
+        _, groups = checkpoint.load(self.run.last, "optimizers", "totals")
+        self.learner.load_state(groups["optimizers"], meta["optimizers"])
+        self._totals.sums.copy_(groups["totals"]["sums"])
+        self.step = meta["step"]
+        self.best = meta["best"]
+        self._seconds = meta["seconds"]
+        self.history = self.run.history(until_step=self.step)
+
+
+def load_network(folder: Any, network: Network) -> dict[str, Any]:
+    """Put a checkpoint's weights into a network built from the same configuration.
+
+    Returns:
+        The checkpoint's JSON.
+
+    Raises:
+        InputError: damaged, of a newer schema, or of another model.
+    """
+    meta, groups = checkpoint.load(folder, "network")
+    for there, here in zip(meta["blocks"], network.facts(), strict=False):
+        if there != here:
+            raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")
+    checkpoint.load_weights(network, groups["network"], folder)
+    return meta
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the allocator's peak on a CUDA device, the process's largest resident set on CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from goodness.config import Config
+from goodness.engine.checkpoint import find, write_json, write_whole
+from goodness.errors import InputError
+
+
+class RunFolder:
+    """The files of one run.
+
+    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
+    ``result.json`` ``best/`` ``last/``
+
+    Args:
+        path: the folder; see `create` and `open` for checks.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.best = self.path / "best"
+        self.last = self.path / "last"
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.result_file = self.path / "result.json"
+
+    @classmethod
+    def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
+        """A new run folder.
+
+        Raises:
+            InputError: the folder holds a run and ``overwrite`` is off, or holds other files.
+        """
+        run = cls.check(path, overwrite)
+        if run.config_file.exists():
+            shutil.rmtree(run.path)
+        run.path.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def check(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
+        """What `create` would refuse, without touching anything."""
+        run = cls(path)
+        if run.path.exists() and not run.path.is_dir():
+            raise InputError(f"'{run.path}' is a file; --out needs a folder")
+        if run.config_file.exists():
+            if not overwrite:
+                raise InputError(
+                    f"'{run.path}' already holds a run: go on with --resume {run.path},"
+                    " or replace it with --overwrite"
+                )
+        elif run.path.exists() and any(run.path.iterdir()):
+            # Never delete what is not a run.
+            raise InputError(f"'{run.path}' is not empty and holds no run; choose another --out")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            InputError: there is no run.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise InputError(f"'{run.path}' holds no run (no config.json)")
+        return run
+
+    def read_config(self) -> Config:
+        """The resolved configuration of the run."""
+        return Config.model_validate(self._read(self.config_file))
+
+    def write_config(self, config: Config) -> None:
+        """Keep the resolved configuration."""
+        write_json(self.config_file, config.model_dump(mode="json"))
+
+    def read_result(self) -> dict[str, Any]:
+        """The content of ``result.json``; empty before the run has ended."""
+        return self._read(self.result_file) if self.result_file.is_file() else {}
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return find(self.last) is not None
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def history(self, until_step: int) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl`` up to a checkpoint's step; later ones are cut off."""
+        if not self.metrics_file.exists():
+            return []
+        rows = []
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # half a line, from a killed process
+                break
+            if row["step"] > until_step:
+                break
+            rows.append(row)
+        write_whole(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return rows
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text())
+        except ValueError:
+            raise InputError(f"'{path}' is damaged: not valid JSON") from None

@@ -1,0 +1,34 @@
+"""The errors a user can cause or meet, each a single line that says the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GoodnessError(Exception):
+    """Base of every error goodness raises on purpose; ``str(error)`` is one clear line."""
+
+
+class InputError(GoodnessError):
+    """Bad input: a wrong name, path, image or option. The command line exits with 2."""
+
+
+class RunError(GoodnessError):
+    """A failure while running: a NaN loss, a full disk. The command line exits with 1."""
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> InputError:
+    """The error for a name that is not among ``choices``, with the nearest one suggested."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return InputError(f"unknown {kind} '{name}'{hint} (one of: {', '.join(known)})")
+
+
+class Interrupted(GoodnessError):
+    """A signal asked the run to end; its state is saved. The command line exits 128 + signum."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum

@@ -1,0 +1,197 @@
+"""How far a network's learning reaches, found out by trying, not by asking.
+
+Two experiments on copies of the network:
+
+- *gradient*: which parameters does the loss of each segment reach by autograd?
+- *intervention*: perturb one block, repeat the step from the same state and seeds; which other
+  blocks' gradients, updated parameters or buffers differ? Errors that are broadcast backwards
+  without a gradient path show only here.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from goodness.engine.learner import Learner
+from goodness.engine.network import Network
+from goodness.engine.rates import Clock
+from goodness.engine.segment import run_segment
+from goodness.methods import Locality
+
+ROWS = 8
+CLOCK = Clock(step=0, steps_per_epoch=4, epochs=1)
+
+
+@dataclass
+class BlockReport:
+    """What learning does to and needs from the network, for one block.
+
+    Attributes:
+        name: the block.
+        index: its place.
+        touches: the parameters that a gradient reaches from the losses judged at this block.
+        updates: the block's parameters and buffers that a step changes.
+        depends_on: other blocks whose weights change what a step does to this one.
+    """
+
+    name: str
+    index: int
+    touches: list[str] = field(default_factory=list)
+    updates: list[str] = field(default_factory=list)
+    depends_on: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Audit:
+    """The report of every block, and what they amount to.
+
+    Attributes:
+        blocks: in network order.
+        layers: the number of layers with weights in each block's body.
+    """
+
+    blocks: list[BlockReport]
+    layers: list[int]
+
+    @property
+    def locality(self) -> Locality:
+        """The narrowest word that is true of the whole network."""
+        count = len(self.blocks)
+        reach = max(
+            (block.index - touched for block in self.blocks for touched in self._touched(block)),
+            default=0,
+        )
+        backwards = any(other > block.index for block in self.blocks for other in block.depends_on)
+        learns = any(block.touches for block in self.blocks)
+        if not learns:
+            return Locality.READOUT_ONLY
+        if reach > 1 or (reach == 1 and count == 2):
+            return Locality.GLOBAL
+        if reach == 1:
+            return Locality.OVERLAPPING
+        if backwards:
+            return Locality.BROADCAST
+        return Locality.LAYER if max(self.layers) == 1 else Locality.BLOCK
+
+    def _touched(self, block: BlockReport) -> set[int]:
+        return {int(name.split(".")[1]) for name in block.touches}
+
+    def __str__(self) -> str:
+        lines = [f"locality: {self.locality.value}"]
+        for block in self.blocks:
+            later = [self.blocks[i].name for i in block.depends_on if i > block.index]
+            lines.append(
+                f"{block.name}: its loss reaches {', '.join(block.touches) or 'nothing'};"
+                f" a step changes {', '.join(block.updates) or 'nothing'};"
+                f" later blocks it depends on: {', '.join(later) or 'none'}"
+            )
+        return "\n".join(lines)
+
+
+def audit(network: Network) -> Audit:
+    """Try out which blocks' learning touches and depends on which others.
+
+    Args:
+        network: is left as it was; the experiments run on copies.
+    """
+    image, y = _batch(network)
+    blocks = [BlockReport(block.name, index) for index, block in enumerate(network)]
+    for index, names in _gradient_reach(network, image, y).items():
+        blocks[index].touches = names
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    reference = _step(network, image, y)
+    for name, value in reference.after.items():
+        owner = _block_of(name)
+        if owner is not None and not torch.equal(value, before[name]):
+            blocks[owner].updates.append(name)
+    for source in range(len(network)):
+        changed = _step(_perturbed(network, source), image, y)
+        for report in blocks:
+            if report.index != source and reference.differs(changed, report.index):
+                report.depends_on.append(source)
+    layers = [sum(1 for p in block.body.parameters() if p.dim() > 1) for block in network]
+    return Audit(blocks, layers)
+
+
+@dataclass
+class _Step:
+    """Gradients and state after one training step."""
+
+    gradients: dict[str, Tensor]
+    after: dict[str, Tensor]
+
+    def differs(self, other: _Step, index: int) -> bool:
+        """Whether block ``index`` was treated differently; bit for bit."""
+        return any(
+            _block_of(name) == index and not torch.equal(value, theirs[name])
+            for mine, theirs in ((self.gradients, other.gradients), (self.after, other.after))
+            for name, value in mine.items()
+        )
+
+
+def _step(network: Network, image: Tensor, y: Tensor) -> _Step:
+    trial = copy.deepcopy(network)
+    learner = Learner(trial)
+    gradients: dict[str, Tensor] = {}
+    names = {parameter: name for name, parameter in trial.named_parameters()}
+    for optimizer in learner.optimizers.values():
+        # The gradient as the optimizer sees it: a saturated update can hide a dependence.
+        optimizer.register_step_pre_hook(
+            lambda opt, *_: gradients.update(
+                {
+                    names[p]: p.grad.clone()
+                    for group in opt.param_groups
+                    for p in group["params"]
+                    if p.grad is not None
+                }
+            )
+        )
+    learner.step(image, y, CLOCK)
+    return _Step(gradients, {name: value.clone() for name, value in trial.state_dict().items()})
+
+
+def _gradient_reach(network: Network, image: Tensor, y: Tensor) -> dict[int, list[str]]:
+    """Per judged block, the names of all parameters that the loss there has a gradient for."""
+    reach: dict[int, list[str]] = {}
+    trial = copy.deepcopy(network).train()
+    x = trial.present(image, y)
+    for segment in trial.schedule.plan(CLOCK.step):
+        # Nothing is detached here: if the engine let a gradient through, it would show.
+        outcome = run_segment(trial, segment, x, y, CLOCK.step)
+        named = [(n, p) for n, p in trial.named_parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(outcome.loss, [p for _, p in named], allow_unused=True)
+        reach[segment.judged[-1]] = [
+            name
+            for (name, _), gradient in zip(named, gradients, strict=True)
+            if gradient is not None and _block_of(name) is not None
+        ]
+        x = outcome.sent[-1]
+    return reach
+
+
+def _perturbed(network: Network, index: int) -> Network:
+    other = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(index)
+    with torch.no_grad():
+        for tensor in (*other.blocks[index].parameters(), *other.blocks[index].buffers()):
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
+                tensor.add_(noise.abs() * 0.1)
+    return other
+
+
+def _batch(network: Network) -> tuple[Tensor, Tensor]:
+    spec = network.blocks[0].spec
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn((ROWS, *network.image), generator=generator).to(network.device)
+    y = torch.arange(ROWS, device=network.device) % spec.classes
+    return image, y
+
+
+def _block_of(name: str) -> int | None:
+    parts = name.split(".")
+    return int(parts[1]) if parts[0] == "blocks" else None

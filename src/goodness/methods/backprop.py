@@ -1,0 +1,25 @@
+"""The baseline: end-to-end backpropagation of the same networks; linear probes tell per block."""
+
+from __future__ import annotations
+
+from goodness.methods.asge_fast import ASGE_FAST
+from goodness.methods.base import Locality, Method, register
+
+BACKPROP = register(
+    Method(
+        name="backprop",
+        title="End-to-end backpropagation, the baseline",
+        paper="Rumelhart, Hinton, Williams 1986",
+        locality=Locality.GLOBAL,
+        # Everything that is not the learning rule is what `asge-fast` uses, for a fair comparison.
+        values={
+            **ASGE_FAST.values,
+            "presentation": "plain",
+            "objective": "classifier",
+            "boundary": "identity",
+            "schedule": "end-to-end",
+            "readouts": {"last": {}, "probe": {}},
+        },
+        for_data=ASGE_FAST.for_data,
+    )
+)

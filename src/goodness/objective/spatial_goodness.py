@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from goodness.functional import goodness_grid, pooled_squares
+from goodness.objective.base import OBJECTIVES, Objective, Spec
+
+
+@OBJECTIVES.register("spatial-goodness")
+class SpatialGoodness(Objective):
+    """ASGE (arXiv 2509.12394): cross-entropy on a fixed random projection of pooled squares.
+
+    a = scale * (g R + b) with g the mean squares over a P x P grid (`pooled_squares`), R and b
+    drawn once from N(0, 1) / sqrt(K) and never trained.
+
+    Args:
+        spec: the block.
+        alpha: fineness of the grid; P = clamp(round(alpha * reference / C), 1, min(H, W)). The
+            rounding for widths that do not divide is our choice, the paper's code has a table.
+        reference: C_ref of the grid rule; None takes the network's widest block.
+        scale: logit scale. The paper's is 1, where the logits' spread grows as sqrt(C * P^2 / K).
+        unit_scale: divide the logits by sqrt(C * P^2 / K), so that ``scale`` alone sets their
+            spread whatever the width and the number of classes. Not in the paper.
+    """
+
+    projection: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        alpha: Annotated[float, Field(gt=0)] = 1.0,
+        reference: Annotated[int, Field(gt=0)] | None = None,
+        scale: Annotated[float, Field(gt=0)] = 1.0,
+        unit_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, height, width = spec.judged
+        self.grid = goodness_grid(channels, reference or spec.widest, alpha, height, width)
+        rows = channels * self.grid**2
+        self.scale = scale * (spec.classes / rows) ** 0.5 if unit_scale else scale
+        spread = spec.classes**-0.5
+        self.register_buffer("projection", torch.randn(rows, spec.classes) * spread)
+        self.register_buffer("bias", torch.randn(spec.classes) * spread)
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K)."""
+        logits = torch.addmm(self.bias, pooled_squares(h, self.grid), self.projection)
+        return logits if self.scale == 1.0 else logits * self.scale
+
+    def facts(self) -> dict[str, int | float]:
+        """The grid's side P."""
+        return {"grid": self.grid}

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from goodness.functional import rms_normalise
+from goodness.presentation.base import PRESENTATIONS, Presentation
+
+
+@PRESENTATIONS.register("plain")
+class Plain(Presentation):
+    """The image alone, one row per image, to learn from and to ask.
+
+    Args:
+        norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does.
+    """
+
+    def __init__(self, *, norm: Literal["none", "rms"] = "none") -> None:
+        super().__init__()
+        self.norm = norm
+
+    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W); the labels stay outside."""
+        return self.ask(image)
+
+    def ask(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W)."""
+        return rms_normalise(image) if self.norm == "rms" else image

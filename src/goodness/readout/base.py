@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from goodness.objective import Spec
+from goodness.registry import Registry
+
+READOUTS: Registry[type[Readout]]
+
+
+class Readout(nn.Module):
+    """A fold over the blocks: after every depth there is a total that can answer.
+
+    Args:
+        specs: one per block.
+    """
+
+    learns = False
+    """Whether it has weights of its own, trained on detached features."""
+    lr: float | None = None
+    """Learning rate of a trained readout; None takes the blocks' own."""
+    speaks_for_blocks = False
+    """Whether its total at a depth judges that block alone, for blocks without scores."""
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        super().__init__()
+
+    def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
+        """What is kept of block ``index``: by default its class scores.
+
+        Args:
+            index: the block.
+            scores: (N, K), or None where the block has none.
+            sent: (N, C, H, W), what the block sends on.
+        """
+        return scores
+
+    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+        """The total (N, K) after block ``index``; None until some block can answer."""
+        raise NotImplementedError
+
+    def forward(self, taken: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Totals after every block, from what was taken of every block."""
+        totals: list[Tensor | None] = []
+        total = None
+        for index, item in enumerate(taken):
+            total = self.add(index, total, item)
+            totals.append(total)
+        return totals
+
+    def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
+        """The scalar that a trained readout minimises."""
+        raise NotImplementedError
+
+
+READOUTS = Registry("readout", __package__)

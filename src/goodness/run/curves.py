@@ -1,0 +1,128 @@
+"""``curves.png``: loss and accuracy of every block over the epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from goodness.engine.callbacks import Callback
+from goodness.run.figure import INK, save_figure
+
+if TYPE_CHECKING:
+    from goodness.engine.loop import Loop
+
+VALIDATION: Any = "-"
+TRAINING: Any = "--"
+
+
+class Curves(Callback):
+    """Draws ``curves.png`` in the run folder anew after every epoch.
+
+    Where an epoch takes seconds, epochs are skipped so that drawing takes a tenth of the time at
+    most; the last one is always drawn.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """Draw the whole history, which a resumed run brings along."""
+        started = time.monotonic()
+        if started >= self._next:
+            self._draw(loop)
+            ended = time.monotonic()
+            self._next = ended + 9 * (ended - started)
+
+    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+        """Draw the last epoch."""
+        self._draw(loop)
+
+    def _draw(self, loop: Loop) -> None:
+        if loop.run is not None and loop.history:
+            title = f"{loop.config.method}, {loop.dataset.name}"
+            draw_curves(loop.history, loop.run.path / "curves.png", title)
+
+
+def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
+    """Draw the curves of a run as a PNG.
+
+    Args:
+        history: the lines of ``metrics.jsonl``.
+        path: the file to write.
+        title: above the picture.
+    """
+    names = [block["name"] for block in history[0]["train"]["blocks"]]
+    # Perceptually ordered: the darker the colour, the nearer a block is to the image. The last
+    # tenth of the map is a yellow that white paper swallows.
+    shades = matplotlib.colormaps["viridis"]
+    colours = [shades(0.9 * place / max(len(names) - 1, 1)) for place in range(len(names))]
+    epochs = [row["epoch"] for row in history]
+
+    # Fixed margins: a layout that measures its texts takes three times as long, every epoch.
+    figure = Figure(figsize=(10, 4))
+    figure.subplots_adjust(left=0.06, right=0.85, bottom=0.13, top=0.86, wspace=0.2)
+    losses, accuracies = figure.subplots(1, 2)
+    for place, colour in enumerate(colours):
+        trained = [row["train"]["blocks"][place] for row in history]
+        _line(losses, epochs, [block["loss"] for block in trained], colour, TRAINING)
+        _line(accuracies, epochs, [block["accuracy"] for block in trained], colour, TRAINING)
+        validated = [row["val"]["per_block"][place] for row in history]
+        _line(accuracies, epochs, validated, colour, VALIDATION)
+    chosen = [row["val"]["accuracy"] for row in history]
+    _line(accuracies, epochs, chosen, "black", VALIDATION, width=2.2)
+
+    _dress(losses, "loss")
+    _dress(accuracies, "accuracy")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    figure.suptitle(title, x=0.06, ha="left", color=INK, fontsize=12)
+    handles = [Line2D([], [], color=c, label=name) for c, name in zip(colours, names, strict=True)]
+    readout = f"readout: {history[-1]['val']['readout']}"
+    handles += [
+        Line2D([], [], color="black", linewidth=2.2, label=readout),
+        Line2D([], [], color=INK, linestyle=VALIDATION, label="validation"),
+        Line2D([], [], color=INK, linestyle=TRAINING, label="training"),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(0.86, 0.5),
+        frameon=False,
+        labelcolor=INK,
+    )
+    save_figure(figure, path, dpi=120)
+
+
+def _line(
+    axes: Axes,
+    epochs: Sequence[int],
+    values: Sequence[float | None],
+    colour: Any,
+    style: Any,
+    width: float = 1.4,
+) -> None:
+    """One curve; epochs without a value leave a gap, and a point with no neighbour is a dot."""
+    numbers = [math.nan if value is None else value for value in values]
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(
+        epochs, numbers, color=colour, linestyle=style, linewidth=width, marker=marker, markersize=4
+    )
+
+
+def _dress(axes: Axes, what: str) -> None:
+    axes.set_title(what, color=INK, fontsize=11, loc="left")
+    axes.set_xlabel("epoch", color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.tick_params(colors=INK, length=3)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")

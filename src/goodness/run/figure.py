@@ -1,0 +1,20 @@
+"""Pictures without pyplot, whose global state and window system a training run has no use for."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from goodness.engine.checkpoint import write_whole
+
+INK = "#333333"
+
+
+def save_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """Draw to a PNG; who looks at ``path`` sees the old picture or the new one, never a half."""
+    drawn = BytesIO()
+    FigureCanvasAgg(figure).print_figure(drawn, dpi=dpi, format="png", facecolor="white")
+    write_whole(path, drawn.getvalue())

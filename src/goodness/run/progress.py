@@ -1,0 +1,136 @@
+"""What a person sees of a run while it goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from goodness.engine.callbacks import Callback
+
+if TYPE_CHECKING:
+    from goodness.engine.loop import Loop
+
+REFRESH_SECONDS = 0.5
+"""Reading the numbers waits for the device, so it is done this rarely."""
+
+
+class PlainProgress(Callback):
+    """One line per epoch, for a log file or a pipe.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = 0.0
+        self._done_before = 0
+
+    def on_start(self, loop: Loop) -> None:
+        """Start the clock that the time left is told from."""
+        self._started = time.monotonic()
+        self._done_before = len(loop.history)
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """Print the epoch's numbers; the loss is the mean over the blocks that have one."""
+        seconds = (time.monotonic() - self._started) / (row["epoch"] - self._done_before)
+        blocks = row["train"]["blocks"]
+        losses = [block["loss"] for block in blocks if block["loss"] is not None]
+        # Blocks without scores have no accuracy; the last one that has is the most telling.
+        accuracies = [block["accuracy"] for block in blocks if block["accuracy"] is not None]
+        parts = [
+            f"epoch {row['epoch']}/{loop.epochs}",
+            f"loss {sum(losses) / len(losses):.4f}" if losses else "",
+            f"train accuracy {accuracies[-1]:.2%}" if accuracies else "",
+            f"val accuracy {row['val']['accuracy']:.2%} ({row['val']['readout']})",
+            _speed(row["images_per_second"]),
+            f"{_clock(seconds * (loop.epochs - row['epoch']))} left",
+        ]
+        self._console.print("  ".join(part for part in parts if part), soft_wrap=True)
+
+
+class LiveProgress(Callback):
+    """A bar over the steps and a table of the blocks, drawn over itself; for a terminal.
+
+    It is a context manager, so that the terminal is in order after an error as well.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]}  {task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("", epoch="", speed="", left="")
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._validated: list[float | None] = []
+        self._next = 0.0
+
+    def __enter__(self) -> LiveProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def on_start(self, loop: Loop) -> None:
+        """Show the bar, part-filled when the run is resumed."""
+        past = loop.history[-1:]
+        self._validated = past[0]["val"]["per_block"] if past else [None] * len(loop.block_names)
+        self._live.start()
+        self._show(loop, loop.live())
+
+    def on_step(self, loop: Loop) -> None:
+        """Refresh, when the last time is long enough ago."""
+        if time.monotonic() >= self._next:
+            self._show(loop, loop.live())
+            self._next = time.monotonic() + REFRESH_SECONDS
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """Refresh with the epoch's validation."""
+        self._validated = row["val"]["per_block"]
+        self._show(loop, {**loop.live(), "blocks": row["train"]["blocks"]})
+
+    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+        """Clear the display; the result follows."""
+        self._live.stop()
+
+    def _show(self, loop: Loop, live: dict[str, Any]) -> None:
+        self._bar.update(
+            self._task,
+            total=loop.epochs * loop.steps_per_epoch,
+            completed=loop.step,
+            epoch=f"{min(loop.epoch + 1, loop.epochs)}/{loop.epochs}",
+            speed=_speed(live["images_per_second"]),
+            left="" if live["eta"] is None else f"{_clock(live['eta'])} left",
+        )
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("block")
+        for column in ("loss", "train accuracy", "val accuracy"):
+            table.add_column(column, justify="right")
+        for block, validated in zip(live["blocks"], self._validated, strict=True):
+            loss = "–" if block["loss"] is None else f"{block['loss']:.4f}"
+            table.add_row(block["name"], loss, _percent(block["accuracy"]), _percent(validated))
+        self._live.update(Group(self._bar, table), refresh=True)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
+def _speed(images_per_second: float | None) -> str:
+    return "" if images_per_second is None else f"{images_per_second:,.0f} images/s"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,54 @@
+"""The numbers of a run as TensorBoard events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from goodness.engine.callbacks import Callback
+
+if TYPE_CHECKING:
+    from goodness.engine.loop import Loop
+
+
+class TensorBoard(Callback):
+    """Writes the scalars of every epoch to ``tensorboard/`` in the run folder."""
+
+    def __init__(self) -> None:
+        self._writer: SummaryWriter | None = None
+
+    def on_start(self, loop: Loop) -> None:
+        """Open the events; what an interrupted run wrote beyond its saved state is hidden."""
+        if loop.run is not None:
+            folder = str(loop.run.path / "tensorboard")
+            self._writer = SummaryWriter(folder, purge_step=len(loop.history) + 1)
+
+    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+        """One point per curve, over epochs."""
+        if self._writer is None:
+            return
+        for name, value in scalars(row).items():
+            self._writer.add_scalar(name, value, row["epoch"])
+        self._writer.flush()
+
+    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+        """Close the events."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def scalars(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of one line of ``metrics.jsonl`` under their TensorBoard names."""
+    values = {
+        "learning_rate": row["learning_rate"],
+        "images_per_second": row["images_per_second"],
+        "accuracy/val": row["val"]["accuracy"],
+    }
+    for block, accuracy in zip(row["train"]["blocks"], row["val"]["per_block"], strict=True):
+        values[f"loss/train/{block['name']}"] = block["loss"]
+        values[f"accuracy/train/{block['name']}"] = block["accuracy"]
+        values[f"accuracy/val/{block['name']}"] = accuracy
+    for name, accuracy in row["val"]["readouts"].items():
+        values[f"readout/val/{name}"] = accuracy
+    return {name: value for name, value in values.items() if value is not None}

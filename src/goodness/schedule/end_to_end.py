@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from goodness.schedule.base import SCHEDULES, Schedule, Segment
+
+
+@SCHEDULES.register("end-to-end")
+class EndToEnd(Schedule):
+    """Backpropagation: one segment, judged at its last block."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole network."""
+        return (Segment(range(self.count), (self.count - 1,), 0),)
