@@ -18,6 +18,7 @@ from goodness.engine.callbacks import Callback
 from goodness.engine.evaluation import evaluate
 from goodness.engine.learner import Learner
 from goodness.engine.loop import Loop, load_network
+from goodness.engine.machine import choose_device, set_machine
 from goodness.engine.network import Network, build
 from goodness.engine.rates import Clock
 from goodness.engine.run_folder import RunFolder
@@ -165,7 +166,7 @@ def fit(
         RunError: a failure while running.
     """
     config = resolve({**values, "data": str(data), "method": method})
-    device = _set_machine(config)
+    device = set_machine(config.device, config.threads)
     out = out or _new_folder(config)
     # Checked before the data is read, which may take long.
     RunFolder.check(out, overwrite)
@@ -207,7 +208,7 @@ def resume(
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
-    torch_device = _set_machine(config)
+    torch_device = set_machine(config.device, config.threads)
     dataset = open_data(
         config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
     )
@@ -238,7 +239,7 @@ def plan(
         ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps).
     """
     config = resolve({**values, "data": str(data), "method": method})
-    device = _set_machine(config)
+    device = set_machine(config.device, config.threads)
     dataset = open_data(
         config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
     )
@@ -269,28 +270,6 @@ def _time_step(loop: Loop, steps: int = 4) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)
-
-
-def choose_device(name: str) -> torch.device:
-    """A device by name; ``auto`` takes CUDA where there is one.
-
-    Raises:
-        InputError: no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device '{name}' is not available here (try --device cpu)") from None
-    return device
-
-
-def _set_machine(config: Config) -> torch.device:
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    return choose_device(config.device)
 
 
 def _network(config: Config, preprocessing: Preprocessing) -> Network:

@@ -56,7 +56,7 @@ class Config(BaseModel):
     readouts: dict[str, Part]
     optimizer: Part
     rate: Part
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
 
 
 def resolve(given: Mapping[str, Any]) -> Config:
@@ -96,10 +96,9 @@ def resolve(given: Mapping[str, Any]) -> Config:
         name: _without_name(registries_readouts().resolve({"name": name, **options}))
         for name, options in merged["readouts"].items()
     }
-    if merged.get("readout", "auto") not in ("auto", *merged["readouts"]):
-        raise unknown(
-            f"readout of '{method.name}'", merged["readout"], ["auto", *merged["readouts"]]
-        )
+    readouts = ("auto", *merged["readouts"])
+    if merged.get("readout", "auto") not in readouts:
+        raise unknown(f"readout of '{method.name}'", merged["readout"], readouts)
     for name in merged.get("augment", {}):
         if name not in AugmentConfig.model_fields:
             fields = [f"augment.{field}" for field in AugmentConfig.model_fields]

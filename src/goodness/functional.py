@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def pooled_squares(h: Tensor, size: int) -> Tensor:
-    """Spatial goodness: the mean square of each channel over each cell of a ``size`` x ``size`` grid.
+    """Spatial goodness: each channel's mean square over the cells of a ``size`` x ``size`` grid.
 
     ASGE (arXiv 2509.12394): g = flatten(adaptive_avg_pool(h^2, P x P)).
 

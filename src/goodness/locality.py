@@ -185,7 +185,7 @@ def _perturbed(network: Network, index: int) -> Network:
 
 
 def _batch(network: Network) -> tuple[Tensor, Tensor]:
-    spec = network.blocks[0].spec
+    spec = network[0].spec
     generator = torch.Generator().manual_seed(0)
     image = torch.randn((ROWS, *network.image), generator=generator).to(network.device)
     y = torch.arange(ROWS, device=network.device) % spec.classes

@@ -47,7 +47,8 @@ def show_result(run: Run) -> None:
     ):
         blocks.add_row(name, *map(percent, accuracies))
     out.print(blocks)
-    readouts = table("\nreadout", "\ntest", "", numbers=("\ntest",))
+    out.print()
+    readouts = table("readout", "test", "", numbers=("test",))
     for name, accuracy in result["test"]["readouts"].items():
         chosen = "chosen" if name == result["test"]["readout"] else ""
         readouts.add_row(name, percent(accuracy), chosen)

@@ -39,7 +39,7 @@ def train(
         typer.Option(
             metavar="NAME",
             rich_help_panel=WHAT,
-            help="small-cnn, vgg8, vgg11; default: the method's.",
+            help="small-cnn, vgg8 or vgg11.",
         ),
     ] = None,
     data: Annotated[
@@ -138,7 +138,7 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", rich_help_panel=RUN, help="The run folder; default: a new one in runs/."
+            metavar="DIR", rich_help_panel=RUN, help="Run folder; default: new, in runs/."
         ),
     ] = None,
     overwrite: Annotated[

@@ -7,7 +7,9 @@ from goodness.objective import Objective, Spec
 
 
 class Block(nn.Module):
-    """A piece of a network with its own objective: ``judged = body(x)``, ``sent = boundary(tail(judged))``.
+    """A piece of a network with its own objective.
+
+    ``judged = body(x)`` and ``sent = boundary(tail(judged))``.
 
     Args:
         name: its first layer's name.

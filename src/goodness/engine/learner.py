@@ -127,8 +127,8 @@ class Learner:
             owner, index, key = place.rsplit("/", 2)
             states[owner].setdefault(int(index), {})[key] = value
         for owner, optimizer in self.optimizers.items():
-            for index, entry in states[owner].items():
-                parameter = self.parameters[owner][index]
+            for place_in_owner, entry in states[owner].items():
+                parameter = self.parameters[owner][place_in_owner]
                 for key, value in entry.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         # Fused optimizers walk through memory: it must be laid out alike.

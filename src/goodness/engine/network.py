@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,14 +53,22 @@ class Network(nn.Module):
         """What it was built from and is trained with."""
         self.presentation = presentation
         self.blocks = nn.ModuleList(blocks)
-        self.readouts = nn.ModuleDict(readouts)
+        self._readouts = nn.ModuleDict(readouts)
         self.schedule = schedule
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(self.blocks)  # type: ignore[arg-type]
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Block:
+        return cast(Block, self.blocks[index])
 
     def __len__(self) -> int:
         return len(self.blocks)
+
+    @property
+    def readouts(self) -> dict[str, Readout]:
+        """The readouts by name."""
+        return {name: cast(Readout, module) for name, module in self._readouts.items()}
 
     @property
     def names(self) -> list[str]:

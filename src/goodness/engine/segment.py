@@ -47,11 +47,11 @@ def run_segment(network: Network, segment: Segment, x: Tensor, y: Tensor, step: 
     scores: list[Tensor | None] = []
     sent: list[Tensor] = []
     for index in segment.blocks:
-        block = network.blocks[index]
+        block = network[index]
         seed_generators(x.device, mix(seed, "block", step, index))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
             judged = block.body(x)
-        if index in segment.judged:
+        if index in segment.judged and block.objective is not None:
             features = judged.float()
             own = block.objective.scores(features)
             loss = block.objective.loss(features, own, y).mean()

@@ -35,7 +35,7 @@ def chain(
         pools: the convolutions (counted from 1) that are followed by a pooling.
         norm: batch normalisation after each convolution, or none.
         pool: average or maximum pooling.
-        skip_pools: leave out a pooling that would shrink a side below 2 pixels, instead of refusing.
+        skip_pools: leave out a pooling that would shrink a side below 2 pixels.
 
     Raises:
         InputError: no widths, a pooling after a convolution that is not there, an image too small.
@@ -54,9 +54,11 @@ def chain(
         )
     layers = nn.Sequential()
     for place, out in enumerate(widths, start=1):
-        conv = nn.Conv2d(channels, out, 3, padding=1)
+        # Batch norm subtracts the mean, and any bias with it.
+        conv = nn.Conv2d(channels, out, 3, padding=1, bias=norm == "none")
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(conv.bias)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
         layers.add_module(f"conv{place}", conv)
         if norm == "batch":
             layers.add_module(f"norm{place}", nn.BatchNorm2d(out))
@@ -98,7 +100,7 @@ def vgg11(
 def small_cnn(
     image: tuple[int, int, int],
     *,
-    widths: Widths = [32, 64, 128, 256],  # noqa: B006
+    widths: Widths = [48, 96, 192, 384],  # noqa: B006
     pools: Places = [1, 2, 3],  # noqa: B006
     norm: Norm = "none",
     pool: Pool = "avg",

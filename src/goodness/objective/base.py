@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,8 +11,9 @@ Shape = tuple[int, int, int]
 OBJECTIVES: Registry[type[Objective]]
 
 
-class Spec(NamedTuple):
-    """What an objective or readout may know of its block before it is built; shapes are (C, H, W)."""
+@dataclass(frozen=True)
+class Spec:
+    """What objectives and readouts know of a block when they are built; shapes are (C, H, W)."""
 
     index: int
     count: int
@@ -35,7 +36,7 @@ class Objective(nn.Module):
         return F.cross_entropy(scores, y, reduction="none")
 
     def facts(self) -> dict[str, int | float]:
-        """What was derived from the spec: shown in listings, kept in and checked with checkpoints."""
+        """What was derived from the spec: shown in listings and checked with checkpoints."""
         return {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,7 +96,5 @@ class Probe(LinearReadout):
 
     def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
         """The sum of the probes' cross-entropies; each depends on its own map alone."""
-        return sum(
-            (F.cross_entropy(total, y) for total in totals if total is not None),
-            start=y.new_zeros((), dtype=self.maps[0].weight.dtype),
-        )
+        losses = [F.cross_entropy(total, y) for total in totals if total is not None]
+        return torch.stack(losses).sum()

@@ -68,8 +68,8 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     epochs = [row["epoch"] for row in history]
 
     # Fixed margins: a layout that measures its texts takes three times as long, every epoch.
-    figure = Figure(figsize=(10, 4))
-    figure.subplots_adjust(left=0.06, right=0.85, bottom=0.13, top=0.86, wspace=0.2)
+    figure = Figure(figsize=(11, 4))
+    figure.subplots_adjust(left=0.06, right=0.81, bottom=0.13, top=0.86, wspace=0.2)
     losses, accuracies = figure.subplots(1, 2)
     for place, colour in enumerate(colours):
         trained = [row["train"]["blocks"][place] for row in history]
@@ -85,7 +85,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     figure.suptitle(title, x=0.06, ha="left", color=INK, fontsize=12)
     handles = [Line2D([], [], color=c, label=name) for c, name in zip(colours, names, strict=True)]
-    readout = f"readout: {history[-1]['val']['readout']}"
+    readout = f"{history[-1]['val']['readout']} readout"
     handles += [
         Line2D([], [], color="black", linewidth=2.2, label=readout),
         Line2D([], [], color=INK, linestyle=VALIDATION, label="validation"),
@@ -94,9 +94,10 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     figure.legend(
         handles=handles,
         loc="center left",
-        bbox_to_anchor=(0.86, 0.5),
+        bbox_to_anchor=(0.82, 0.5),
         frameon=False,
         labelcolor=INK,
+        fontsize=9,
     )
     save_figure(figure, path, dpi=120)
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "kornia", "matplotlib", "sklearn", "numpy", "goodness.config")
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["methods"]])
+def test_help_is_quick_because_it_imports_nothing_heavy(command):
+    program = (
+        "import sys\n"
+        "from goodness.cli import main\n"
+        "try:\n"
+        f"    main({[*command, '--help']!r})\n"
+        "finally:\n"
+        f"    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Usage: goodness" in done.stdout
+    assert done.stderr == "[]\n"
+
+
+def test_python_m_goodness_is_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "goodness", "trian"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "'train'" in done.stderr
+    assert "Usage: goodness" in done.stderr

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+import pytest
+from PIL import Image
+
+from goodness.methods import METHODS
+from goodness.models import MODELS
+
+
+def test_evaluate(goodness, calls):
+    code, out, err = goodness("evaluate", calls.run.folder, "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result == {
+        "schema": 1,
+        "data": "pets",
+        "split": "test",
+        "blocks": ["conv1", "conv2"],
+        "accuracy": 0.75,
+        "top5": None,
+        "per_block": [None, 0.5],
+        "readout": "sum",
+        "readouts": {"last": 0.5, "sum": 0.75},
+        "examples": 4,
+        "seconds": 0.25,
+    }
+    with Image.open(calls.run.folder / "confusion-test.png") as picture:
+        assert picture.size[0] > 300
+
+
+def test_evaluate_passes_its_options_on(goodness, calls):
+    goodness(
+        *("evaluate", calls.run.folder, "--data", "other", "--data-root", "root"),
+        *("--split", "val", "--device", "cpu", "--batch-size", "7", "--skip-bad", "--json"),
+    )
+    assert calls.load == ((calls.run.folder,), {"device": "cpu"})
+    asked = {key: str(value) for key, value in calls.run.asked.items()}
+    assert asked == {
+        "data": "other",
+        "data_root": "root",
+        "split": "val",
+        "batch_size": "7",
+        "skip_bad": "True",
+    }
+    assert (calls.run.folder / "confusion-val.png").is_file()
+
+
+def test_evaluate_for_people(goodness, calls):
+    _, out, err = goodness("evaluate", calls.run.folder)
+    assert out == ""
+    assert "pets test: accuracy 75.00% (sum readout, 4 images, 0.2 s)" in err
+    assert ["conv1", "–"] in [line.split() for line in err.splitlines()]
+    assert f"confusion matrix: {calls.run.folder / 'confusion-test.png'}" in err
+
+
+def test_an_unknown_split_exits_with_2(goodness, calls):
+    assert goodness("evaluate", calls.run.folder, "--split", "all")[0] == 2
+
+
+def test_predict(goodness, calls):
+    code, out, err = goodness("predict", calls.run.folder, "a.png", "b.png", "--json")
+    assert (code, err) == (0, "")
+    first, second = json.loads(out)
+    assert first == {
+        "schema": 1,
+        "file": "a.png",
+        "class": "dog",
+        "index": 1,
+        "probability": 0.75,
+        "blocks": [
+            {"name": "conv1", "class": None, "probability": None},
+            {"name": "conv2", "class": "cat", "probability": 0.5},
+        ],
+    }
+    assert second["file"] == "b.png"
+
+
+def test_predict_for_people(goodness, calls):
+    _, out, err = goodness("predict", calls.run.folder, "a[b].png")
+    assert out == ""
+    assert ["a[b].png", "dog", "75.00%", "–", "cat"] in [line.split() for line in err.splitlines()]
+
+
+def test_predict_needs_an_image(goodness, calls):
+    assert goodness("predict", calls.run.folder)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "keys", "names"),
+    [
+        ("methods", ["name", "title", "paper", "locality", "presentation"], METHODS.names()),
+        ("models", ["name", "title"], MODELS.names()),
+        ("data", ["name", "title", "classes", "size", "source"], None),
+    ],
+)
+def test_lists(goodness, command, keys, names):
+    code, out, err = goodness(command, "--json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    for row in rows:
+        assert list(row) == ["schema", *keys]
+        assert row["schema"] == 1
+        assert all(row.values())
+    listed = [row["name"] for row in rows]
+    assert listed == names if names else "digits" in listed
+
+    code, out, err = goodness(command)
+    assert (code, out) == (0, "")
+    assert all(name in err for name in listed)
+
+
+def test_version(goodness):
+    assert goodness("--version") == (0, f"goodness {version('goodness')}\n", "")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from PIL import Image
+
+from goodness.run import curves
+from goodness.run.confusion import draw_confusion
+from goodness.run.curves import Curves, draw_curves
+
+from .conftest import make_row
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def inked(pixels) -> float:
+    """Share of the pixels that are not white."""
+    return float((pixels < 250).any(axis=2).mean())
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_curves_are_drawn_also_without_some_values(tmp_path, epochs):
+    draw_curves([make_row(epoch) for epoch in range(1, epochs + 1)], tmp_path / "curves.png")
+    pixels = read(tmp_path / "curves.png")
+    assert pixels.shape == (480, 1320, 3)
+    left, right = pixels[60:400, 90:520], pixels[60:400, 600:1050]
+    for panel in (left, right):
+        coloured = panel.max(axis=2).astype(int) - panel.min(axis=2) > 60
+        assert coloured.sum() > 20
+
+
+def test_a_block_without_any_value_draws_no_curve(tmp_path):
+    empty = [make_row(epoch, blocks=1) for epoch in (1, 2)]
+    draw_curves(empty, tmp_path / "curves.png")
+    left = read(tmp_path / "curves.png")[60:400, 90:520]
+    assert (left.max(axis=2).astype(int) - left.min(axis=2) < 20).all()  # the grid is grey
+
+
+def test_only_the_finished_picture_is_left(tmp_path):
+    (tmp_path / "curves.png").write_bytes(b"old")
+    draw_curves([make_row(1)], tmp_path / "curves.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    assert inked(read(tmp_path / "curves.png")) > 0.01
+
+
+def test_drawing_takes_a_tenth_of_the_time_and_never_misses_the_end(
+    loop, finish_epoch, monkeypatch
+):
+    now, drawn = [0.0], []
+
+    def draw(history, path, title):
+        drawn.append(len(history))
+        now[0] += 1.0
+
+    monkeypatch.setattr(curves, "draw_curves", draw)
+    monkeypatch.setattr(curves.time, "monotonic", lambda: now[0])
+    reports = Curves()
+    for seconds in (5.0, 5.0, 5.0, 1.0):
+        now[0] += seconds
+        finish_epoch(reports)
+    assert drawn == [1, 3]
+    reports.on_end(loop, {})
+    assert drawn == [1, 3, 4]
+
+
+def test_without_a_run_folder_nothing_is_drawn(loop, finish_epoch, monkeypatch):
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: pytest.fail("drawn"))
+    loop.run = None
+    finish_epoch(Curves())
+
+
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_confusion_is_drawn_with_its_diagonal_dark(tmp_path, count, monkeypatch):
+    texts = []
+    text = Axes.text
+    monkeypatch.setattr(
+        Axes, "text", lambda *given, **more: (texts.append(given[3]), text(*given, **more))[1]
+    )
+    counts = np.eye(count, dtype=int) * 40
+    counts[0, 1] = 10
+    names = [f"[class] {number}" for number in range(count)]
+    draw_confusion(counts.tolist(), names, tmp_path / "confusion.png", "digits")
+    pixels = read(tmp_path / "confusion.png")
+    assert min(pixels.shape[:2]) > 500
+    assert inked(pixels) > 0.2
+    # Numbers are written where they can be read: every count but the zeros, up to 20 classes.
+    written = sorted(entry for entry in texts if str(entry).isdigit())
+    assert written == (["10"] + ["40"] * count if count <= 20 else [])
+
+
+def test_a_class_without_examples_is_white_and_no_division_by_zero(tmp_path):
+    draw_confusion([[3, 1], [0, 0]], ["cat", "dog"], tmp_path / "confusion.png")
+    assert inked(read(tmp_path / "confusion.png")) > 0.05

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from goodness.run import progress
+from goodness.run.progress import LiveProgress, PlainProgress
+
+
+def test_plain_progress_is_one_line_per_epoch(loop, finish_epoch, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    text = io.StringIO()
+    plain = PlainProgress(Console(file=text, width=20))
+    plain.on_start(loop)
+    for _ in range(2):
+        now[0] += 30.0
+        plain.on_step(loop)
+        finish_epoch(plain)
+    assert text.getvalue().splitlines() == [
+        "epoch 1/4  loss 2.5000  train accuracy 70.00%  val accuracy 75.00% (sum)  0:01:30 left",
+        "epoch 2/4  loss 1.2500  train accuracy 85.00%  val accuracy 75.00% (sum)"
+        "  1,234 images/s  0:01:00 left",
+    ]
+
+
+def test_the_time_left_of_a_resumed_run_counts_its_own_epochs(loop, finish_epoch, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    finish_epoch(PlainProgress(Console(file=io.StringIO())))
+    text = io.StringIO()
+    resumed = PlainProgress(Console(file=text, width=200))
+    resumed.on_start(loop)
+    now[0] += 10.0
+    finish_epoch(resumed)
+    assert text.getvalue().endswith("0:00:20 left\n")
+
+
+def test_live_progress_shows_blocks_speed_and_time_left(loop, finish_epoch):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, color_system=None, width=100)
+    with LiveProgress(console) as live:
+        live.on_start(loop)
+        start = text.getvalue()
+        assert "epoch 1/4" in start
+        loop.step = 5
+        live.on_step(loop)
+        step = text.getvalue()[len(start) :]
+        assert "2,000 images/s  1:01:01 left" in step
+        assert ["conv1", "–", "–", "–"] in [line.split() for line in step.splitlines()]
+        assert ["conv2", "2.0000", "80.00%", "–"] in [line.split() for line in step.splitlines()]
+        finish_epoch(live)
+        epoch = text.getvalue()[len(start) + len(step) :]
+        assert ["conv2", "2.0000", "80.00%", "80.00%"] in [
+            line.split() for line in epoch.splitlines()
+        ]
+        assert "epoch 2/4" in epoch
+
+
+def test_live_progress_looks_at_the_device_rarely(loop, monkeypatch):
+    now, looks = [100.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    numbers = loop.live()
+    loop.live = lambda: looks.append(now[0]) or numbers
+    with LiveProgress(Console(file=io.StringIO(), force_terminal=True)) as live:
+        live.on_start(loop)
+        for _ in range(20):
+            now[0] += 0.1
+            live.on_step(loop)
+    assert 3 <= len(looks) <= 5
+
+
+def test_the_cursor_is_back_after_an_error(loop):
+    text = io.StringIO()
+    try:
+        with LiveProgress(Console(file=text, force_terminal=True)) as live:
+            live.on_start(loop)
+            assert "\x1b[?25l" in text.getvalue()
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert text.getvalue().rindex("\x1b[?25h") > text.getvalue().rindex("\x1b[?25l")
