@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--method", default="asge-fast")
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", default="results")
     args = parser.parse_args()
     record: dict[str, Any] = {
@@ -87,7 +88,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for method in (args.method, "backprop"):
             folder = Path(scratch) / "run"
-            options = {"method": method, "data": args.data, "epochs": args.epochs}
+            options = {
+                "method": method,
+                "data": args.data,
+                "epochs": args.epochs,
+                "threads": args.threads,
+            }
             lr, trials, epoch_seconds = search(folder, options)
             if seconds is not None:
                 options["epochs"] = max(1, round(seconds / epoch_seconds))

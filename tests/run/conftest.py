@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 
-def make_row(epoch: int, blocks: int = 3) -> dict[str, Any]:
+def _row(epoch: int, blocks: int = 3) -> dict[str, Any]:
     """A line of ``metrics.jsonl``; the first block has neither loss nor scores."""
     trained = [
         {
@@ -32,6 +32,11 @@ def make_row(epoch: int, blocks: int = 3) -> dict[str, Any]:
 
 
 @pytest.fixture
+def make_row():
+    return _row
+
+
+@pytest.fixture
 def loop(tmp_path):
     """What the reports see of a loop of 4 epochs of 10 steps, before the first step."""
     fake = SimpleNamespace(
@@ -46,7 +51,7 @@ def loop(tmp_path):
         history=[],
     )
     fake.live = lambda: {
-        "blocks": make_row(1)["train"]["blocks"],
+        "blocks": _row(1)["train"]["blocks"],
         "images_per_second": 2000.0 if fake.step else None,
         "eta": 3661.0 if fake.step else None,
     }
@@ -58,7 +63,7 @@ def finish_epoch(loop):
     """Ends an epoch of the loop as the engine does: history first, then the callbacks."""
 
     def finish(callback) -> None:
-        row = make_row(len(loop.history) + 1)
+        row = _row(len(loop.history) + 1)
         loop.history.append(row)
         loop.step = row["step"]
         loop.epoch = row["epoch"]

@@ -9,8 +9,6 @@ from goodness.run import curves
 from goodness.run.confusion import draw_confusion
 from goodness.run.curves import Curves, draw_curves
 
-from .conftest import make_row
-
 
 def read(path):
     with Image.open(path) as picture:
@@ -23,7 +21,7 @@ def inked(pixels) -> float:
 
 
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_curves_are_drawn_also_without_some_values(tmp_path, epochs):
+def test_curves_are_drawn_also_without_some_values(tmp_path, make_row, epochs):
     draw_curves([make_row(epoch) for epoch in range(1, epochs + 1)], tmp_path / "curves.png")
     pixels = read(tmp_path / "curves.png")
     assert pixels.shape == (480, 1320, 3)
@@ -33,14 +31,14 @@ def test_curves_are_drawn_also_without_some_values(tmp_path, epochs):
         assert coloured.sum() > 20
 
 
-def test_a_block_without_any_value_draws_no_curve(tmp_path):
+def test_a_block_without_any_value_draws_no_curve(tmp_path, make_row):
     empty = [make_row(epoch, blocks=1) for epoch in (1, 2)]
     draw_curves(empty, tmp_path / "curves.png")
     left = read(tmp_path / "curves.png")[60:400, 90:520]
     assert (left.max(axis=2).astype(int) - left.min(axis=2) < 20).all()  # the grid is grey
 
 
-def test_only_the_finished_picture_is_left(tmp_path):
+def test_only_the_finished_picture_is_left(tmp_path, make_row):
     (tmp_path / "curves.png").write_bytes(b"old")
     draw_curves([make_row(1)], tmp_path / "curves.png")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from goodness.run.tensorboard import TensorBoard
@@ -10,7 +9,7 @@ def read(folder):
     events = EventAccumulator(str(folder))
     events.Reload()
     return {
-        name: [(event.step, event.value) for event in events.Scalars(name)]
+        name: [(event.step, round(event.value, 6)) for event in events.Scalars(name)]
         for name in events.Tags()["scalars"]
     }
 
@@ -23,11 +22,11 @@ def test_every_number_of_an_epoch_is_an_event(loop, finish_epoch, tmp_path):
     board.on_end(loop, {})
     scalars = read(tmp_path / "tensorboard")
     assert scalars["loss/train/conv2"] == [(1, 2.0), (2, 1.0)]
-    assert scalars["accuracy/train/conv3"] == pytest.approx([(1, 0.7), (2, 0.85)])
-    assert scalars["accuracy/val/conv3"] == pytest.approx([(1, 0.7), (2, 0.85)])
+    assert scalars["accuracy/train/conv3"] == [(1, 0.7), (2, 0.85)]
+    assert scalars["accuracy/val/conv3"] == [(1, 0.7), (2, 0.85)]
     assert scalars["readout/val/last"] == [(1, 0.5), (2, 0.5)]
     assert scalars["accuracy/val"] == [(1, 0.75), (2, 0.75)]
-    assert scalars["learning_rate"] == pytest.approx([(1, 0.01), (2, 0.01)])
+    assert scalars["learning_rate"] == [(1, 0.01), (2, 0.01)]
     assert scalars["images_per_second"] == [(2, 1234.5)]
     assert not any("conv1" in name for name in scalars)
 

@@ -34,7 +34,7 @@ class Augmentation(nn.Module):
 
 
 def random_crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
-    """Shift each image (N, C, H, W) by up to ``padding`` pixels over 0, and mirror every other.
+    """Shift each image (N, C, H, W) by up to ``padding`` pixels over 0, and mirror half of them.
 
     kornia's modules warp one image after the other or resample; one gather for the whole batch
     is twenty times as fast on a CPU and moves pixels exactly.

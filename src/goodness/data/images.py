@@ -22,6 +22,8 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # else even an upright image is copied
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range")
     return image
 
 
@@ -53,8 +55,8 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
         # Pillow clips 16-bit values when it converts them to 8 bits, where scaling is wanted.
         deep = np.asarray(image).clip(0, 65535)
         return Image.fromarray(np.round(deep / 257).astype(np.uint8))
-    grey = image.mode in ("1", "L", "LA", "La")
-    if image.mode[-1] in "Aa" or "transparency" in image.info:
+    grey = image.mode in ("1", "L", "LA")
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)

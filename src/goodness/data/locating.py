@@ -58,7 +58,7 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
     if folder.name != text:
         raise InputError(f"there is no folder '{folder}'")
     stored = [file.parent.name for file in base.glob("*/*.parquet")]
-    raise InputError(f"{unknown('data set', text, {*CATALOGUE, *stored})}, nor is it a folder here")
+    raise InputError(f"{unknown('data set', text, {*CATALOGUE, *stored})}; or give a folder's path")
 
 
 def _locate_in_folder(folder: Path) -> Located:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goodness.data.locating import locate
+from goodness.data.locating import Located, locate
 from goodness.data.preprocessing import Preprocessing, channel_statistics
 from goodness.data.reading import read_split, several_sizes
 from goodness.data.source import Source
@@ -68,10 +68,11 @@ def open_data(
         InputError: the data cannot be found, read or split; the message says which and why.
     """
     located = locate(name_or_folder, root)
+    _check_several_classes(located)
     sources = split_parts(located.parts, val_fraction)
     classes = sources["train"].classes
-    if len(np.unique(sources["train"].labels)) < 2:
-        raise InputError(f"'{located.name}' has one class only ('{classes[0]}'); at least 2 needed")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size is {image_size}; it should be at least 1")
     size = None if image_size is None else (image_size, image_size)
     train = read_split(sources["train"], size=size, skip_bad=skip_bad)
     _check_no_class_lost(sources["train"], train)
@@ -137,8 +138,8 @@ def open_split(
     located = locate(name_or_folder, root)
     if located.flat and whole:
         source = located.parts["train"]
-    elif split == "test" and "test" in located.parts:
-        source = located.parts["test"]  # without asking for training images to be there too
+    elif split != "train" and split in located.parts:
+        source = located.parts[split]  # without asking for training images to be there too
     else:
         source = split_parts(located.parts, val_fraction)[split]
     return read_split(
@@ -147,6 +148,15 @@ def open_split(
         size=(preprocessing.height, preprocessing.width),
         skip_bad=skip_bad,
     )
+
+
+def _check_several_classes(located: Located) -> None:
+    train = located.parts.get("train")
+    if train is not None and len(labels := np.unique(train.labels)) < 2:
+        raise InputError(
+            f"'{located.name}' has one class only, '{train.classes[labels[0]]}'; "
+            "telling classes apart needs at least 2"
+        )
 
 
 def _check_no_class_lost(source: Source, split: Split) -> None:

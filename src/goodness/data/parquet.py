@@ -54,9 +54,11 @@ def read_parquet(files: Sequence[Path]) -> Source:
     tables = [_read_table(file) for file in files]
     chunks = [chunk for table in tables for chunk in table["image"].chunks]
     labels = np.concatenate([table["label"].to_numpy() for table in tables])
+    if not len(labels):
+        raise InputError(f"{files[0]} holds no images")
     classes = _class_names(files[0])
     if classes is None:
-        classes = [str(label) for label in range(labels.max(initial=-1) + 1)]
+        classes = [str(label) for label in range(labels.max() + 1)]
     starts = list(accumulate((len(table) for table in tables[:-1]), initial=0))
     images = ParquetImages(pa.chunked_array(chunks, pa.binary()), files, starts)
     return make_source(images, labels, classes)

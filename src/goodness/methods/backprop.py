@@ -19,6 +19,7 @@ BACKPROP = register(
             "boundary": "identity",
             "schedule": "end-to-end",
             "readouts": {"last": {}, "probe": {}},
+            "optimizer": {**ASGE_FAST.values["optimizer"], "lr": 3e-3},
         },
         for_data=ASGE_FAST.for_data,
     )

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pydantic
+import pytest
+import torch
+
+from goodness.data import Augmentation, AugmentConfig
+from goodness.data.augmentation import random_crop_flip
+
+EVERYTHING = {
+    "crop": 2,
+    "flip": True,
+    "jitter": (0.4, 0.4, 0.4, 0.1),
+    "greyscale": 0.5,
+    "cutout": 3,
+}
+
+
+def same_images(shape, count=64):
+    """One random image, many times over."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).expand(count, *shape)
+
+
+def augment(shape=(3, 8, 8), count=64, seed=1, **config):
+    augmentation = Augmentation(AugmentConfig(**config), shape)
+    torch.manual_seed(seed)
+    return augmentation(same_images(shape, count))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (3, 6, 10)])
+def test_everything_at_once(shape):
+    images = augment(shape, **EVERYTHING)
+    assert images.shape == (64, *shape)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_off_by_default():
+    assert torch.equal(augment(), same_images((3, 8, 8)))
+
+
+@pytest.mark.parametrize("key", [*EVERYTHING, "all"])
+def test_images_of_one_batch_vary_differently(key):
+    config = EVERYTHING if key == "all" else {key: EVERYTHING[key]}
+    images = augment(**config)
+    assert len(images.flatten(1).unique(dim=0)) > 1
+
+
+@pytest.mark.parametrize("key", [*EVERYTHING, "all"])
+def test_the_seed_decides(key):
+    config = EVERYTHING if key == "all" else {key: EVERYTHING[key]}
+    assert torch.equal(augment(**config), augment(**config))
+    assert not torch.equal(augment(**config), augment(**config, seed=2))
+
+
+def test_crop_shifts_over_zeros():
+    image = torch.arange(1.0, 26).view(1, 1, 5, 5)
+    padded = torch.nn.functional.pad(image, [2] * 4)[0, 0]
+    windows = {
+        (top, left): padded[top : top + 5, left : left + 5] for top in range(5) for left in range(5)
+    }
+    torch.manual_seed(0)
+    cropped = random_crop_flip(image.expand(500, 1, 5, 5), 2, flip=False)
+    found = {
+        place
+        for crop in cropped
+        for place, window in windows.items()
+        if torch.equal(crop[0], window)
+    }
+    assert all(any(torch.equal(crop[0], w) for w in windows.values()) for crop in cropped)
+    assert len(found) == 25  # every shift occurs
+
+
+def test_flip_mirrors_about_half_left_to_right():
+    images = same_images((3, 4, 6), 400)
+    torch.manual_seed(0)
+    flipped = random_crop_flip(images, 0, flip=True)
+    same = (flipped == images).flatten(1).all(1)
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    assert (same ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_channels_move_together():
+    grey = torch.rand(1, 1, 8, 8).expand(32, 3, 8, 8)
+    moved = random_crop_flip(grey, 3, flip=True)
+    assert torch.equal(moved, moved[:, :1].expand_as(moved))
+
+
+@pytest.mark.parametrize(("shape", "side"), [((1, 8, 8), 3), ((3, 6, 10), 5), ((3, 8, 8), 1)])
+def test_cutout_is_a_square(shape, side):
+    places = set()
+    for image in augment(shape, cutout=side):
+        cut = (image == 0.5).all(0)
+        rows, columns = cut.any(1).nonzero().flatten(), cut.any(0).nonzero().flatten()
+        assert len(rows) == len(columns) == side
+        assert cut.sum() == side * side
+        places.add((int(rows[0]), int(columns[0])))
+    assert len(places) > 5
+
+
+def test_cutout_as_large_as_the_image():
+    assert (augment((3, 8, 8), cutout=99) == 0.5).all()
+
+
+def test_greyscale_makes_channels_equal_with_its_probability():
+    images = augment(count=400, greyscale=0.25)
+    grey = (images - images[:, :1]).abs().flatten(1).amax(1) < 1e-6
+    assert 60 < grey.sum() < 140
+
+
+def test_greyscale_leaves_grey_images_alone():
+    assert torch.equal(augment((1, 8, 8), greyscale=1.0), same_images((1, 8, 8)))
+
+
+def test_jitter_of_grey_images_changes_their_brightness():
+    images = augment((1, 8, 8), jitter=(0.5, 0, 0, 0))
+    means = images.mean((1, 2, 3))
+    assert means.std() > 0.05
+    # Without brightness and contrast there is nothing to change on a grey image.
+    still = augment((1, 8, 8), jitter=(0, 0, 0.5, 0.5))
+    torch.testing.assert_close(still, same_images((1, 8, 8)).contiguous())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop": -1},
+        {"greyscale": 1.5},
+        {"jitter": (0.1, 0.1, 0.1, 0.6)},
+        {"jitter": (-0.1, 0, 0, 0)},
+        {"cutout": -2},
+        {"mirror": True},
+    ],
+)
+def test_bad_options_are_refused(wrong):
+    with pytest.raises(pydantic.ValidationError):
+        AugmentConfig(**wrong)
+
+
+def test_crop_and_flip_do_without_kornia():
+    code = (
+        "import sys\n"
+        "from goodness.data import AugmentConfig, Augmentation\n"
+        "Augmentation(AugmentConfig(crop=4, flip=True, greyscale=0.5), (1, 8, 8))\n"
+        "print('kornia' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from goodness.data import open_data
+from goodness.errors import InputError
+
+LABELS = [0, 1] * 10
+
+
+def test_found_below_the_root_whatever_the_name(tmp_path, write_parquet, values):
+    write_parquet(tmp_path / "flowers/train-0-of-2.parquet", LABELS, ["rose", "tulip"])
+    write_parquet(tmp_path / "flowers/train-1-of-2.parquet", LABELS, ["rose", "tulip"])
+    write_parquet(tmp_path / "flowers/test-0-of-1.parquet", [1, 0, 1], ["rose", "tulip"])
+    data = open_data("flowers", root=tmp_path)
+    assert data.name == "flowers"
+    assert data.classes == ("rose", "tulip")
+    assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 3)
+    assert data.test.labels.tolist() == [1, 0, 1]
+    assert values(data.test) == [0, 1, 2]
+    assert sorted(values(data.train) + values(data.val)) == sorted(2 * list(range(20)))
+    assert all(value % 2 == label for value, label in zip(values(data.train), data.train.labels))
+
+
+def test_root_from_the_environment(tmp_path, write_parquet, monkeypatch):
+    write_parquet(tmp_path / "flowers/train-0.parquet", LABELS)
+    monkeypatch.setenv("GOODNESS_DATA", str(tmp_path))
+    assert len(open_data("flowers").train) == 14
+    with pytest.raises(InputError, match="unknown data set"):
+        open_data("flowers", root=tmp_path / "elsewhere")  # an argument goes first
+
+
+def test_goes_before_a_known_name(tmp_path, write_parquet):
+    write_parquet(tmp_path / "mnist/train-0.parquet", LABELS)
+    assert open_data("mnist", root=tmp_path).train.image_shape == (1, 6, 6)
+
+
+def test_validation_files_and_a_plain_folder(tmp_path, write_parquet):
+    write_parquet(tmp_path / "train-0.parquet", LABELS)
+    write_parquet(tmp_path / "validation-0.parquet", [0, 1, 1])
+    data = open_data(tmp_path)
+    assert data.classes == ("0", "1")  # no names in the file
+    assert (len(data.train), len(data.val), len(data.test)) == (16, 3, 4)
+
+
+def test_columns_of_cifar100(tmp_path, write_parquet):
+    columns = ("img", "fine_label")
+    write_parquet(tmp_path / "train-0.parquet", LABELS, ["apple", "bear"], columns)
+    assert open_data(tmp_path).classes == ("apple", "bear")
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"), [(("photo", "label"), "image"), (("image", "kind"), "label")]
+)
+def test_missing_column(tmp_path, write_parquet, columns, missing):
+    write_parquet(tmp_path / "train-0.parquet", LABELS, columns=columns)
+    with pytest.raises(InputError, match=rf"no column '{missing}' .*{columns[0]}, {columns[1]}"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_label_out_of_range(tmp_path, write_parquet, wrong):
+    write_parquet(tmp_path / "train-0.parquet", LABELS, ["a", "b"])
+    write_parquet(tmp_path / "train-1.parquet", [0, 1, wrong], ["a", "b"])
+    text = rf"label {wrong} of .*train-1\.parquet row 2 is out of range.* 0 to 1"
+    with pytest.raises(InputError, match=text):
+        open_data(tmp_path)
+
+
+def test_labels_must_be_integers(tmp_path, write_parquet):
+    write_parquet(tmp_path / "train-0.parquet", ["a", "b"])
+    with pytest.raises(InputError, match="should hold an integer in every row"):
+        open_data(tmp_path)
+
+
+def test_labels_must_be_there(tmp_path, write_parquet):
+    write_parquet(tmp_path / "train-0.parquet", [0, None])
+    with pytest.raises(InputError, match="should hold an integer in every row"):
+        open_data(tmp_path)
+
+
+def test_images_must_be_a_struct(tmp_path):
+    table = pa.table({"image": [b"bytes"], "label": [0]})
+    pq.write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(InputError, match="should be a struct with a field 'bytes'"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [b"no image", None])
+def test_unreadable_image_is_named_by_row(tmp_path, write_parquet, bad):
+    write_parquet(tmp_path / "train-0.parquet", LABELS)
+    write_parquet(tmp_path / "test-0.parquet", [0, 1], images=[png_bytes(tmp_path), bad])
+    with pytest.raises(InputError, match=r"cannot read the image .*test-0\.parquet row 1"):
+        open_data(tmp_path)
+    assert open_data(tmp_path, skip_bad=True).skipped == [f"{tmp_path}/test-0.parquet row 1"]
+
+
+def png_bytes(tmp_path):
+    return pq.read_table(tmp_path / "train-0.parquet")["image"][0].as_py()["bytes"]
+
+
+def test_damaged_file(tmp_path):
+    (tmp_path / "train-0.parquet").write_bytes(b"not Parquet at all")
+    with pytest.raises(InputError, match=r"cannot read .*train-0\.parquet"):
+        open_data(tmp_path)
+
+
+def test_no_rows(tmp_path, write_parquet):
+    write_parquet(tmp_path / "train-0.parquet", pa.array([], pa.int64()), ["a", "b"])
+    with pytest.raises(InputError, match="holds no images"):
+        open_data(tmp_path)
+
+
+def test_files_that_name_no_part(tmp_path, write_parquet):
+    write_parquet(tmp_path / "data.parquet", LABELS)
+    with pytest.raises(InputError, match=r"no train-\*\.parquet"):
+        open_data(tmp_path)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pydantic
+import pytest
+import torch
+from PIL import Image
+
+from goodness.data import Preprocessing, open_data
+from goodness.errors import InputError
+
+
+@pytest.fixture
+def preprocessing():
+    return Preprocessing(
+        channels=3, height=4, width=6, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], classes=["a"]
+    )
+
+
+def test_survives_json(preprocessing):
+    text = preprocessing.model_dump_json()
+    assert Preprocessing.model_validate_json(text) == preprocessing
+
+
+def test_unknown_keys_are_refused(preprocessing):
+    with pytest.raises(pydantic.ValidationError):
+        Preprocessing(**preprocessing.model_dump(), colour=True)
+
+
+def test_apply_scales_and_standardises(preprocessing):
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 6)
+    scaled = preprocessing.apply(images, standardise=False)
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled[1, :, 2, 3], torch.tensor([0.0, 1.0, 0.2]))
+    standard = preprocessing.apply(images, standardise=True)
+    torch.testing.assert_close(standard[1, :, 2, 3], torch.tensor([-0.2, 3.2, -0.5]))
+    assert torch.equal(standard, preprocessing.standardise(scaled))
+
+
+def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes):
+    write_classes(tmp_path / "train", {"a": 20, "b": 20}, mode="RGB")
+    write_classes(tmp_path / "test", {"a": 5, "b": 5}, mode="RGB", first=200)
+    data = open_data(tmp_path, val_fraction=0.5)
+    images = np.concatenate([batch.numpy() for batch, _ in data.train.batches(3, "cpu")]) / 255
+    np.testing.assert_allclose(data.preprocessing.mean, images.mean((0, 2, 3)), atol=1e-12)
+    # The second channel is 0 everywhere; its deviation is kept from dividing by nothing.
+    expected = np.maximum(images.std((0, 2, 3)), 1 / 255)
+    np.testing.assert_allclose(data.preprocessing.std, expected, atol=1e-12)
+
+
+def test_standardised_training_images_have_mean_0_and_deviation_1():
+    data = open_data("digits")
+    images, _ = next(data.train.batches(len(data.train), "cpu"))
+    standard = data.preprocessing.apply(images, standardise=True)
+    assert abs(standard.mean()) < 1e-5
+    assert abs(standard.std() - 1) < 1e-4
+
+
+def test_load_gives_one_file_in_the_form_of_training(tmp_path, preprocessing):
+    image = Image.new("L", (8, 12), 50)  # lies on its side: 12x8 upright
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "photo.png", exif=exif)
+    pixels = preprocessing.load(tmp_path / "photo.png")
+    assert (pixels.shape, pixels.dtype) == ((3, 4, 6), torch.uint8)
+    assert (pixels == 50).all()
+
+
+def test_load_agrees_with_training(tmp_path, write_classes):
+    write_classes(tmp_path, {"a": 10, "b": 10}, size=(9, 7))
+    Image.effect_noise((20, 30), 80).save(tmp_path / "a" / "000.png")
+    data = open_data(tmp_path, image_size=5)
+    loaded = data.preprocessing.load(tmp_path / "a" / "000.png")
+    parts = (data.train, data.val, data.test)
+    images = torch.cat([images for part in parts for images, _ in part.batches(99, "cpu")])
+    assert (images == loaded).flatten(1).all(1).sum() == 1
+
+
+def test_load_names_a_bad_file(tmp_path, preprocessing):
+    with pytest.raises(InputError, match=r"cannot read the image .*missing\.png"):
+        preprocessing.load(tmp_path / "missing.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"cannot read the image .*bad\.png"):
+        preprocessing.load(tmp_path / "bad.png")
