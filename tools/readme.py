@@ -1,18 +1,22 @@
-"""Write the table of methods into README.md, from the registry; ``--check`` only compares."""
+"""Write README.md's tables: methods from the registry, results from their records.
+
+python tools/readme.py [--check]
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from goodness.methods import METHODS
 
-README = Path(__file__).parent.parent / "README.md"
-START, END = "<!-- methods: start -->\n", "<!-- methods: end -->"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 
-def table() -> str:
-    """One Markdown row per method."""
+def methods() -> str:
+    """One row per method."""
     rows = ["| name | what | paper | locality |", "|---|---|---|---|"]
     for name in METHODS:
         method = METHODS[name]
@@ -20,15 +24,42 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def results() -> str:
+    """One row per record of ``benchmarks/accuracy.py``."""
+    rows = [
+        "| data | `asge-fast`, test % | `backprop`, test % | seconds | epochs | seeds | record |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for data in ("digits", "mnist", "fashion_mnist", "cifar10"):
+        path = ROOT / "results" / f"{data}.json"
+        if not path.exists():
+            continue
+        columns = json.loads(path.read_text())["methods"]
+        ours, theirs = columns["asge-fast"], columns["backprop"]
+        accuracies = [f"{100 * column['test_accuracy']:.2f}" for column in (ours, theirs)]
+        seconds, epochs = (
+            " / ".join(f"{column['runs'][0]['train'][key]:.0f}" for column in (ours, theirs))
+            for key in ("seconds", "epochs")
+        )
+        seeds = len(ours["runs"])
+        link = f"[json](results/{path.name})"
+        cells = [data, *accuracies, seconds, epochs, seeds, link]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows) + "\n"
+
+
 def updated(text: str) -> str:
-    """README's text with a fresh table."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + table() + END + after
+    """README's text with fresh tables."""
+    for name, table in (("methods", methods()), ("results", results())):
+        start, end = f"<!-- {name}: start -->\n", f"<!-- {name}: end -->"
+        before, rest = text.split(start)
+        _, after = rest.split(end)
+        text = before + start + table + end + after
+    return text
 
 
 if __name__ == "__main__":
     old = README.read_text()
     if "--check" in sys.argv:
-        sys.exit(0 if updated(old) == old else "README.md: the table is stale; run `make readme`")
+        sys.exit(0 if updated(old) == old else "README.md: a table is stale; run `make readme`")
     README.write_text(updated(old))

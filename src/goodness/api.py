@@ -177,7 +177,7 @@ def fit(
     loop = Loop(dataset, network, callbacks=_with_reports(callbacks))
     loop.run = RunFolder.create(out, overwrite)
     loop.run.write_config(config)
-    _write_environment(loop.run, command)
+    _write_environment(loop.run, command, device)
     loop.fit()
     return Run(loop.run.path, device=str(device))
 
@@ -295,7 +295,7 @@ def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
     return [Curves(), TensorBoard(), *callbacks]
 
 
-def _write_environment(run: RunFolder, command: str | None) -> None:
+def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:
     from goodness.run.environment import environment
 
-    checkpoint.write_json(run.path / "environment.json", environment(command))
+    checkpoint.write_json(run.path / "environment.json", environment(command, device))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import sys
@@ -97,7 +98,7 @@ class Loop:
         self.block_names = network.names
         self.step = 0
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "readout": ""}
+        self.best: dict[str, Any] = {"highest": 0.0}
         self.stop = False
         """A callback sets this to end the run after the epoch."""
         self.interrupted: int | None = None
@@ -275,8 +276,14 @@ class Loop:
         }
         self.history.append(row)
         self._totals = Totals(len(self.network), self.network.device)
-        if accuracy > self.best["accuracy"]:
-            self.best = {"accuracy": accuracy, "epoch": epoch, "readout": readout}
+        highest = max(accuracy, self.best["highest"])
+        if accuracy >= highest - standard_error(highest, evaluation.examples):
+            self.best = {
+                "accuracy": accuracy,
+                "epoch": epoch,
+                "readout": readout,
+                "highest": highest,
+            }
             if self.run is not None:
                 checkpoint.save(self.run.best, self._meta(), {"network": self.network.state_dict()})
         if self.run is not None:
@@ -363,6 +370,16 @@ class Loop:
         self.best = meta["best"]
         self._seconds = meta["seconds"]
         self.history = self.run.history(until_step=self.step)
+
+
+def standard_error(accuracy: float, examples: int) -> float:
+    """Of a fraction measured on that many examples, 0 to 0.5.
+
+    Epochs within one standard error of the highest validation accuracy are equals, and the latest
+    of them is the best: on a few hundred images a lucky early epoch is no better than the ones
+    after the learning rate has fallen.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / examples)
 
 
 def load_network(folder: Any, network: Network) -> dict[str, Any]:

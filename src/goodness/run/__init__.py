@@ -1,1 +1,1 @@
-"""The run folder and what is reported while a run goes on."""
+"""Reports of a run: what is shown and drawn while it goes on, and on what machine it was made."""

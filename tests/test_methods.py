@@ -1,0 +1,281 @@
+"""What every method keeps to, whatever its learning rule: tested over the registry."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from goodness import audit, resolve
+from goodness.engine import checkpoint
+from goodness.engine.learner import Learner
+from goodness.engine.network import build
+from goodness.engine.rates import Clock
+from goodness.engine.segment import run_segment
+from goodness.methods import METHODS, Locality
+
+CLOCK = Clock(step=0, steps_per_epoch=50, epochs=1)
+SHAPES = [(1, 8, 8), (3, 13, 11)]
+LOCAL = [m for m in METHODS if METHODS[m].locality in (Locality.LAYER, Locality.BLOCK)]
+
+methods = pytest.mark.parametrize("method", METHODS.names())
+local_methods = pytest.mark.parametrize("method", LOCAL)
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+
+
+def small(method, shape=(1, 8, 8), classes=4, **values):
+    model = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
+    return build(method, image=shape, classes=classes, **{"model": model, **values})
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def finite(values):
+    return all(torch.isfinite(value).all() for value in values if value is not None)
+
+
+@methods
+def test_describes_itself(method):
+    entry = METHODS[method]
+
+    assert entry.name == method
+    assert entry.title.strip()
+    assert entry.paper.strip()
+    assert isinstance(entry.locality, Locality)
+    for data in ("digits", "mnist", "cifar10"):
+        assert resolve({"method": method, "data": data}).method == method
+
+
+@methods
+@shapes
+def test_declared_locality_is_what_the_audit_finds(method, shape):
+    network = build(method, image=shape, classes=4, model="small-cnn")
+
+    assert audit(network).locality == METHODS[method].locality
+
+
+@methods
+@shapes
+def test_losses_scores_and_answers_are_finite(method, shape, batch):
+    network = small(method, shape)
+    images, y = batch(8, shape, 4)
+
+    report = Learner(network).step(images, y, CLOCK)
+    answer = network.answer(images)
+
+    assert any(loss is not None for loss in report.losses)
+    assert len(report.losses) == len(report.scores) == len(network)
+    assert finite([*report.losses, *report.scores, *answer.scores])
+    for name in answer.totals:
+        assert answer.final(name).shape == (8, 4)
+        assert finite([answer.final(name)])
+
+
+@methods
+def test_learns_a_separable_task(method):
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn((4, 1, 8, 8), generator=generator)
+
+    def draw(count):
+        y = torch.randint(4, (count,), generator=generator)
+        return patterns[y] + 0.3 * torch.randn((count, 1, 8, 8), generator=generator), y
+
+    network = small(method, lr=1e-2, rate="constant")
+    learner = Learner(network)
+    losses = []
+    for step in range(50):
+        images, y = draw(32)
+        report = learner.step(images, y, CLOCK._replace(step=step))
+        losses.append(sum(loss.item() for loss in report.losses if loss is not None))
+    images, y = draw(200)
+    answer = network.answer(images)
+    accuracy = max((answer.final(n).argmax(1) == y).float().mean() for n in answer.totals)
+
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert accuracy > 0.8
+
+
+@local_methods
+def test_a_block_s_loss_has_a_gradient_for_that_block_alone(method, batch):
+    network = small(method).train()
+    images, y = batch(8, (1, 8, 8), 4)
+    named = dict(network.named_parameters())
+    x = network.present(images, y)
+    for segment in network.schedule.plan(0):
+        outcome = run_segment(network, segment, x, y, step=0)
+        gradients = torch.autograd.grad(outcome.loss, list(named.values()), allow_unused=True)
+        reached = {n for n, g in zip(named, gradients, strict=True) if g is not None}
+        x = outcome.sent[-1]  # not detached here: the engine has to do it
+
+        (index,) = segment.blocks
+        assert reached
+        assert all(name.startswith(f"blocks.{index}.") for name in reached), reached
+
+
+@local_methods
+def test_a_block_called_alone_sends_no_gradient_to_its_input(method, batch):
+    network = small(method).train()
+    images, y = batch(8, (1, 8, 8), 4)
+    x = network.present(images, y).requires_grad_()
+
+    loss, sent = network.blocks[0](x, y)
+    loss.backward()
+
+    assert x.grad is None
+    assert not sent.requires_grad
+    assert all(p.grad is not None for p in network.blocks[0].body.parameters())
+
+
+def train_recording(network, batches):
+    """Two steps; the gradients as the optimizers saw them, and the state after each step."""
+    learner = Learner(network)
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    record = {}
+    for step, (images, y) in enumerate(batches):
+        for optimizer in learner.optimizers.values():
+
+            def keep(optimizer, *_, step=step):
+                for group in optimizer.param_groups:
+                    for p in group["params"]:
+                        record[f"{names[p]} gradient {step}"] = p.grad.clone()
+
+            optimizer.register_step_pre_hook(keep)
+        learner.step(images, y, CLOCK._replace(step=step))
+        for name, value in network.state_dict().items():
+            record[f"{name} after {step}"] = value.clone()
+    return record
+
+
+@local_methods
+@shapes
+def test_perturbing_later_blocks_changes_nothing_before_them(method, shape, batch):
+    network = small(method, shape)
+    batches = [batch(8, shape, 4, seed=step) for step in range(2)]
+    reference = train_recording(copy.deepcopy(network), batches)
+    for source in range(1, len(network)):
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            for block in other.blocks[source:]:
+                for tensor in (*block.parameters(), *block.buffers()):
+                    if tensor.is_floating_point():
+                        tensor.add_(torch.rand_like(tensor) * 0.1)
+        changed = train_recording(other, batches)
+
+        def before(record, source=source):
+            starts = tuple(f"blocks.{i}." for i in range(source))
+            return {name: value for name, value in record.items() if name.startswith(starts)}
+
+        assert any("gradient" in name for name in before(reference))
+        assert same(before(reference), before(changed))
+        assert not same(reference, changed)
+
+
+@methods
+def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
+    network = small(method)
+    images, y = batch(8, (1, 8, 8), 4)
+    Learner(network).step(images, y, CLOCK)
+    checkpoint.save(tmp_path / "kept", {}, {"network": network.state_dict()})
+
+    other = small(method, seed=1)
+    assert not same(network.state_dict(), other.state_dict())
+    _, groups = checkpoint.load(tmp_path / "kept", "network")
+    checkpoint.load_weights(other, groups["network"], tmp_path)
+
+    mine, theirs = network.answer(images), other.answer(images)
+    for name in mine.totals:
+        assert torch.equal(mine.final(name), theirs.final(name))
+
+
+@methods
+def test_half_precision_keeps_losses_finite_and_scores_in_float32(method, batch):
+    network = small(method, amp=True)
+    images, y = batch(8, (1, 8, 8), 4)
+    seen = []
+    network.blocks[0].body[0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+
+    report = Learner(network).step(images, y, CLOCK)
+    answer = network.answer(images)
+
+    assert set(seen) == {torch.bfloat16}
+    assert finite(report.losses)
+    scores = [s for s in [*report.scores, *answer.scores] if s is not None]
+    scores += [answer.final(name) for name in answer.totals]
+    assert {s.dtype for s in scores} == {torch.float32}
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+@methods
+def test_memory_layout_of_the_images_does_not_matter(method, batch):
+    images, y = batch(8, (3, 13, 11), 4)
+    reports = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        network = small(method, (3, 13, 11))
+        reports.append(Learner(network).step(images.to(memory_format=layout), y, CLOCK))
+
+    for one, other in zip(reports[0].losses, reports[1].losses, strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other)
+
+
+@methods
+def test_a_hundred_classes(method, batch):
+    network = small(method, classes=100)
+    images, y = batch(100, (1, 8, 8), 100)
+
+    report = Learner(network).step(images, y, CLOCK)
+    answer = network.answer(images)
+
+    assert finite(report.losses)
+    assert all(answer.final(name).shape == (100, 100) for name in answer.totals)
+
+
+@methods
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(method, batch):
+    network = small(method)
+    images, y = batch(8, (1, 8, 8), 4)
+    Learner(network).step(images, y, CLOCK)
+    together = network.answer(images)
+    for row in (0, 7):
+        alone = network.answer(images[row : row + 1])
+        for name in together.totals:
+            expected = together.final(name)[row : row + 1]
+            torch.testing.assert_close(alone.final(name), expected, rtol=1e-4, atol=1e-4)
+
+
+@methods
+@shapes
+def test_learns_from_a_batch_of_one(method, shape, batch):
+    network = small(method, shape)
+
+    report = Learner(network).step(*batch(1, shape, 4), CLOCK)
+
+    assert finite(report.losses)
+
+
+@methods
+def test_a_copy_is_independent(method, batch):
+    network = small(method)
+    images, y = batch(8, (1, 8, 8), 4)
+    before = copy.deepcopy(network.state_dict())
+    twin = copy.deepcopy(network)
+    Learner(twin).step(images, y, CLOCK)
+
+    assert same(network.state_dict(), before)
+    assert not same(twin.state_dict(), before)
+    Learner(network).step(images, y, CLOCK)
+    assert same(network.state_dict(), twin.state_dict())
+
+
+@methods
+def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone(method):
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    one, again, other = small(method), small(method), small(method, seed=1)
+
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same(one.state_dict(), again.state_dict())
+    assert not same(one.state_dict(), other.state_dict())
