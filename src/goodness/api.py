@@ -165,7 +165,7 @@ def fit(
         InputError: bad input; nothing is lost or overwritten.
         RunError: a failure while running.
     """
-    config = resolve({**values, "data": str(data), "method": method})
+    config = resolve({**values, "data": _data(data), "method": method})
     device = set_machine(config.device, config.threads)
     out = out or _new_folder(config)
     # Checked before the data is read, which may take long.
@@ -238,7 +238,7 @@ def plan(
         ``config`` (resolved), ``blocks`` (name, shapes, parameters and the objective's facts),
         ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps).
     """
-    config = resolve({**values, "data": str(data), "method": method})
+    config = resolve({**values, "data": _data(data), "method": method})
     device = set_machine(config.device, config.threads)
     dataset = open_data(
         config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
@@ -253,6 +253,11 @@ def plan(
         "epochs": config.epochs,
         "seconds_per_epoch": _time_step(loop) * loop.steps_per_epoch,
     }
+
+
+def _data(data: str | Path) -> str:
+    """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
+    return data if isinstance(data, str) else str(data.absolute())
 
 
 def _time_step(loop: Loop, steps: int = 4) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,23 +9,10 @@ from torch import Tensor
 
 from goodness.engine.seeds import mix, seed_generators
 from goodness.schedule import Segment
+from goodness.update import Outcome
 
 if TYPE_CHECKING:
     from goodness.engine.network import Network
-
-
-@dataclass
-class Outcome:
-    """What came out of one segment's forward; lists are in the order of its blocks."""
-
-    loss: Tensor
-    """The scalar to minimise, with graph."""
-    losses: list[Tensor | None]
-    """Mean loss of each block, detached; None where it is not judged."""
-    scores: list[Tensor | None]
-    """Class scores of each block, detached."""
-    sent: list[Tensor]
-    """What each block sends on, detached."""
 
 
 def run_segment(network: Network, segment: Segment, x: Tensor, y: Tensor, step: int) -> Outcome:

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from goodness.registry import Registry
 
-if TYPE_CHECKING:
-    from goodness.engine.segment import Outcome
-
 UPDATES: Registry[type[Update]]
+
+
+@dataclass
+class Outcome:
+    """What came out of one segment's forward; lists are in the order of its blocks."""
+
+    loss: Tensor
+    """The scalar to minimise, with graph."""
+    losses: list[Tensor | None]
+    """Mean loss of each block, detached; None where it is not judged."""
+    scores: list[Tensor | None]
+    """Class scores of each block, detached."""
+    sent: list[Tensor]
+    """What each block sends on, detached."""
 
 
 class Update:

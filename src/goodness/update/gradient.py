@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from goodness.update.base import UPDATES, Update
-
-if TYPE_CHECKING:
-    from goodness.engine.segment import Outcome
+from goodness.update.base import UPDATES, Outcome, Update
 
 
 @UPDATES.register("gradient")
