@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from goodness import InputError, resolve
+from goodness.config import Config
+from goodness.methods import METHODS, Method
+from goodness.methods.base import Locality
+
+
+@pytest.fixture
+def method(monkeypatch):
+    """A method of our own, so that the tests do not depend on a recipe."""
+    values = {
+        **METHODS["asge"].values,
+        "epochs": 7,
+        "batch_size": 32,
+        "seed": 5,
+        "optimizer": {"name": "adamw", "lr": 0.5, "weight_decay": 0.25},
+        "objective": {"name": "spatial-goodness", "alpha": 3.0},
+        "augment": {"crop": 4, "flip": True},
+    }
+    for_data = {"mnist": {"batch_size": 64, "augment": {"crop": 2}, "objective": {"scale": 2.0}}}
+    entry = Method("ours", "title", "paper", Locality.LAYER, values, for_data)
+    monkeypatch.setitem(METHODS._entries, "ours", entry)
+    return "ours"
+
+
+def test_values_given_beat_those_for_the_data_beat_the_method_s_beat_defaults(method):
+    config = resolve({"method": method, "data": "mnist", "epochs": 9})
+
+    assert config.epochs == 9  # given
+    assert config.batch_size == 64  # for the data
+    assert config.seed == 5  # the method's
+    assert config.val_fraction == 0.1  # the default
+    assert resolve({"method": method, "data": "mnist", "batch_size": 16}).batch_size == 16
+    assert resolve({"method": method, "data": "digits"}).batch_size == 32
+
+
+def test_values_for_the_data_go_by_the_name_of_its_folder(method):
+    assert resolve({"method": method, "data": "/somewhere/mnist"}).batch_size == 64
+
+
+def test_options_of_parts_are_merged_one_by_one(method):
+    objective = resolve(
+        {"method": method, "data": "mnist", "objective": {"unit_scale": True}}
+    ).objective
+
+    assert objective == {
+        "name": "spatial-goodness",
+        "alpha": 3.0,
+        "reference": None,
+        "scale": 2.0,
+        "unit_scale": True,
+    }
+
+
+def test_augmentation_for_the_data_replaces_and_the_given_one_is_merged(method):
+    assert resolve({"method": method, "data": "mnist"}).augment.flip is False
+    augment = resolve({"method": method, "data": "mnist", "augment": {"cutout": 3}}).augment
+
+    assert (augment.crop, augment.cutout) == (2, 3)
+
+
+def test_a_bare_string_names_a_part():
+    assert resolve({"boundary": "rms"}).boundary == resolve({"boundary": {"name": "rms"}}).boundary
+
+
+def test_a_part_may_be_given_by_its_options_alone(method):
+    assert resolve({"method": method, "optimizer": {"eps": 0.5}}).optimizer["lr"] == 0.5
+
+
+def test_switching_a_part_keeps_the_options_that_the_new_choice_knows(method):
+    optimizer = resolve({"method": method, "optimizer": "sgd"}).optimizer
+
+    assert optimizer == {
+        "name": "sgd",
+        "lr": 0.5,
+        "weight_decay": 0.25,
+        "momentum": 0.9,
+        "nesterov": False,
+    }
+    assert resolve({"method": method, "objective": "classifier"}).objective == {
+        "name": "classifier",
+        "pool": 1,
+    }
+
+
+def test_short_forms_of_optimizer_options(method):
+    config = resolve({"method": method, "lr": 0.125, "weight_decay": 0.0})
+
+    assert config.optimizer["lr"] == 0.125
+    assert config.optimizer["weight_decay"] == 0.0
+    sgd = resolve({"method": method, "optimizer": "sgd", "lr": 0.125}).optimizer
+    assert (sgd["name"], sgd["lr"], sgd["weight_decay"]) == ("sgd", 0.125, 0.25)
+    both = resolve({"method": method, "optimizer": {"lr": 0.75, "eps": 0.5}, "lr": 0.125})
+    assert (both.optimizer["lr"], both.optimizer["eps"]) == (0.125, 0.5)
+
+
+def test_what_is_given_is_left_as_it_was():
+    given = {"lr": 0.5, "optimizer": {"eps": 0.25}, "augment": {"crop": 1}}
+    resolve(given)
+
+    assert given == {"lr": 0.5, "optimizer": {"eps": 0.25}, "augment": {"crop": 1}}
+
+
+def test_none_means_not_given(method):
+    assert resolve({"method": method, "epochs": None, "model": None}).epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"epoch": 3}, ["epoch", "did you mean 'epochs'"]),
+        ({"learning_rate": 3}, ["unknown configuration key 'learning_rate'"]),
+        ({"wieght_decay": 3}, ["did you mean 'weight_decay'"]),
+        ({"method": "asge-fats"}, ["unknown method", "did you mean 'asge-fast'"]),
+        ({"model": "vgg9"}, ["unknown model", "did you mean 'vgg"]),
+        ({"optimizer": "adamww"}, ["did you mean 'adamw'"]),
+        ({"objective": {"alfa": 1.0}}, ["did you mean 'objective.alpha'"]),
+        ({"boundary": {"droput": 0.1}}, ["did you mean 'boundary.dropout'"]),
+        ({"augment": {"crops": 1}}, ["did you mean 'augment.crop'"]),
+        ({"readout": "fusoin"}, ["did you mean 'fusion'"]),
+        ({"readouts": {"fusoin": {}}}, ["unknown readout", "did you mean 'fusion'"]),
+        ({"readouts": {"fusion": {"skp": 1}}}, ["did you mean 'readout.skip'"]),
+        ({"epochs": 0}, ["epochs", "got 0"]),
+        ({"epochs": "many"}, ["epochs", "got 'many'"]),
+        ({"batch_size": 1.5}, ["batch_size", "got 1.5"]),
+        ({"val_fraction": 1.0}, ["val_fraction", "less than 1"]),
+        ({"seed": -1}, ["seed", "got -1"]),
+        ({"lr": 0}, ["optimizer.lr", "greater than 0"]),
+        ({"lr": float("nan")}, ["optimizer.lr"]),
+        ({"lr": "fast"}, ["optimizer.lr", "got 'fast'"]),
+        ({"boundary": {"name": "rms", "dropout": 1.0}}, ["boundary.dropout", "less than 1"]),
+        ({"model": {"widths": [8, -1]}}, ["model.widths", "greater than 0"]),
+        ({"augment": {"greyscale": 2}}, ["augment.greyscale"]),
+        ({"augment": {"crop": -1}}, ["augment.crop", "got -1"]),
+        ({"model": 5}, ["model", "got 5"]),
+        ({"optimizer": [1]}, ["optimizer", "got [1]"]),
+        ({"rate": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),
+    ],
+    ids=repr,
+)
+def test_bad_input_is_refused_with_the_place_and_the_nearest_name(given, words):
+    with pytest.raises(InputError) as caught:
+        resolve({"method": "asge-fast", **given})
+
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar10"])
+@pytest.mark.parametrize("method", METHODS.names())
+def test_a_configuration_survives_json(method, data):
+    config = resolve({"method": method, "data": data, "optimizer": "sgd", "threads": 2})
+
+    text = json.dumps(config.model_dump(mode="json"))
+
+    assert Config.model_validate(json.loads(text)) == config
+    assert resolve(config.model_dump()) == config
+    assert resolve(json.loads(text)) == config
+
+
+def test_a_configuration_cannot_be_changed():
+    config = resolve({})
+    with pytest.raises(ValueError, match="frozen"):
+        config.epochs = 3

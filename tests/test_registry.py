@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from goodness.boundary import BOUNDARIES
+from goodness.engine.optimizers import OPTIMIZERS
+from goodness.engine.rates import RATES
+from goodness.errors import InputError
+from goodness.models import MODELS
+from goodness.objective import OBJECTIVES
+from goodness.partition import PARTITIONS
+from goodness.presentation import PRESENTATIONS
+from goodness.readout import READOUTS
+from goodness.registry import Registry
+from goodness.schedule import SCHEDULES
+from goodness.update import UPDATES
+
+AXES = [
+    BOUNDARIES,
+    MODELS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    PARTITIONS,
+    PRESENTATIONS,
+    RATES,
+    READOUTS,
+    SCHEDULES,
+    UPDATES,
+]
+ENTRIES = [
+    pytest.param(axis, name, id=f"{axis.kind}-{name}") for axis in AXES for name in axis.names()
+]
+
+
+@pytest.mark.parametrize(("axis", "name"), ENTRIES)
+def test_every_choice_is_described_and_resolves_with_its_defaults(axis, name):
+    first_line = inspect.cleandoc(axis[name].__doc__).splitlines()[0]
+
+    assert first_line.endswith(".")
+    assert axis.resolve(name) == axis.resolve({"name": name})
+    assert axis.resolve(axis.resolve(name)) == axis.resolve(name)
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.kind)
+def test_every_axis_lists_its_choices_sorted(axis):
+    assert axis.names() == sorted(axis.names())
+    assert list(axis) == axis.names()
+    assert axis.names()
+
+
+def test_a_name_cannot_be_taken_twice():
+    registry = Registry("thing")
+    registry.register("one")(object)
+
+    with pytest.raises(ValueError, match="two things are called 'one'"):
+        registry.register("one")(object)
+
+
+def test_options_are_checked_and_converted():
+    registry = Registry("thing")
+
+    @registry.register("one")
+    def one(place, *, size: int = 2, names: list[str] = ()):
+        return place, size, list(names)
+
+    assert registry.resolve({"name": "one", "size": "3"})["size"] == 3
+    assert registry.make({"name": "one", "size": 4, "names": ["a"]}, "here") == ("here", 4, ["a"])
+    with pytest.raises(InputError, match=r"thing\.size: .*\(got 'x'\)"):
+        registry.resolve({"name": "one", "size": "x"})
+    with pytest.raises(InputError, match="unknown thing 'on'; did you mean 'one'"):
+        registry.resolve("on")
+    with pytest.raises(InputError, match=r"did you mean 'thing\.size'"):
+        registry.resolve({"name": "one", "sise": 1})
+    with pytest.raises(InputError, match="the thing needs a name"):
+        registry.resolve({"size": 1})
