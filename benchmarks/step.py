@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 import goodness
 from goodness.engine.rates import Clock
-from goodness.run.environment import environment
+from goodness.reports.environment import environment
 
 
 class LiveBytes(TorchDispatchMode):

@@ -178,12 +178,12 @@ def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
     network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
     Learner(network).step(images, y, CLOCK)
-    checkpoint.save(tmp_path / "kept", {}, {"network": network.state_dict()})
+    groups = {"network": network.state_dict()}
+    checkpoint.save(tmp_path / "kept", {"blocks": network.facts()}, groups)
 
     other = small(method, seed=1)
     assert not same(network.state_dict(), other.state_dict())
-    _, groups = checkpoint.load(tmp_path / "kept", "network")
-    checkpoint.load_weights(other, groups["network"], tmp_path)
+    checkpoint.load_network(tmp_path / "kept", other)
 
     mine, theirs = network.answer(images), other.answer(images)
     for name in mine.totals:

@@ -17,7 +17,7 @@ from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
 from goodness.engine.evaluation import evaluate
 from goodness.engine.learner import Learner
-from goodness.engine.loop import Loop, load_network
+from goodness.engine.loop import Loop
 from goodness.engine.machine import choose_device, set_machine
 from goodness.engine.network import Network, build
 from goodness.engine.rates import Clock
@@ -47,7 +47,7 @@ class Run:
         self.classes = self._preprocessing.classes
         self._readout = meta["best"]["readout"]
         self.network = _network(self.config, self._preprocessing).to(choose_device(device))
-        load_network(run.best, self.network)
+        checkpoint.load_network(run.best, self.network)
         self.result = run.read_result()
 
     def evaluate(
@@ -294,13 +294,13 @@ def _new_folder(config: Config) -> Path:
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
-    from goodness.run.curves import Curves
-    from goodness.run.tensorboard import TensorBoard
+    from goodness.reports.curves import Curves
+    from goodness.reports.tensorboard import TensorBoard
 
     return [Curves(), TensorBoard(), *callbacks]
 
 
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:
-    from goodness.run.environment import environment
+    from goodness.reports.environment import environment
 
     checkpoint.write_json(run.path / "environment.json", environment(command, device))

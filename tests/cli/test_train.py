@@ -8,7 +8,7 @@ import pytest
 from goodness import api
 from goodness.cli.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.run.progress import LiveProgress, PlainProgress
+from goodness.reports.progress import LiveProgress, PlainProgress
 
 
 def values_of(calls):
@@ -161,7 +161,7 @@ def test_resume_passes_epochs_and_device(goodness, calls, tmp_path):
         *(["--batch-size", "8"], ["--lr", "1"], ["--weight-decay", "0"], ["--readout", "auto"]),
         *(["--image-size", "8"], ["--val-fraction", "0.1"], ["--seed", "0"], ["--workers", "0"]),
         *(["--threads", "1"], ["--amp"], ["--out", "x"], ["--overwrite"], ["--skip-bad"]),
-        *(["--quiet"], ["--dry-run"], ["--set", "epochs=3"], ["--config", "x.yaml"]),
+        *(["--dry-run"], ["--set", "epochs=3"], ["--config", "x.yaml"]),
     ],
     ids=lambda option: option[0],
 )

@@ -95,8 +95,9 @@ def save_and_crash(monkeypatch, folder, value, at, when):
     calls = 0
     with monkeypatch.context() as patch:
         for owner, name in STEPS:
+            original = getattr(owner, name)
 
-            def operation(*args, original=getattr(owner, name), **options):
+            def operation(*args, original=original, **options):
                 nonlocal calls
                 calls += 1
                 if calls > at:  # a dead process does nothing more
@@ -207,18 +208,33 @@ def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
         checkpoint.load(tmp_path / "last")
 
 
+class Model(nn.Linear):
+    """As much of a network as a checkpoint needs to know."""
+
+    def __init__(self, rows, columns, bias=True, grid=1):
+        super().__init__(rows, columns, bias)
+        self.grid = grid
+
+    def facts(self):
+        return [{"grid": self.grid}]
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (nn.Linear(3, 4), r"'weight' is \(2, 3\) there, \(4, 3\) here"),
-        (nn.Linear(3, 2, bias=False), r"'bias' is \(2,\) there, missing here"),
+        (Model(3, 4), r"'weight' is \(2, 3\) there, \(4, 3\) here"),
+        (Model(3, 2, bias=False), r"'bias' is \(2,\) there, missing here"),
+        (Model(3, 2, grid=4), r"\{'grid': 1\} is not \{'grid': 4\}"),
     ],
 )
 def test_weights_of_another_model_are_refused(other, words, tmp_path):
+    kept = Model(3, 2)
+    groups = {"network": kept.state_dict()}
+    checkpoint.save(tmp_path / "last", {"blocks": kept.facts()}, groups)
     before = {name: value.clone() for name, value in other.state_dict().items()}
 
     with pytest.raises(InputError, match=f"another model: {words}"):
-        checkpoint.load_weights(other, nn.Linear(3, 2).state_dict(), tmp_path)
+        checkpoint.load_network(tmp_path / "last", other)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 

@@ -18,7 +18,6 @@ from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError, Interrupted, RunError
 
 
-
 @pytest.fixture(scope="module")
 def digits():
     return open_data("digits")
@@ -211,7 +210,7 @@ def test_early_stopping_needs_a_rise_of_min_delta(make):
     trained = make(callbacks=[Fake(), EarlyStopping(patience=2, min_delta=0.05)], epochs=8)
     trained.fit()
 
-    # Six points rise by 0.05 twice an interval: epochs 2 and 3 do not count as a rise over 1.
+    # Epochs 2 and 3 are only 0.01 and 0.02 above epoch 1.
     assert len(trained.history) == 3
 
 

@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Measure a run's accuracy on a part of the data and draw the confusion matrix."""
     from goodness import api
-    from goodness.run.confusion import draw_confusion
+    from goodness.reports.confusion import draw_confusion
 
     loaded = api.load(run, device=device)
     result = loaded.evaluate(
@@ -51,7 +51,8 @@ def evaluate(
     else:
         _show(result)
     picture = loaded.folder / f"confusion-{split.value}.png"
-    draw_confusion(confusion, loaded.classes, picture)
+    title = f"{Path(result['data']).name} {split.value}: {percent(result['accuracy'])} right"
+    draw_confusion(confusion, loaded.classes, picture, title)
     if not as_json:
         console().print(f"confusion matrix: {picture}", soft_wrap=True)
 

@@ -23,7 +23,7 @@ WHAT = "What to train"
 HOW = "How"
 WHERE = "Where and how fast"
 RUN = "The run"
-WITH_RESUME = {"resume", "epochs", "device"}
+WITH_RESUME = {"resume", "epochs", "device", "quiet"}
 
 
 def train(
@@ -230,7 +230,7 @@ def _refuse_others(context: typer.Context) -> None:
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
     from goodness.cli.signals import StopOnSignal
-    from goodness.run.progress import LiveProgress, PlainProgress
+    from goodness.reports.progress import LiveProgress, PlainProgress
 
     out = console()
     with ExitStack() as stack:

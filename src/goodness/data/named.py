@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from goodness.data.folder import read_class_folders
 from goodness.data.source import Arrays, Source, make_source
@@ -36,13 +35,16 @@ def read_named(name: str, root: Path) -> dict[str, Source]:
         ) from error
 
 
+# scikit-learn and torchvision are imported where they are used: each takes seconds, and a folder
+# or a Parquet file does without them.
+
+
 def _digits() -> dict[str, Source]:
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     return {"train": make_source(Arrays("digits", pixels), bunch.target, DIGITS)}
-
-
-# torchvision is imported where it is used: a folder or a Parquet file does without it.
 
 
 def _mnist(root: Path, part: str) -> Source:

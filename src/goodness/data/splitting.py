@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from goodness.data.source import Source
 from goodness.errors import InputError
@@ -37,6 +36,9 @@ def split_parts(parts: dict[str, Source], val_fraction: float) -> dict[str, Sour
 
 def _hold_out(source: Source, fraction: float, part: str) -> tuple[Source, Source]:
     """Divide a source into the images kept and a stratified ``fraction`` held out."""
+    # Imported here: it takes seconds, and `goodness predict` splits nothing.
+    from sklearn.model_selection import train_test_split
+
     classes, counts = np.unique(source.labels, return_counts=True)
     smallest = int(counts.argmin())
     if counts[smallest] < 2:

@@ -6,14 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from goodness.errors import InputError
+from goodness.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from goodness.engine.network import Network
 
 SCHEMA = 1
 _META = "state.json"
@@ -39,8 +43,10 @@ def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str
         (fresh / _META).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
         for path in fresh.iterdir():
             _flush(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # what a full disk becomes in there
+            raise RunError(f"cannot write the checkpoint '{folder}': {error}") from error
         raise
     # A folder cannot be replaced in one step: until the second rename, `find` takes the old one.
     if folder.exists():
@@ -96,22 +102,33 @@ def load(folder: Path, *groups: str) -> tuple[dict[str, Any], dict[str, dict[str
     return meta, tensors
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Put weights into a network of the same shape.
+def load_network(folder: Path, network: Network) -> dict[str, Any]:
+    """Put a checkpoint's weights into a network built from the same configuration.
+
+    Args:
+        folder: as given to `save`; its JSON holds the network's facts as ``blocks``.
+        network: gets the weights, on its own device.
+
+    Returns:
+        The checkpoint's JSON.
 
     Raises:
-        InputError: they belong to another model; the first difference is named.
+        InputError: damaged, of a newer schema, or of another model; the first difference is named.
     """
-    own = network.state_dict()
-    for name in [*own, *tensors]:
-        there, here = tensors.get(name), own.get(name)
-        if there is None or here is None or there.shape != here.shape:
-            sizes = [None if t is None else tuple(t.shape) for t in (there, here)]
+    meta, groups = load(folder, "network")
+    for there, here in zip_longest(meta["blocks"], network.facts()):
+        if there != here:
+            raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")
+    theirs, own = groups["network"], network.state_dict()
+    for name in [*own, *theirs]:
+        shapes = [tuple(state[name].shape) if name in state else None for state in (theirs, own)]
+        if shapes[0] != shapes[1]:
             raise InputError(
                 f"checkpoint '{folder}' is of another model:"
-                f" '{name}' is {sizes[0] or 'missing'} there, {sizes[1] or 'missing'} here"
+                f" '{name}' is {shapes[0] or 'missing'} there, {shapes[1] or 'missing'} here"
             )
-    network.load_state_dict(tensors)
+    network.load_state_dict(theirs)
+    return meta
 
 
 def write_json(path: Path, content: Any) -> None:

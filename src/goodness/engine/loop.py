@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import math
-import resource
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +13,13 @@ from goodness.data import Augmentation, Dataset
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
 from goodness.engine.evaluation import Evaluation, evaluate
-from goodness.engine.learner import Learner, Report
+from goodness.engine.learner import Learner
+from goodness.engine.machine import peak_memory
 from goodness.engine.network import Network
 from goodness.engine.rates import Clock
 from goodness.engine.run_folder import RunFolder
 from goodness.engine.seeds import mix, permutation, seed_generators
+from goodness.engine.totals import Totals
 from goodness.errors import InputError, Interrupted, RunError
 
 SAVE_SECONDS = 300.0
@@ -28,39 +28,6 @@ CHECK_STEPS = 25
 """How often the losses are looked at for NaN, which waits for the device."""
 WARM_STEPS = 10
 """First steps, which compile and allocate, are left out of images per second."""
-
-
-class Totals:
-    """Sums over the steps of an epoch, per block, kept on the device."""
-
-    def __init__(self, blocks: int, device: torch.device) -> None:
-        self.sums = torch.zeros(4, blocks, dtype=torch.float64, device=device)
-        self.bad_step = torch.full((blocks,), -1, dtype=torch.int64, device=device)
-
-    def add(self, report: Report, y: Tensor, step: int) -> None:
-        """Count one step's losses and right answers."""
-        rows = len(y)
-        for index, (loss, scores) in enumerate(zip(report.losses, report.scores, strict=True)):
-            if loss is not None:
-                self.sums[0, index] += loss * rows
-                self.sums[1, index] += rows
-                first = (self.bad_step[index] < 0) & ~torch.isfinite(loss)
-                self.bad_step[index] = torch.where(first, step, self.bad_step[index])
-            if scores is not None:
-                self.sums[2, index] += (scores.argmax(1) == y).sum()
-                self.sums[3, index] += rows
-
-    def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Mean loss and accuracy of every block so far; None where there is none."""
-        loss, judged, right, asked = self.sums.tolist()
-        return [
-            {
-                "name": name,
-                "loss": loss[i] / judged[i] if judged[i] else None,
-                "accuracy": right[i] / asked[i] if asked[i] else None,
-            }
-            for i, name in enumerate(names)
-        ]
 
 
 class Loop:
@@ -295,7 +262,7 @@ class Loop:
     def _test(self) -> dict[str, Any]:
         """Evaluate the best weights on validation again and, this once, on the test split."""
         if self.run is not None:
-            load_network(self.run.best, self.network)
+            checkpoint.load_network(self.run.best, self.network)
         readout = self.best["readout"]
         result: dict[str, Any] = {
             "schema": checkpoint.SCHEMA,
@@ -357,7 +324,7 @@ class Loop:
             InputError: the checkpoint is damaged, of another model, or the data has changed.
         """
         assert self.run is not None
-        meta = load_network(self.run.last, self.network)
+        meta = checkpoint.load_network(self.run.last, self.network)
         if meta["steps_per_epoch"] != self.steps_per_epoch:
             raise InputError(
                 f"the training data has changed since '{self.run.path}' was made:"
@@ -380,28 +347,3 @@ def standard_error(accuracy: float, examples: int) -> float:
     after the learning rate has fallen.
     """
     return math.sqrt(accuracy * (1 - accuracy) / examples)
-
-
-def load_network(folder: Any, network: Network) -> dict[str, Any]:
-    """Put a checkpoint's weights into a network built from the same configuration.
-
-    Returns:
-        The checkpoint's JSON.
-
-    Raises:
-        InputError: damaged, of a newer schema, or of another model.
-    """
-    meta, groups = checkpoint.load(folder, "network")
-    for there, here in zip(meta["blocks"], network.facts(), strict=False):
-        if there != here:
-            raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")
-    checkpoint.load_weights(network, groups["network"], folder)
-    return meta
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the allocator's peak on a CUDA device, the process's largest resident set on CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -39,7 +39,7 @@ class LinearReadout(Readout):
         self.skip = min(skip, len(specs) - 1)
         self.pools = [min(pool, *spec.sent[1:]) for spec in specs]
         self.maps = nn.ModuleList(
-            nn.Linear(spec.sent[0] * side**2, spec.classes)
+            _linear(spec.sent[0] * side**2, spec.classes)
             for spec, side in zip(specs[self.skip :], self.pools[self.skip :], strict=True)
         )
 
@@ -48,6 +48,14 @@ class LinearReadout(Readout):
         if index < self.skip:
             return None
         return F.adaptive_avg_pool2d(sent.detach().float(), self.pools[index]).flatten(1)
+
+
+def _linear(features: int, classes: int) -> nn.Linear:
+    """A linear map, initialised as in ASGE's code."""
+    linear = nn.Linear(features, classes)
+    nn.init.kaiming_normal_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 @READOUTS.register("fusion")

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from goodness.run.environment import environment
+from goodness.reports.environment import environment
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from goodness.run import progress
-from goodness.run.progress import LiveProgress, PlainProgress
+from goodness.reports import progress
+from goodness.reports.progress import LiveProgress, PlainProgress
 
 
 def test_plain_progress_is_one_line_per_epoch(loop, finish_epoch, monkeypatch):

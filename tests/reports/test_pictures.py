@@ -5,9 +5,9 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from goodness.run import curves
-from goodness.run.confusion import draw_confusion
-from goodness.run.curves import Curves, draw_curves
+from goodness.reports import curves
+from goodness.reports.confusion import draw_confusion
+from goodness.reports.curves import Curves, draw_curves
 
 
 def read(path):

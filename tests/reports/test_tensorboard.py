@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from goodness.run.tensorboard import TensorBoard
+from goodness.reports.tensorboard import TensorBoard
 
 
 def read(folder):

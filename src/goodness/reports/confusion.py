@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from goodness.run.figure import INK, save_figure
+from goodness.reports.figure import INK, save_figure
 
 MOST_TEXTS = 20
 """Up to this many classes the counts fit into the cells."""

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from goodness.engine.callbacks import Callback
-from goodness.run.figure import INK, save_figure
+from goodness.reports.figure import INK, save_figure
 
 if TYPE_CHECKING:
     from goodness.engine.loop import Loop

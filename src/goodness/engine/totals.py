@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from goodness.engine.learner import Report
+
+
+class Totals:
+    """Sums over the steps of an epoch, per block, kept on the device."""
+
+    def __init__(self, blocks: int, device: torch.device) -> None:
+        self.sums = torch.zeros(4, blocks, dtype=torch.float64, device=device)
+        self.bad_step = torch.full((blocks,), -1, dtype=torch.int64, device=device)
+
+    def add(self, report: Report, y: Tensor, step: int) -> None:
+        """Count one step's losses and right answers."""
+        rows = len(y)
+        for index, (loss, scores) in enumerate(zip(report.losses, report.scores, strict=True)):
+            if loss is not None:
+                self.sums[0, index] += loss * rows
+                self.sums[1, index] += rows
+                first = (self.bad_step[index] < 0) & ~torch.isfinite(loss)
+                self.bad_step[index] = torch.where(first, step, self.bad_step[index])
+            if scores is not None:
+                self.sums[2, index] += (scores.argmax(1) == y).sum()
+                self.sums[3, index] += rows
+
+    def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Mean loss and accuracy of every block so far; None where there is none."""
+        loss, judged, right, asked = self.sums.tolist()
+        return [
+            {
+                "name": name,
+                "loss": loss[i] / judged[i] if judged[i] else None,
+                "accuracy": right[i] / asked[i] if asked[i] else None,
+            }
+            for i, name in enumerate(names)
+        ]
