@@ -283,15 +283,16 @@ def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
 DRIVER = """
     import os, random, signal, sys
     import torch
-    torch.set_num_threads(1)
-    import torch._dynamo  # by torch's optimizers; here once for all children
+    import torch._dynamo  # as torch's optimizers do; once here, not in every child
     import goodness
     from goodness import api
     from goodness.engine import loop
     from goodness.engine.callbacks import Callback
 
+    torch.set_num_threads(1)
     loop.SAVE_SECONDS = 0.0  # after every step
     api._with_reports = list  # no pictures, for speed
+    api.open_data("digits")  # imports what it needs
     folder, values = sys.argv[1], eval(sys.argv[2])
     generator = random.Random(0)
 
