@@ -169,3 +169,36 @@ def test_a_configuration_cannot_be_changed():
     config = resolve({})
     with pytest.raises(ValueError, match="frozen"):
         config.epochs = 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": 5, "lr": 0.1},
+        {"optimizer": 5},
+        {"augment": 5},
+        {"augment": "crop"},
+        {"readouts": "last"},
+        {"readouts": ["last"]},
+        {"readouts": {"last": None}},
+    ],
+    ids=repr,
+)
+def test_a_wrong_type_where_a_mapping_belongs_is_refused(given):
+    with pytest.raises(InputError, match="a mapping is needed"):
+        resolve(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lr": float("inf")},
+        {"objective": {"scale": float("inf")}},
+        {"readouts": {"fusion": {"lr": 0}}},
+        {"optimizer": {"betas": [1.5, 0.9]}},
+    ],
+    ids=repr,
+)
+def test_values_that_cannot_train_are_refused(given):
+    with pytest.raises(InputError):
+        resolve(given)

@@ -42,7 +42,7 @@ class Run:
         run = RunFolder.open(folder)
         self.folder = run.path
         self.config = run.read_config()
-        meta, _ = checkpoint.load(run.best)
+        meta, _ = checkpoint.load(run.best, needs=checkpoint.META_KEYS)
         self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
         self.classes = self._preprocessing.classes
         self._readout = meta["best"]["readout"]

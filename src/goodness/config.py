@@ -85,16 +85,15 @@ def resolve(given: Mapping[str, Any]) -> Config:
                 raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
             if key in registries:
                 merged[key] = _merge_part(merged.get(key, {}), value, registries[key])
-            elif isinstance(value, Mapping) and layer is given:
-                merged[key] = {**merged.get(key, {}), **value}
+            elif key in ("readouts", "augment") and layer is given:
+                merged[key] = {**merged.get(key, {}), **_as_mapping(key, value)}
             else:
                 merged[key] = value
     merged["method"] = method.name
     for key, registry in registries.items():
         merged[key] = registry.resolve(merged.get(key, {}))
     merged["readouts"] = {
-        name: _without_name(registries_readouts().resolve({"name": name, **options}))
-        for name, options in merged["readouts"].items()
+        name: _readout_options(name, options) for name, options in merged["readouts"].items()
     }
     readouts = ("auto", *merged["readouts"])
     if merged.get("readout", "auto") not in readouts:
@@ -136,34 +135,36 @@ def _registries() -> dict[str, Registry[Any]]:
     }
 
 
-def registries_readouts() -> Registry[Any]:
-    """The registry of readouts, imported late as it needs torch."""
+def _readout_options(name: str, options: Any) -> Part:
+    """Every option of a readout; the name is the key it stands under."""
     from goodness.readout import READOUTS
 
-    return READOUTS
+    resolved = READOUTS.resolve({"name": name, **_as_mapping(f"readouts.{name}", options)})
+    del resolved["name"]
+    return resolved
 
 
-def _without_name(part: Part) -> Part:
-    return {key: value for key, value in part.items() if key != "name"}
+def _as_mapping(key: str, value: Any) -> Mapping[str, Any]:
+    """A part in its long form."""
+    if isinstance(value, str) and key not in ("augment", "readouts"):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        return value
+    raise InputError(f"{key}: a mapping is needed (got {value!r})")
 
 
 def _long_form(given: dict[str, Any]) -> dict[str, Any]:
     """``lr=0.1`` written as ``optimizer={"lr": 0.1}``; an explicit short form wins."""
     for short, part in SHORT_FORMS.items():
         if short in given:
-            old = given.get(part, {})
-            old = {"name": old} if isinstance(old, str) else old
-            given[part] = {**old, short: given.pop(short)}
+            given[part] = {**_as_mapping(part, given.get(part, {})), short: given.pop(short)}
     return given
 
 
 def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Part:
     from goodness.registry import options
 
-    if isinstance(new, str):
-        new = {"name": new}
-    if not isinstance(new, Mapping):
-        raise InputError(f"{registry.kind}: a name or a mapping is needed (got {new!r})")
+    new = _as_mapping(registry.kind, new)
     name = new.get("name", old.get("name"))
     if name is not None and old.get("name") not in (None, name):
         known = options(registry[name])

@@ -163,7 +163,9 @@ def _gradient_reach(network: Network, image: Tensor, y: Tensor) -> dict[int, lis
         # Nothing is detached here: if the engine let a gradient through, it would show.
         outcome = run_segment(trial, segment, x, y, CLOCK.step)
         named = [(n, p) for n, p in trial.named_parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(outcome.loss, [p for _, p in named], allow_unused=True)
+        gradients = torch.autograd.grad(
+            outcome.loss, [p for _, p in named], retain_graph=True, allow_unused=True
+        )
         reach[segment.judged[-1]] = [
             name
             for (name, _), gradient in zip(named, gradients, strict=True)

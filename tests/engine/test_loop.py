@@ -317,8 +317,8 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("where", ["best", "metrics", "last"])
-def test_a_crash_while_an_epoch_is_closed_loses_nothing(make, monkeypatch, where):
+@pytest.mark.parametrize(("where", "kept"), [("metrics", 5), ("last", 5), ("best", 10)])
+def test_a_crash_while_an_epoch_is_closed_loses_nothing(make, monkeypatch, where, kept):
     whole = make("whole")
     whole.fit()
 
@@ -329,23 +329,22 @@ def test_a_crash_while_an_epoch_is_closed_loses_nothing(make, monkeypatch, where
         if folder.name == where and trained.step == 10:
             raise Killed
         save(folder, *args)
-        if folder.name == "best" and where == "metrics" and trained.step == 10:
-            raise Killed
 
-    def append_half(self, row):
-        append(self, row)
-        if where == "last" and trained.step == 10:  # half of a line more
+    def dying_append(self, row):
+        if where == "metrics" and trained.step == 10:
             with self.metrics_file.open("a") as file:
-                file.write('{"epoch": 3, "st')
+                file.write('{"epoch": 2, "st')
+            raise Killed
+        append(self, row)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.checkpoint, "save", dying_save)
-        patch.setattr(RunFolder, "append", append_half)
+        patch.setattr(RunFolder, "append", dying_append)
         with pytest.raises(Killed):
             trained.fit()
     resumed = make("run")
     resumed.restore()
-    assert resumed.step == 5
+    assert resumed.step == kept
     resumed.fit()
 
     assert same(weights(resumed.run.last), weights(whole.run.last))
@@ -455,3 +454,70 @@ def test_a_run_without_a_folder_keeps_nothing(make, tmp_path, monkeypatch):
     make(epochs=1).fit()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_broken_by_an_epoch_s_last_step_are_not_kept(make, digits):
+    steps = len(digits.train) // 256
+    trained = make("run", callbacks=[At(poison, step=2 * steps)])
+
+    with pytest.raises(RunError, match="weight of block 'conv2' is not finite at step"):
+        trained.fit()
+
+    for folder in (trained.run.last, trained.run.best):
+        assert all(torch.isfinite(value).all() for value in weights(folder).values())
+
+
+class StopAfterTwo(Callback):
+    def on_epoch(self, loop, row):
+        loop.stop = len(loop.history) >= 2
+
+
+def test_an_interruption_where_a_callback_stops_trains_no_further(make):
+    trained = make("run", callbacks=[StopAfterTwo(), At(interrupt, epoch=2)])
+    trained.fit()
+
+    assert [row["epoch"] for row in rows_of(trained.run)] == [1, 2]
+    assert trained.run.result_file.exists()
+
+
+@pytest.mark.parametrize("meta", [{"schema": "x"}, {"schema": 1}, []])
+def test_a_damaged_state_is_refused(make, meta):
+    trained = make("run", epochs=1)
+    trained.fit()
+    (trained.run.last / "state.json").write_text(json.dumps(meta))
+
+    with pytest.raises(InputError, match="damaged"):
+        make("run", epochs=1).restore()
+
+
+def test_a_death_between_last_and_best_is_mended(make, monkeypatch):
+    whole = make("whole", epochs=1)
+    whole.fit()
+    trained = make("run", epochs=1)
+    monkeypatch.setattr(trained, "_save_best", lambda: interrupt_hard())
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit()
+    assert checkpoint.find(trained.run.best) is None
+
+    resumed = make("run", epochs=1)
+    resumed.restore()
+
+    assert same(weights(resumed.run.best), weights(whole.run.best))
+
+
+def interrupt_hard():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"method": "x"}', "{"])
+def test_a_configuration_of_another_shape_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+
+    with pytest.raises(InputError, match=r"config\.json' is damaged"):
+        RunFolder.open(tmp_path).read_config()
+
+
+def test_a_configuration_is_read_as_it_was_written(make):
+    trained = make("run")
+
+    assert trained.run.read_config() == trained.network.config

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from goodness.boundary.base import BOUNDARIES, Boundary, Fraction
@@ -17,7 +20,9 @@ class RMS(Boundary):
         eps: added to the root.
     """
 
-    def __init__(self, *, dropout: Fraction = 0.0, eps: float = 1e-8) -> None:
+    def __init__(
+        self, *, dropout: Fraction = 0.0, eps: Annotated[float, Field(ge=0)] = 1e-8
+    ) -> None:
         super().__init__(dropout=dropout)
         self.eps = eps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from goodness.engine.network import Network
 
 SCHEMA = 1
+META_KEYS = ("step", "steps_per_epoch", "seconds", "best", "preprocessing", "blocks")
+"""What the JSON of every network's checkpoint holds."""
 _META = "state.json"
 
 
@@ -64,12 +66,15 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def load(folder: Path, *groups: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def load(
+    folder: Path, *groups: str, needs: Iterable[str] = ()
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Read a checkpoint.
 
     Args:
         folder: as given to `save`.
         groups: the tensor files wanted.
+        needs: keys that the JSON must have.
 
     Returns:
         Its JSON and the tensors of each group, on the CPU.
@@ -82,14 +87,16 @@ def load(folder: Path, *groups: str) -> tuple[dict[str, Any], dict[str, dict[str
         raise InputError(f"no checkpoint in '{folder}'")
     try:
         meta = json.loads((found / _META).read_text())
-        schema = meta["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read") from None
-    if schema > SCHEMA:
+    except ValueError:
+        meta = None
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
         raise InputError(
             f"checkpoint '{found}' has schema {schema}, this goodness reads up to {SCHEMA};"
             " upgrade goodness"
         )
+    if not isinstance(schema, int) or not set(meta) >= set(needs):
+        raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read")
     tensors = {}
     for name in groups:
         path = found / f"{name}.safetensors"
@@ -115,7 +122,7 @@ def load_network(folder: Path, network: Network) -> dict[str, Any]:
     Raises:
         InputError: damaged, of a newer schema, or of another model; the first difference is named.
     """
-    meta, groups = load(folder, "network")
+    meta, groups = load(folder, "network", needs=["blocks"])
     for there, here in zip_longest(meta["blocks"], network.facts()):
         if there != here:
             raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")

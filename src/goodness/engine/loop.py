@@ -124,7 +124,8 @@ class Loop:
             The content of ``result.json``.
 
         Raises:
-            RunError: a loss is not finite, or the disk is full.
+            RunError: a loss or weight is not finite.
+            OSError: the disk is full, say; the last checkpoint is kept.
             Interrupted: a signal came; the state is saved.
         """
         self._since = time.perf_counter()
@@ -133,7 +134,7 @@ class Loop:
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             self._validate()
-            if self.interrupted is not None and self.epoch < self.epochs:
+            if self.interrupted is not None and self.epoch < self.epochs and not self.stop:
                 raise self._interruption()
         result = self._test()
         for callback in self.callbacks:
@@ -169,7 +170,7 @@ class Loop:
                 if time.perf_counter() - self._saved_at > SAVE_SECONDS:
                     self._save_last()
             self._mark = self._now()
-        self._check_finite()
+        self._check_weights()
 
     def prepare(self, images: Tensor) -> Tensor:
         """Augmented and standardised images; the draws belong to (seed, step)."""
@@ -194,17 +195,27 @@ class Loop:
             self._timed_seconds += done - self._mark
 
     def _check_finite(self) -> None:
+        """Raise where a loss was not finite; see also `_check_weights`."""
         steps = self._totals.bad_step.tolist()
         bad = [index for index, step in enumerate(steps) if step >= 0]
         if bad:
             first = min(bad, key=lambda index: steps[index])
-            kept = ""
-            if self.run is not None and self.run.has_checkpoint():
-                kept = f"; the last good checkpoint is kept in '{self.run.last}'"
-            raise RunError(
-                f"the loss of block '{self.block_names[first]}' is not finite at step"
-                f" {steps[first]}{kept}; try a smaller --lr"
-            )
+            raise self._diverged(f"the loss of block '{self.block_names[first]}'", steps[first])
+
+    def _check_weights(self) -> None:
+        """Raise where the last update broke the weights, before they are kept anywhere."""
+        self._check_finite()
+        for name, value in self.network.state_dict().items():
+            if not torch.isfinite(value).all():
+                part, index = name.split(".")[:2]
+                where = f"block '{self.block_names[int(index)]}'" if part == "blocks" else name
+                raise self._diverged(f"a weight of {where}", self.step - 1)
+
+    def _diverged(self, what: str, step: int) -> RunError:
+        kept = ""
+        if self.run is not None and self.run.has_checkpoint():
+            kept = f"; the last good checkpoint is kept in '{self.run.last}'"
+        return RunError(f"{what} is not finite at step {step}{kept}; try a smaller --lr")
 
     def evaluate(self, split: str) -> Evaluation:
         """Ask the network about ``"val"`` or ``"test"``."""
@@ -251,11 +262,12 @@ class Loop:
                 "readout": readout,
                 "highest": highest,
             }
-            if self.run is not None:
-                checkpoint.save(self.run.best, self._meta(), {"network": self.network.state_dict()})
         if self.run is not None:
             self.run.append(row)
+            # `last` first: if the process dies in between, it holds the weights that `best` lacks.
             self._save_last()
+            if self.best["epoch"] == epoch:
+                self._save_best()
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
@@ -301,10 +313,14 @@ class Loop:
             "blocks": self.network.facts(),
         }
 
+    def _save_best(self) -> None:
+        if self.run is not None:
+            checkpoint.save(self.run.best, self._meta(), {"network": self.network.state_dict()})
+
     def _save_last(self) -> None:
         if self.run is None:
             return
-        self._check_finite()
+        self._check_weights()
         tensors, plain = self.learner.state()
         checkpoint.save(
             self.run.last,
@@ -324,19 +340,23 @@ class Loop:
             InputError: the checkpoint is damaged, of another model, or the data has changed.
         """
         assert self.run is not None
-        meta = checkpoint.load_network(self.run.last, self.network)
+        meta, groups = checkpoint.load(
+            self.run.last, "optimizers", "totals", needs=[*checkpoint.META_KEYS, "optimizers"]
+        )
+        checkpoint.load_network(self.run.last, self.network)
         if meta["steps_per_epoch"] != self.steps_per_epoch:
             raise InputError(
                 f"the training data has changed since '{self.run.path}' was made:"
                 f" {self.steps_per_epoch} steps per epoch instead of {meta['steps_per_epoch']}"
             )
-        _, groups = checkpoint.load(self.run.last, "optimizers", "totals")
         self.learner.load_state(groups["optimizers"], meta["optimizers"])
         self._totals.sums.copy_(groups["totals"]["sums"])
         self.step = meta["step"]
         self.best = meta["best"]
         self._seconds = meta["seconds"]
         self.history = self.run.history(until_step=self.step)
+        if self.step == self.best.get("epoch", 0) * self.steps_per_epoch:
+            self._save_best()  # the process may have died before it was written
 
 
 def standard_error(accuracy: float, examples: int) -> float:

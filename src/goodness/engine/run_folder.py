@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from goodness.config import Config
+from goodness.config import Config, resolve
 from goodness.engine.checkpoint import find, write_json, write_whole
 from goodness.errors import InputError
 
@@ -71,8 +71,15 @@ class RunFolder:
         return run
 
     def read_config(self) -> Config:
-        """The resolved configuration of the run."""
-        return Config.model_validate(self._read(self.config_file))
+        """The resolved configuration of the run.
+
+        Raises:
+            InputError: the file is damaged, or from a version with other keys.
+        """
+        content = self._read(self.config_file)
+        if not isinstance(content, dict) or not set(content) >= set(Config.model_fields):
+            raise InputError(f"'{self.config_file}' is damaged: keys are missing")
+        return resolve(content)
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""

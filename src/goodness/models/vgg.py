@@ -101,9 +101,13 @@ def small_cnn(
     image: tuple[int, int, int],
     *,
     widths: Widths = [48, 96, 192, 384],  # noqa: B006
-    pools: Places = [1, 2, 3],  # noqa: B006
+    pools: Places | None = None,
     norm: Norm = "none",
     pool: Pool = "avg",
 ) -> nn.Sequential:
-    """A chain for two CPU cores; a pooling that would leave less than 2 pixels is left out."""
+    """A chain for two CPU cores, pooled after every convolution but the last.
+
+    A pooling that would leave less than 2 pixels is left out.
+    """
+    pools = list(range(1, len(widths))) if pools is None else pools
     return chain("small-cnn", image, widths, pools, norm, pool, skip_pools=True)

@@ -34,9 +34,9 @@ class SpatialGoodness(Objective):
         self,
         spec: Spec,
         *,
-        alpha: Annotated[float, Field(gt=0)] = 1.0,
+        alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
         reference: Annotated[int, Field(gt=0)] | None = None,
-        scale: Annotated[float, Field(gt=0)] = 1.0,
+        scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
         unit_scale: bool = False,
     ) -> None:
         super().__init__()

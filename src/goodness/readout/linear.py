@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from goodness.objective import Spec
 from goodness.readout.base import READOUTS, Readout
 
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class LinearReadout(Readout):
     """One linear map per block on the average-pooled activations that the block sends on.
@@ -30,7 +32,7 @@ class LinearReadout(Readout):
         self,
         specs: Sequence[Spec],
         *,
-        lr: float | None = None,
+        lr: Rate | None = None,
         pool: Annotated[int, Field(ge=1)] = 1,
         skip: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
@@ -70,7 +72,7 @@ class Fusion(LinearReadout):
         self,
         specs: Sequence[Spec],
         *,
-        lr: float | None = None,
+        lr: Rate | None = None,
         pool: Annotated[int, Field(ge=1)] = 1,
         skip: Annotated[int, Field(ge=0)] = 1,
     ) -> None:
