@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,11 @@ def train(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     print(shlex.join(command), file=sys.stderr, flush=True)
     python = [sys.executable, "-m", "goodness", "train", *words, f"--out={folder}", "--overwrite"]
     subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
+    environment = json.loads((folder / "environment.json").read_text())
+    del environment["command"]  # it names this run's scratch folder
     return {
         "command": shlex.join(command),
-        "environment": json.loads((folder / "environment.json").read_text()),
+        "environment": environment,
         **json.loads((folder / "result.json").read_text()),
     }
 
@@ -62,7 +65,7 @@ def search(folder: Path, options: dict[str, Any]) -> tuple[float, list[dict[str,
         )
         print(f"  val {record['val']['accuracy']:.4f}", file=sys.stderr, flush=True)
     best = max(trials, key=lambda trial: trial["val_accuracy"])
-    return best["lr"], trials, min(trial["seconds_per_epoch"] for trial in trials)
+    return best["lr"], trials, statistics.median(trial["seconds_per_epoch"] for trial in trials)
 
 
 def main() -> None:
@@ -96,7 +99,7 @@ def main() -> None:
             }
             lr, trials, epoch_seconds = search(folder, options)
             if seconds is not None:
-                options["epochs"] = max(1, round(seconds / epoch_seconds))
+                options["epochs"] = max(1, int(seconds / epoch_seconds))
             runs = [
                 train(folder, {**options, "lr": lr, "seed": seed}) for seed in range(args.seeds)
             ]
