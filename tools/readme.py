@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import mean
 
 from goodness.methods import METHODS
 
@@ -38,7 +39,10 @@ def results() -> str:
         ours, theirs = columns["asge-fast"], columns["backprop"]
         accuracies = [f"{100 * column['test_accuracy']:.2f}" for column in (ours, theirs)]
         seconds, epochs = (
-            " / ".join(f"{column['runs'][0]['train'][key]:.0f}" for column in (ours, theirs))
+            " / ".join(
+                f"{mean(run['train'][key] for run in column['runs']):.0f}"
+                for column in (ours, theirs)
+            )
             for key in ("seconds", "epochs")
         )
         seeds = len(ours["runs"])
