@@ -7,8 +7,8 @@
 2. The method is trained for the epochs given, seed 0.
 3. backprop is trained for as many epochs as fit in the seconds that the method took.
 
-Every run is the printed ``goodness train`` command; the test set is touched by the two final runs
-alone. Writes ``results/<data>.json``.
+Every run is the printed ``goodness train`` command, which ends with the test set; what a trial
+scored there is neither kept nor used. Writes ``results/<data>.json``.
 """
 
 from __future__ import annotations

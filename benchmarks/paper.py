@@ -54,9 +54,11 @@ def main() -> None:
             folder, [*words, f"--out={folder}", "--overwrite"], deadline
         ):
             return
+        environment = json.loads((folder / "environment.json").read_text())
+        del environment["command"]  # it names this machine's run folder
         record = {
             "command": " ".join(["goodness", "train", *words]),
-            "environment": json.loads((folder / "environment.json").read_text()),
+            "environment": environment,
             **json.loads((folder / "result.json").read_text()),
         }
         path = args.results / f"{args.method}-{data}.json"

@@ -53,8 +53,8 @@ def choose_device(name: str) -> torch.device:
 def _keep_freed_memory() -> None:
     """Tell glibc to keep freed memory instead of handing it back to the kernel.
 
-    Every step allocates the same activations; getting fresh pages for them took a quarter of the
-    step on two cores. Other C libraries are left alone.
+    Every step allocates the same activations, and fresh pages for them cost page faults each time.
+    Other C libraries are left alone.
     """
     if not sys.platform.startswith("linux"):
         return
