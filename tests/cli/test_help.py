@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,28 @@ def test_python_m_goodness_is_the_command_line():
     assert done.returncode == 2
     assert "'train'" in done.stderr
     assert "Usage: goodness" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
+    ],
+)
+def test_idle_threads_sleep_soon_unless_the_user_chose(chosen, expected):
+    program = (
+        "import os\n"
+        "from goodness.cli import main\n"
+        "try:\n"
+        "    main(['--version'])\n"
+        "finally:\n"
+        "    print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environ = {key: value for key, value in os.environ.items() if key not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**environ, **chosen}
+    )
+    assert done.stdout.splitlines()[-1] == str(expected)
