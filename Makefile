@@ -5,6 +5,7 @@ check:
 	ruff format --check .
 	mypy
 	python tools/readme.py --check
+	python tools/methods.py --check
 
 format:
 	ruff check --fix .
@@ -15,3 +16,4 @@ test:
 
 readme:
 	python tools/readme.py
+	python tools/methods.py

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import goodness
-from goodness.engine.rates import Clock
+from goodness.clock import Clock
 from goodness.reports.environment import environment
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import build
-from goodness.engine.rates import Clock
 
 IMAGE = (3, 9, 7)
 CLASSES = 4

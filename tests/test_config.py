@@ -23,7 +23,7 @@ def method(monkeypatch):
         "augment": {"crop": 4, "flip": True},
     }
     for_data = {"mnist": {"batch_size": 64, "augment": {"crop": 2}, "objective": {"scale": 2.0}}}
-    entry = Method("ours", "title", "paper", Locality.LAYER, values, for_data)
+    entry = Method("ours", "title", "equation", "use", "paper", Locality.LAYER, values, for_data)
     monkeypatch.setitem(METHODS._entries, "ours", entry)
     return "ours"
 

@@ -30,10 +30,10 @@ class Listening(SpatialGoodness):
     others: list
     with_graph: bool
 
-    def loss(self, h, scores, y):
+    def loss(self, h, scores, y, look):
         heard = sum(p.square().mean() for block in self.others for p in block.parameters())
         heard = heard if self.with_graph else heard.detach()
-        return super().loss(h, scores, y) * (1 + heard)
+        return super().loss(h, scores, y, look) * (1 + heard)
 
 
 def listen(net, listener, speaker, with_graph):
@@ -107,8 +107,8 @@ def test_an_objective_that_sends_a_gradient_to_an_earlier_block(speaker, found):
 
 def test_blocks_that_do_not_learn_leave_the_readout_alone():
     class Deaf(SpatialGoodness):
-        def loss(self, h, scores, y):
-            return super().loss(h, scores, y).detach().requires_grad_()
+        def loss(self, h, scores, y, look):
+            return super().loss(h, scores, y, look).detach().requires_grad_()
 
     net = network()
     for block in net:

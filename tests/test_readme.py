@@ -34,6 +34,10 @@ def test_tables_are_those_of_the_registry_and_the_records():
     subprocess.run([sys.executable, ROOT / "tools" / "readme.py", "--check"], check=True)
 
 
+def test_the_pages_of_the_methods_are_fresh():
+    subprocess.run([sys.executable, ROOT / "tools" / "methods.py", "--check"], check=True)
+
+
 def test_every_linked_file_is_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target

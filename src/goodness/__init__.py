@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from goodness.config import Config, resolve
     from goodness.engine.callbacks import Callback, EarlyStopping
     from goodness.engine.learner import Learner
-    from goodness.engine.network import Network, build
+    from goodness.engine.network import Network, build, most_classes
     from goodness.errors import GoodnessError, InputError, Interrupted, RunError
     from goodness.locality import Audit, audit
 
@@ -37,6 +37,7 @@ _HOMES = {
     "build": "engine.network",
     "fit": "api",
     "load": "api",
+    "most_classes": "engine.network",
     "plan": "api",
     "resolve": "config",
     "resume": "api",
@@ -58,6 +59,7 @@ __all__ = [
     "build",
     "fit",
     "load",
+    "most_classes",
     "plan",
     "resolve",
     "resume",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from goodness.clock import Clock
 from goodness.config import Config, resolve
 from goodness.data import Preprocessing, open_data, open_split
 from goodness.engine import checkpoint
@@ -20,9 +21,9 @@ from goodness.engine.learner import Learner
 from goodness.engine.loop import Loop
 from goodness.engine.machine import choose_device, set_machine
 from goodness.engine.network import Network, build
-from goodness.engine.rates import Clock
 from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError
+from goodness.explanation import Explanation, explain
 
 PREDICT_BATCH = 64
 
@@ -129,6 +130,16 @@ class Run:
                 ]
                 records.append({"file": str(path), **guesses[row], "blocks": blocks})
         return records
+
+    def explain(self, path: str | Path) -> Explanation:
+        """What each block has seen in an image file; see `goodness.explanation.explain`."""
+        pixels = self._preprocessing.load(path).to(self.network.device)
+        image = self._preprocessing.apply(pixels[None], self.config.standardise)[0]
+        return explain(self.network, image, self._readout)
+
+    def pixels(self, path: str | Path) -> Tensor:
+        """An image file as the network gets it, uint8 (C, H, W)."""
+        return self._preprocessing.load(path)
 
     def _guesses(self, scores: Tensor | None) -> list[dict[str, Any]]:
         if scores is None:
@@ -239,20 +250,49 @@ def plan(
         ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps).
     """
     config = resolve({**values, "data": _data(data), "method": method})
-    device = set_machine(config.device, config.threads)
-    dataset = open_data(
-        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
-    )
-    network = _network(config, dataset.preprocessing).to(device)
-    loop = Loop(dataset, network)
+    loop = _prepare(config, set_machine(config.device, config.threads))
+    network = loop.network
     return {
         "config": config.model_dump(mode="json"),
         "blocks": network.facts(),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "train_examples": len(dataset.train),
+        "train_examples": len(loop.dataset.train),
         "epochs": config.epochs,
         "seconds_per_epoch": _time_step(loop) * loop.steps_per_epoch,
     }
+
+
+def measure(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How fast a configuration trains on this machine, from a few steps on its own data.
+
+    Args:
+        config: a resolved configuration's keys.
+
+    Returns:
+        ``step`` and ``validation`` in seconds, ``steps_per_epoch``, and ``learns``: whether there
+        is anything that a learning rate is for.
+    """
+    resolved = resolve(config)
+    loop = _prepare(resolved, set_machine(resolved.device, resolved.threads))
+    step = _time_step(loop, 8)
+    part = min(len(loop.dataset.val), 512)
+    started = time.perf_counter()
+    images, _ = next(loop.dataset.val.batches(part, loop.network.device))
+    loop.network.answer(loop.dataset.preprocessing.apply(images, resolved.standardise))
+    per_image = (time.perf_counter() - started) / part
+    return {
+        "step": step,
+        "validation": per_image * len(loop.dataset.val),
+        "steps_per_epoch": loop.steps_per_epoch,
+        "learns": any(owner.isdigit() for owner in loop.learner.optimizers),
+    }
+
+
+def _prepare(config: Config, device: torch.device) -> Loop:
+    dataset = open_data(
+        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
+    )
+    return Loop(dataset, _network(config, dataset.preprocessing).to(device))
 
 
 def _data(data: str | Path) -> str:
@@ -271,7 +311,9 @@ def _time_step(loop: Loop, steps: int = 4) -> float:
         if step == 1:
             started = time.perf_counter()
         x = loop.prepare(images)
-        learner.step(x, y, Clock(step, loop.steps_per_epoch, loop.epochs))
+        # Spread over the run: other steps may train other blocks.
+        place = step * loop.steps_per_epoch * loop.epochs // steps
+        learner.step(x, y, Clock(place, loop.steps_per_epoch, loop.epochs))
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)

@@ -31,6 +31,10 @@ class Config(BaseModel):
     data_root: str | None = None
     epochs: Count = 20
     batch_size: Count = 128
+    steps_per_epoch: Count | None = None
+    """An epoch ends after so many steps; None: when every training image has been seen."""
+    final_test: bool = True
+    """Whether the run ends with the test split; a trial that only validation judges need not."""
     readout: str = "auto"
     """Which readout answers; ``auto``: the best one on the validation split."""
     image_size: Count | None = None

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import Network
-from goodness.engine.rates import Clock
-from goodness.engine.segment import run_segment
+from goodness.engine.segment import look_ahead, run_segment
 from goodness.methods import Locality
+from goodness.objective import Look
+from goodness.schedule import Segment
 
 ROWS = 8
-CLOCK = Clock(step=0, steps_per_epoch=4, epochs=1)
+STEPS_PER_EPOCH = 4
 
 
 @dataclass
@@ -66,8 +70,8 @@ class Audit:
             default=0,
         )
         backwards = any(other > block.index for block in self.blocks for other in block.depends_on)
-        learns = any(block.touches for block in self.blocks)
-        if not learns:
+        bodies = any(".body." in name for block in self.blocks for name in block.touches)
+        if not bodies:
             return Locality.READOUT_ONLY
         if reach > 1 or (reach == 1 and count == 2):
             return Locality.GLOBAL
@@ -78,7 +82,7 @@ class Audit:
         return Locality.LAYER if max(self.layers) == 1 else Locality.BLOCK
 
     def _touched(self, block: BlockReport) -> set[int]:
-        return {int(name.split(".")[1]) for name in block.touches}
+        return {place for name in block.touches if (place := _block_of(name)) is not None}
 
     def __str__(self) -> str:
         lines = [f"locality: {self.locality.value}"]
@@ -103,18 +107,41 @@ def audit(network: Network) -> Audit:
     for index, names in _gradient_reach(network, image, y).items():
         blocks[index].touches = names
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    reference = _step(network, image, y)
-    for name, value in reference.after.items():
-        owner = _block_of(name)
-        if owner is not None and not torch.equal(value, before[name]):
-            blocks[owner].updates.append(name)
-    for source in range(len(network)):
-        changed = _step(_perturbed(network, source), image, y)
-        for report in blocks:
-            if report.index != source and reference.differs(changed, report.index):
-                report.depends_on.append(source)
+    for clock in _moments(network):
+        reference = _step(network, image, y, clock)
+        for name, value in reference.after.items():
+            owner = _block_of(name)
+            if owner is not None and not torch.equal(value, before[name]):
+                _note(blocks[owner].updates, name)
+        for source in range(len(network)):
+            changed = _step(_perturbed(network, source), image, y, clock)
+            for report in blocks:
+                if report.index != source and reference.differs(changed, report.index):
+                    _note(report.depends_on, source)
+    for report in blocks:
+        report.depends_on.sort()
     layers = [sum(1 for p in block.body.parameters() if p.dim() > 1) for block in network]
     return Audit(blocks, layers)
+
+
+T = TypeVar("T")
+
+
+def _note(found: list[T], item: T) -> None:
+    if item not in found:
+        found.append(item)
+
+
+def _moments(network: Network) -> list[Clock]:
+    """One step for every different plan of the run."""
+    epochs = network.config.epochs
+    seen: dict[tuple[Segment, ...], Clock] = {}
+    for step in range(STEPS_PER_EPOCH * epochs):
+        clock = Clock(step, STEPS_PER_EPOCH, epochs)
+        plan = tuple(s._replace(clock=None) for s in network.schedule.plan(clock))
+        if any(segment.judged for segment in plan):
+            seen.setdefault(plan, clock)
+    return list(seen.values())
 
 
 @dataclass
@@ -133,7 +160,7 @@ class _Step:
         )
 
 
-def _step(network: Network, image: Tensor, y: Tensor) -> _Step:
+def _step(network: Network, image: Tensor, y: Tensor, clock: Clock) -> _Step:
     trial = copy.deepcopy(network)
     learner = Learner(trial)
     gradients: dict[str, Tensor] = {}
@@ -150,28 +177,31 @@ def _step(network: Network, image: Tensor, y: Tensor) -> _Step:
                 }
             )
         )
-    learner.step(image, y, CLOCK)
+    learner.step(image, y, clock)
+    learner.end_epoch()
     return _Step(gradients, {name: value.clone() for name, value in trial.state_dict().items()})
 
 
 def _gradient_reach(network: Network, image: Tensor, y: Tensor) -> dict[int, list[str]]:
     """Per judged block, the names of all parameters that the loss there has a gradient for."""
     reach: dict[int, list[str]] = {}
-    trial = copy.deepcopy(network).train()
-    x = trial.present(image, y)
-    for segment in trial.schedule.plan(CLOCK.step):
-        # Nothing is detached here: if the engine let a gradient through, it would show.
-        outcome = run_segment(trial, segment, x, y, CLOCK.step)
-        named = [(n, p) for n, p in trial.named_parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(
-            outcome.loss, [p for _, p in named], retain_graph=True, allow_unused=True
-        )
-        reach[segment.judged[-1]] = [
-            name
-            for (name, _), gradient in zip(named, gradients, strict=True)
-            if gradient is not None and _block_of(name) is not None
-        ]
-        x = outcome.sent[-1]
+    for clock in _moments(network):
+        trial = copy.deepcopy(network).train()
+        x = trial.present(image, y)
+        look = Look(x, image, look_ahead(trial, x.detach(), clock.step))
+        for segment in trial.schedule.plan(clock):
+            # Nothing is detached here: if the engine let a gradient through, it would show.
+            run = partial(run_segment, trial, segment, x, y, look, clock.step)
+            if segment.judged:
+                outcome = trial.update(run, [trial[index] for index in segment.blocks])
+                found = reach.setdefault(segment.judged[-1], [])
+                for name, parameter in trial.named_parameters():
+                    if parameter.grad is not None and _block_of(name) is not None:
+                        _note(found, name)
+                trial.zero_grad(set_to_none=True)
+            else:
+                outcome = run()
+            x = outcome.sent[-1]
     return reach
 
 
@@ -195,5 +225,8 @@ def _batch(network: Network) -> tuple[Tensor, Tensor]:
 
 
 def _block_of(name: str) -> int | None:
+    """The block that a parameter belongs to; a presentation's belong to the first."""
     parts = name.split(".")
+    if parts[0] == "presentation":
+        return 0
     return int(parts[1]) if parts[0] == "blocks" else None

@@ -7,10 +7,11 @@ import weakref
 import pytest
 import torch
 
+from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import build
-from goodness.engine.rates import Clock
 from goodness.engine.segment import run_segment
+from goodness.objective import Look
 
 IMAGE = (1, 8, 8)
 
@@ -67,17 +68,18 @@ def test_going_on_from_saved_state_equals_never_having_stopped(method, optimizer
 def test_a_block_replayed_alone_draws_the_same_dropout_mask(batch):
     network = make().train()
     images, y = batch(8, IMAGE, 3)
-    segments = network.schedule.plan(7)
+    segments = network.schedule.plan(clock(7))
     x = network.present(images, y)
     inputs, sent = [], []
     for segment in segments:
         inputs.append(x)
-        x = run_segment(network, segment, x, y, step=7).sent[-1]
+        x = run_segment(network, segment, x, y, Look(x, images), step=7).sent[-1]
         sent.append(x)
 
+    look = Look(inputs[1], images)
     torch.rand(10)  # whatever was drawn in between
-    alone = run_segment(network, segments[1], inputs[1], y, step=7).sent[-1]
-    later = run_segment(network, segments[1], inputs[1], y, step=8).sent[-1]
+    alone = run_segment(network, segments[1], inputs[1], y, look, step=7).sent[-1]
+    later = run_segment(network, segments[1], inputs[1], y, look, step=8).sent[-1]
 
     assert torch.equal(alone, sent[1])
     assert not torch.equal(later == 0, sent[1] == 0)
@@ -92,8 +94,8 @@ def test_blocks_of_one_step_draw_different_masks(batch):
     images, y = batch(4, (6, 8, 8), 3)
     network.train()
     x, masks = images, []
-    for segment in network.schedule.plan(0):
-        x = run_segment(network, segment, x, y, step=0).sent[-1]
+    for segment in network.schedule.plan(clock(0)):
+        x = run_segment(network, segment, x, y, Look(x, images), step=0).sent[-1]
         masks.append(x == 0)
 
     assert not torch.equal(*masks)
@@ -140,14 +142,15 @@ def test_end_to_end_keeps_one_graph(batch):
 def test_what_is_sent_and_reported_has_no_graph(batch):
     network = make().train()
     images, y = batch(8, IMAGE, 3)
+    x = network.present(images, y)
     outcome = run_segment(
-        network, network.schedule.plan(0)[0], network.present(images, y), y, step=0
+        network, network.schedule.plan(clock(0))[0], x, y, Look(x, images), step=0
     )
     report = Learner(network).step(images, y, clock(0))
 
     tensors = [*outcome.sent, *outcome.losses, *outcome.scores, *report.losses, *report.scores]
     assert all(not tensor.requires_grad for tensor in tensors)
-    assert outcome.loss.requires_grad
+    assert outcome.rows.requires_grad
 
 
 def test_what_is_sent_comes_from_the_forward_before_the_update(batch):
@@ -195,3 +198,130 @@ def test_every_trainable_parameter_has_one_owner():
         owned = [p for group in Learner(network).parameters.values() for p in group]
         assert len(owned) == len(set(owned))
         assert set(owned) == set(network.parameters())
+
+
+def test_labels_in_the_image_are_asked_in_one_batch_whatever_its_parts(batch, monkeypatch):
+    from goodness.engine import network as module
+
+    network = make("ff-cnn")
+    images, _ = batch(7, IMAGE, 3)
+    whole = network.answer(images)
+    monkeypatch.setattr(module, "ASK_ROWS", 6)  # two images at a time
+    rows = []
+    network[0].body.register_forward_pre_hook(lambda m, inputs: rows.append(len(inputs[0])))
+    parts = network.answer(images)
+
+    assert rows == [6, 6, 6, 3, 7]  # and the neutral images at the end
+    for name in whole.totals:
+        torch.testing.assert_close(whole.final(name), parts.final(name))
+
+
+def test_a_readout_of_a_method_with_labels_learns_from_neutral_images(batch):
+    """With the true label in sight it would learn to read the label, not the image."""
+    network = make("ff-cnn", readouts={"fusion": {"skip": 0, "pool": 1}})
+    images, y = batch(8, IMAGE, 3)
+    seen = []
+    network.readouts["fusion"].maps[0].register_forward_pre_hook(
+        lambda m, inputs: seen.append(inputs[0])
+    )
+    Learner(network).step(images, y, clock(0))
+
+    network.eval()
+    x = network[0].send(network[0].body(network.presentation.probe(images)))
+    assert len(seen) == 1
+    assert seen[0].shape == (8, 4)
+    # The features are those after the blocks' update of this step.
+    torch.testing.assert_close(seen[0], x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_pairs_of_rows_have_no_class_accuracy(classes, batch):
+    """Of two classes there are as many rows as there would be scores."""
+    network = build("ff-cnn", image=IMAGE, classes=classes, model={"widths": [4, 4], "kernel": 3})
+    report = Learner(network).step(*batch(8, IMAGE, classes), clock(0))
+
+    assert report.scores == [None, None]
+    assert all(loss is not None for loss in report.losses)
+
+
+def test_a_readout_waits_for_its_part_of_the_run(batch):
+    network = make(readouts={"fusion": {"start": 0.5}})
+    learner = Learner(network)
+    before = {n: p.clone() for n, p in network.readouts["fusion"].named_parameters()}
+
+    learner.step(*batch(8, IMAGE, 3), clock(4))
+    assert all(torch.equal(p, before[n]) for n, p in network.readouts["fusion"].named_parameters())
+    learner.step(*batch(8, IMAGE, 3), clock(5))
+    assert not any(
+        torch.equal(p, before[n]) for n, p in network.readouts["fusion"].named_parameters()
+    )
+
+
+def test_frozen_blocks_do_not_move(batch):
+    network = make("asge-fast", schedule="sequential", epochs=3)
+    before = {n: v.clone() for n, v in network.state_dict().items()}
+
+    Learner(network).step(*batch(8, IMAGE, 3), clock(5))  # of ten steps: the second of three blocks
+
+    moved = {
+        n.split(".")[1] for n, v in network.state_dict().items() if not torch.equal(v, before[n])
+    }
+    assert moved & {"0", "1", "2"} == {"1"}
+
+
+def test_heads_alone_are_trained_where_the_update_says_so(batch):
+    network = make("cafo-ce", schedule="together")
+    before = {n: p.clone() for n, p in network.named_parameters()}
+
+    Learner(network).step(*batch(8, IMAGE, 3), clock(0))
+
+    moved = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {f"blocks.{i}.objective.linear.weight" for i in range(3)}
+
+
+def test_sums_of_an_unfinished_epoch_are_kept_with_the_state(batch):
+    batches = [batch(8, IMAGE, 3, seed=step) for step in range(4)]
+    network, again = make("cafo"), make("cafo")
+    learner, resumed = Learner(network), Learner(again)
+    for step in range(2):
+        learner.step(*batches[step], clock(step + 5))
+    tensors, plain = learner.state()
+    resumed.load_state({place: value.clone() for place, value in tensors.items()}, plain)
+    again.load_state_dict(network.state_dict())
+    for step in range(2, 4):
+        learner.step(*batches[step], clock(step + 5))
+        resumed.step(*batches[step], clock(step + 5))
+    learner.end_epoch()
+    resumed.end_epoch()
+
+    assert any(place.startswith("pending/") for place in tensors)
+    assert network[0].objective.weight.abs().sum() > 0
+    assert same(network.state_dict(), again.state_dict())
+    assert not any(place.startswith("pending/") for place in learner.state()[0])
+
+
+def test_looking_ahead_leaves_no_trace(batch):
+    from goodness.engine.segment import look_ahead
+
+    network = make("distance-forward-r").train()
+    before = {n: v.clone() for n, v in network.state_dict().items()}
+    images, y = batch(8, IMAGE, 3)
+    x = network.present(images, y)
+
+    scores = look_ahead(network, x, step=3)
+
+    assert same(before, dict(network.state_dict()))
+    look = Look(x, images, scores)
+    for segment, expected in zip(network.schedule.plan(clock(3)), scores, strict=True):
+        # Nothing is updated in between here, so that the step's own forward is the same.
+        outcome = run_segment(network, segment, x, y, look, step=3)
+        torch.testing.assert_close(outcome.scores[0], expected)
+        x = outcome.sent[-1]
+
+
+def test_a_batch_of_one_that_a_batch_norm_cannot_learn_from_is_refused(batch):
+    from goodness import InputError
+
+    network = make("dgl")
+    with pytest.raises(InputError, match="batch of one"):
+        Learner(network).step(*batch(1, IMAGE, 3), clock(0))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from goodness.engine.rates import RATES, Clock, constant, cosine
+from goodness.clock import Clock
+from goodness.engine.rates import RATES, constant, cosine
 
 
 def torch_s_cosine(length, final):

@@ -11,7 +11,7 @@ from goodness.models import MODELS
 def drawn(name, image, **options):
     """A model as the paper writes it: widths, with a p where a pooling follows."""
     words = []
-    for layer in MODELS.make(MODELS.resolve({"name": name, **options}), image):
+    for layer in MODELS.make(MODELS.resolve({"name": name, **options}), image, 10):
         if isinstance(layer, nn.Conv2d):
             words.append(str(layer.out_channels))
         elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
@@ -47,7 +47,7 @@ def test_images_that_are_halved_too_often_are_refused(model):
 )
 def test_small_cnn_leaves_out_poolings_that_would_leave_less_than_two_pixels(image, pools):
     widths = [2, 3, 4, 5]
-    model = MODELS.make(MODELS.resolve({"name": "small-cnn", "widths": widths}), image)
+    model = MODELS.make(MODELS.resolve({"name": "small-cnn", "widths": widths}), image, 10)
 
     expected = ",".join(
         f"{width}{'p' if mark == 'p' else ''}" for width, mark in zip(widths, pools, strict=True)
@@ -61,7 +61,7 @@ def test_small_cnn_leaves_out_poolings_that_would_leave_less_than_two_pixels(ima
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_norm_and_pool_can_be_chosen(norm, pool):
     options = {"name": "small-cnn", "widths": [2, 3], "pools": [1], "norm": norm, "pool": pool}
-    kinds = [type(layer) for layer in MODELS.make(MODELS.resolve(options), (1, 8, 8))]
+    kinds = [type(layer) for layer in MODELS.make(MODELS.resolve(options), (1, 8, 8), 10)]
 
     norms = [nn.BatchNorm2d] if norm == "batch" else []
     pools = [nn.AvgPool2d if pool == "avg" else nn.MaxPool2d]
@@ -75,3 +75,9 @@ def test_norm_and_pool_can_be_chosen(norm, pool):
 def test_impossible_chains_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         drawn("small-cnn", (1, 8, 8), **options)
+
+
+def test_vgg8b_and_vgg11b_are_the_paper_s():
+    assert drawn("vgg8b", (3, 32, 32)) == "128,256p,256,512p,512p,512p"
+    assert drawn("vgg11b", (3, 32, 32)) == "128,128,128,256p,256,512p,512,512p,512p"
+    assert drawn("vgg8b", (3, 32, 32), wider=2.0).startswith("256,512p")

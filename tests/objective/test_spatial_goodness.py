@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from goodness.errors import InputError
-from goodness.objective import OBJECTIVES, Spec
+from goodness.objective import OBJECTIVES, Look, Spec
 
 
 def spec(channels=6, side=4, classes=3, widest=6):
-    judged = (channels, side, side)
-    return Spec(index=0, count=1, classes=classes, judged=judged, sent=judged, widest=widest)
+    shape = (channels, side, side)
+    return Spec(0, 1, classes, (3, side, side), shape, shape, shape, widest)
 
 
 def make(where, **options):
@@ -70,7 +70,7 @@ def test_scores_and_loss_follow_the_paper(channels, widest, options, grid, scale
     assert objective.facts() == {"grid": grid}
     expected = slow_scores(objective, h, grid, scale).float()
     torch.testing.assert_close(scores, expected)
-    torch.testing.assert_close(objective.loss(h, scores, y), slow_loss(expected, y))
+    torch.testing.assert_close(objective.loss(h, scores, y, Look(h, h)), slow_loss(expected, y))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
@@ -80,7 +80,7 @@ def test_any_width_and_class_count(channels, classes):
     h = torch.randn(2, channels, 4, 4, requires_grad=True)
 
     scores = objective.scores(h)
-    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]))
+    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]), Look(h, h))
     loss.sum().backward()
 
     assert scores.shape == (2, classes)

@@ -15,7 +15,7 @@ CASES = [
 
 
 def make(model, image, **options):
-    return MODELS.make(MODELS.resolve({"name": model, **options}), image)
+    return MODELS.make(MODELS.resolve({"name": model, **options}), image, 10)
 
 
 @pytest.mark.parametrize(("model", "image", "options", "starts"), CASES)

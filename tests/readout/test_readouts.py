@@ -8,7 +8,7 @@ from goodness.readout import READOUTS
 
 CLASSES = 3
 SENT = [(4, 6, 6), (5, 3, 3), (6, 3, 3)]
-SPECS = [Spec(i, 3, CLASSES, sent, sent, 6) for i, sent in enumerate(SENT)]
+SPECS = [Spec(i, 3, CLASSES, sent, sent, sent, sent, 6) for i, sent in enumerate(SENT)]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_sum_skips_blocks_without_scores(scores, sent):
 
 
 def test_fusion_adds_a_linear_map_of_every_block_but_the_first(scores, sent):
-    readout = make("fusion")
+    readout = make("fusion", skip=1)
     assert [m.in_features for m in readout.maps] == [5, 6]
 
     found = totals(readout, scores, sent)
@@ -88,7 +88,7 @@ def test_fusion_adds_a_linear_map_of_every_block_but_the_first(scores, sent):
 
 
 def test_fusion_learns_all_maps_jointly_from_the_deepest_total(scores, sent):
-    readout = make("fusion")
+    readout = make("fusion", skip=1)
     y = torch.tensor([0, 2])
 
     found = totals(readout, scores, sent)

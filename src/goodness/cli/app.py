@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli import evaluate, lists, predict, train
+from goodness.cli import compare, evaluate, explain, lists, predict, train
 from goodness.errors import InputError, Interrupted, RunError
 
 app = typer.Typer(
@@ -21,8 +21,10 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("methods")(lists.methods)
 app.command("models")(lists.models)
 app.command("data")(lists.data)

@@ -37,20 +37,17 @@ def show_result(run: Run) -> None:
     out = console()
     result = run.result
     names = result["blocks"]
-    blocks = table("block", "train", "val", "test", numbers=("train", "val", "test"))
-    for name, *accuracies in zip(
-        names,
-        _train_accuracies(run),
-        result["val"]["per_block"],
-        result["test"]["per_block"],
-        strict=True,
-    ):
+    splits = [split for split in ("val", "test") if result[split] is not None]
+    blocks = table("block", "train", *splits, numbers=("train", *splits))
+    columns = [_train_accuracies(run), *(result[split]["per_block"] for split in splits)]
+    for name, *accuracies in zip(names, *columns, strict=True):
         blocks.add_row(name, *map(percent, accuracies))
     out.print(blocks)
     out.print()
-    readouts = table("readout", "test", "", numbers=("test",))
-    for name, accuracy in result["test"]["readouts"].items():
-        chosen = "chosen" if name == result["test"]["readout"] else ""
+    final = splits[-1]
+    readouts = table("readout", final, "", numbers=(final,))
+    for name, accuracy in result[final]["readouts"].items():
+        chosen = "chosen" if name == result[final]["readout"] else ""
         readouts.add_row(name, percent(accuracy), chosen)
     out.print(readouts)
     print(run.folder)

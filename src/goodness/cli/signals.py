@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from goodness.engine.callbacks import Callback
+from goodness.errors import Interrupted
 
 if TYPE_CHECKING:
     from goodness.engine.loop import Loop
@@ -42,3 +45,19 @@ class StopOnSignal(Callback):
             # Not an Exception: nothing on the way up may take it for an error to deal with.
             raise SystemExit(128 + number)
         self._loop.interrupted = number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside it a signal raises `Interrupted`, for work that is kept as it goes."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name}; the same command goes on", number)
+
+    previous = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from goodness.boundary import Boundary
-from goodness.objective import Objective, Spec
+from goodness.objective import Look, Objective, Spec
 
 
 class Block(nn.Module):
@@ -42,22 +42,28 @@ class Block(nn.Module):
         return self.boundary(self.tail(judged))
 
     def judge(self, judged: Tensor) -> Tensor | None:
-        """Class scores (N, K) in float32, or None without an objective."""
+        """Scores (rows, K) or (rows, 1) in float32, or None without an objective."""
         # Squares overflow half precision, so that judging always happens in float32.
         return None if self.objective is None else self.objective.scores(judged.float())
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor, look: Look | None = None) -> tuple[Tensor, Tensor]:
         """One local step's forward, for a training loop of your own.
 
         Args:
-            x: the previous block's output (N, C, H, W); no gradient is sent into it.
+            x: the previous block's output (rows, C, H, W); no gradient is sent into it.
             y: labels (N,).
+            look: for objectives that read the image or later blocks.
 
         Returns:
             The block's mean loss, to call ``backward()`` on, and its detached output.
         """
         if self.objective is None:
             raise ValueError(f"block '{self.name}' has no objective of its own")
-        judged = self.body(x.detach())
-        loss = self.objective.loss(judged, self.objective.scores(judged.float()), y).mean()
+        x = x.detach()
+        look = Look(x, x) if look is None else look
+        look.input = x
+        judged = self.body(x)
+        features = judged.float()
+        loss = self.objective.loss(features, self.objective.scores(features), y, look).mean()
+        self.objective.observe(features.detach(), y)
         return loss, self.send(judged.detach())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
@@ -16,7 +17,6 @@ from goodness.engine.evaluation import Evaluation, evaluate
 from goodness.engine.learner import Learner
 from goodness.engine.machine import peak_memory
 from goodness.engine.network import Network
-from goodness.engine.rates import Clock
 from goodness.engine.run_folder import RunFolder
 from goodness.engine.seeds import mix, permutation, seed_generators
 from goodness.engine.totals import Totals
@@ -61,7 +61,8 @@ class Loop:
         self.learner = Learner(network)
         self.augment = Augmentation(config.augment, dataset.train.image_shape)
         self.epochs = config.epochs
-        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        whole = len(dataset.train) // config.batch_size
+        self.steps_per_epoch = min(whole, config.steps_per_epoch or whole)
         self.block_names = network.names
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -170,6 +171,7 @@ class Loop:
                 if time.perf_counter() - self._saved_at > SAVE_SECONDS:
                     self._save_last()
             self._mark = self._now()
+        self.learner.end_epoch()
         self._check_weights()
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -282,12 +284,13 @@ class Loop:
             "data": self.dataset.name,
             "blocks": self.block_names,
             "val": self.evaluate("val").record(readout),
-            "test": self.evaluate("test").record(readout),
+            "test": self.evaluate("test").record(readout) if self.config.final_test else None,
         }
         result["train"] = {
             "seconds": round(self.seconds, 3),
             "images_per_second": self.images_per_second,
             "peak_memory_bytes": peak_memory(self.network.device),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
             "data_share": round(self.data_share, 4),
             "epochs": len(self.history),
             "best_epoch": self.best["epoch"],

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from goodness.clock import Clock
 from goodness.registry import Registry
-
-
-class Clock(NamedTuple):
-    """Where the run is: ``step`` counts from 0 over all epochs."""
-
-    step: int
-    steps_per_epoch: int
-    epochs: int
-
-    @property
-    def epoch(self) -> int:
-        """The epoch, counted from 0."""
-        return self.step // self.steps_per_epoch
-
 
 RATES: Registry[Callable[..., float]] = Registry("rate")
 """Functions ``(clock, *, options) -> factor`` on the optimizer's learning rate."""
@@ -54,12 +41,38 @@ def cosine(
     >>> [round(cosine(Clock(step, 1, 4)), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    if every == "epoch":
-        time = clock.epoch / clock.epochs
-    else:
-        time = clock.step / (clock.steps_per_epoch * clock.epochs)
+    time = clock.epoch / clock.epochs if every == "epoch" else clock.step / clock.steps
     if time < warmup:
         # Half a step ahead, so that the first step is not lost to a rate of 0.
-        return (time + 0.5 / (clock.steps_per_epoch * clock.epochs)) / warmup
+        return (time + 0.5 / clock.steps) / warmup
     time = (time - warmup) / max(1 - warmup, 1e-12)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * time))
+
+
+@RATES.register("linear")
+def linear(clock: Clock, *, start: Part = 0.5) -> float:
+    """1 until the part ``start`` of the run, then in a straight line to 0, epoch by epoch.
+
+    Forward-Forward's released code: 2 (1 + E - e) / E in the second half, e counted from 1.
+
+    >>> [linear(Clock(step, 1, 4)) for step in range(4)]
+    [1.0, 1.0, 1.0, 0.5]
+    """
+    left = (clock.epochs - clock.epoch) / (clock.epochs * max(1 - start, 1e-12))
+    return float(min(1.0, left))
+
+
+@RATES.register("steps")
+def steps(
+    clock: Clock,
+    *,
+    factor: Part = 0.25,
+    at: list[Part] = [0.5, 0.75, 0.89, 0.94],  # noqa: B006
+) -> float:
+    """Times ``factor`` at each of some parts of the run; the defaults are PredSim's.
+
+    >>> [steps(Clock(step, 1, 4)) for step in range(4)]
+    [1.0, 1.0, 0.25, 0.0625]
+    """
+    passed = sum(clock.step >= part * clock.steps - 1e-6 for part in at)
+    return factor**passed

@@ -16,6 +16,8 @@ ASGE = register(
     Method(
         name="asge",
         title="Adaptive Spatial Goodness Encoding, the paper's values",
+        equation="a = g R + b,  g = mean of h^2 over a P x P grid,  loss = -log softmax(a)_y",
+        use="To reproduce the paper, on a GPU.",
         paper="arXiv 2509.12394",
         locality=Locality.LAYER,
         values={
@@ -40,6 +42,12 @@ ASGE = register(
             "digits": {"augment": {}},
             "mnist": {"augment": {}},
             "fashion_mnist": {"augment": {"flip": True}},
+        },
+        published={
+            "mnist": 99.65,
+            "fashion_mnist": 93.41,
+            "cifar10": 90.62,
+            "cifar100": 65.42,
         },
     )
 )

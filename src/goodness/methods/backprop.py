@@ -9,6 +9,8 @@ BACKPROP = register(
     Method(
         name="backprop",
         title="End-to-end backpropagation, the baseline",
+        equation="loss = -log softmax(W GAP(h_L))_y, its gradient through all layers",
+        use="The baseline of every comparison.",
         paper="Rumelhart, Hinton, Williams 1986",
         locality=Locality.GLOBAL,
         # Everything that is not the learning rule is what `asge-fast` uses, for a fair comparison.

@@ -7,4 +7,5 @@ from torch import nn
 from goodness.registry import Registry
 
 MODELS: Registry[Callable[..., nn.Sequential]] = Registry("model", __package__)
-"""Builders ``(image, *, options) -> nn.Sequential``; ``image`` is the input's (C, H, W)."""
+"""Builders ``(image, classes, *, options) -> nn.Sequential``; ``image`` is the input's (C, H,
+W)."""

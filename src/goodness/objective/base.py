@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,22 +21,83 @@ class Spec:
     index: int
     count: int
     classes: int
+    image: Shape
+    input: Shape
     judged: Shape
     sent: Shape
     widest: int
     """Channels of the widest block of the network."""
 
 
+@dataclass
+class Look:
+    """What an objective may see beside its block's features."""
+
+    input: Tensor
+    """What entered the block, (rows, C, H, W), detached."""
+    image: Tensor
+    """The batch's images (N, C, H, W), before any label was written into them."""
+    ahead: list[Tensor | None] = field(default_factory=list)
+    """Every block's scores before this step, for objectives that declare `looks_ahead`."""
+
+    def error(self, y: Tensor) -> Tensor:
+        """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K)."""
+        last = self.ahead[-1]
+        assert last is not None
+        return last.softmax(1) - F.one_hot(y, last.shape[1])
+
+
 class Objective(nn.Module):
-    """Judges one block. Subclasses take ``(spec, *, options)``."""
+    """Judges one block. Subclasses take ``(spec, *, options)``.
+
+    Rows are images, or an image presented in several ways: V * N rows to learn from, the N
+    positive ones first, N * A to predict from.
+    """
+
+    coupled = False
+    """Whether a row's loss depends on the other rows."""
+    looks_ahead = False
+    """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: dict[str, Tensor] = {}
+        """Sums of an epoch that is not over yet; kept by the last checkpoint alone."""
+
+    @classmethod
+    def most_classes(cls, spec: Spec, options: Mapping[str, Any]) -> int | None:
+        """The largest K that this block can serve with these options; None: there is no limit."""
+        return None
 
     def scores(self, h: Tensor) -> Tensor:
-        """Class scores (N, K), with graph, of the judged features ``h`` (N, C, H, W), float32."""
+        """Scores with graph, of the judged features ``h`` (rows, C, H, W), float32.
+
+        Returns:
+            (rows, K), one per class; or (rows, 1), the goodness of a row whose label is written
+            into it.
+        """
         raise NotImplementedError
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor) -> Tensor:
-        """One loss per row, (N,); by default the cross-entropy of the scores."""
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """One loss per row, (rows,) or with several terms each (rows, ...).
+
+        By default the cross-entropy of the scores.
+
+        Args:
+            h: judged features (rows, C, H, W), float32.
+            scores: what `scores` gave for them.
+            y: labels (N,).
+            look: what else there is to see.
+        """
         return F.cross_entropy(scores, y, reduction="none")
+
+    @torch.no_grad()
+    def observe(self, h: Tensor, y: Tensor) -> None:
+        """Called once a step, after the loss: the only place that writes buffers or `pending`."""
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Called after the last step of an epoch."""
 
     def facts(self) -> dict[str, int | float]:
         """What was derived from the spec: shown in listings and checked with checkpoints."""

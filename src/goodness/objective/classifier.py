@@ -1,29 +1,80 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodness.objective.base import OBJECTIVES, Objective, Spec
+from goodness.functional import sparsemax_loss
+from goodness.objective.base import OBJECTIVES, Look, Objective, Shape, Spec
+
+Side = Annotated[int, Field(ge=1)]
+Init = Literal["default", "zero", "ones"]
 
 
 @OBJECTIVES.register("classifier")
 class Classifier(Objective):
-    """The usual head of a backprop network: average pooling, a linear layer, cross-entropy.
+    """A trained linear map of the (average-pooled) features to class scores.
+
+    With ``pool=1`` the usual head of a backprop network. With ``most`` PredSim's local prediction
+    (arXiv 1901.06656). Without pooling and bias Mono-Forward's projection (arXiv 2501.09238).
 
     Args:
         spec: the block.
-        pool: cells per side that the map is averaged to; 1 is global average pooling.
+        pool: cells per side that the map is averaged to; None keeps every pixel.
+        most: average further, halving height and width in turn, until there are at most so many
+            features.
+        loss: ``"ce"``, or ``"sparsemax"``.
+        bias: whether the map has one.
+        init: of the weights.
     """
 
-    def __init__(self, spec: Spec, *, pool: Annotated[int, Field(ge=1)] = 1) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        pool: Side | None = 1,
+        most: Side | None = None,
+        loss: Literal["ce", "sparsemax"] = "ce",
+        bias: bool = True,
+        init: Init = "default",
+    ) -> None:
         super().__init__()
-        channels, height, width = spec.judged
-        self.pool = min(pool, height, width)
-        self.linear = nn.Linear(channels * self.pool**2, spec.classes)
+        self.grid = feature_grid(spec.judged, pool, most)
+        self.kind = loss
+        self.linear = nn.Linear(spec.judged[0] * self.grid[0] * self.grid[1], spec.classes, bias)
+        if init != "default":
+            nn.init.constant_(self.linear.weight, float(init == "ones"))
+            if bias:
+                nn.init.zeros_(self.linear.bias)
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
-        return self.linear(F.adaptive_avg_pool2d(h, self.pool).flatten(1))
+        return self.linear(F.adaptive_avg_pool2d(h, self.grid).flatten(1))
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        if self.kind == "sparsemax":
+            return sparsemax_loss(scores, y)
+        return F.cross_entropy(scores, y, reduction="none")
+
+
+def feature_grid(judged: Shape, pool: int | None, most: int | None = None) -> tuple[int, int]:
+    """The cells that a map is averaged to before a linear map.
+
+    >>> feature_grid((128, 32, 32), None, 2048)
+    (4, 4)
+    """
+    channels, height, width = judged
+    if pool is not None:
+        height, width = min(pool, height), min(pool, width)
+    turn = 0
+    while most is not None and channels * height * width > most and height * width > 1:
+        # PredSim doubles the pooling kernel in height and width alternately.
+        if (turn % 2 == 0 and height > 1) or width == 1:
+            height = (height + 1) // 2
+        else:
+            width = (width + 1) // 2
+        turn += 1
+    return height, width

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from goodness.functional import goodness_grid, pooled_squares
 from goodness.objective.base import OBJECTIVES, Objective, Spec
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @OBJECTIVES.register("spatial-goodness")
@@ -25,6 +27,9 @@ class SpatialGoodness(Objective):
         scale: logit scale. The paper's is 1, where the logits' spread grows as sqrt(C * P^2 / K).
         unit_scale: divide the logits by sqrt(C * P^2 / K), so that ``scale`` alone sets their
             spread whatever the width and the number of classes. Not in the paper.
+        temperature: (lowest, highest) of a learned temperature that divides the logits, lowest +
+            (highest - lowest) * sigmoid(t), t = 0 at first: DTG-FF (arXiv 2606.06539). None has
+            no temperature, as ASGE.
     """
 
     projection: Tensor
@@ -34,10 +39,11 @@ class SpatialGoodness(Objective):
         self,
         spec: Spec,
         *,
-        alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+        alpha: Positive = 1.0,
         reference: Annotated[int, Field(gt=0)] | None = None,
-        scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+        scale: Positive = 1.0,
         unit_scale: bool = False,
+        temperature: tuple[Positive, Positive] | None = None,
     ) -> None:
         super().__init__()
         channels, height, width = spec.judged
@@ -47,10 +53,15 @@ class SpatialGoodness(Objective):
         spread = spec.classes**-0.5
         self.register_buffer("projection", torch.randn(rows, spec.classes) * spread)
         self.register_buffer("bias", torch.randn(spec.classes) * spread)
+        self.temperature = temperature
+        self.warmth = None if temperature is None else nn.Parameter(torch.zeros(()))
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
         logits = torch.addmm(self.bias, pooled_squares(h, self.grid), self.projection)
+        if self.temperature is not None and self.warmth is not None:
+            lowest, highest = self.temperature
+            logits = logits / (lowest + (highest - lowest) * self.warmth.sigmoid())
         return logits if self.scale == 1.0 else logits * self.scale
 
     def facts(self) -> dict[str, int | float]:

@@ -11,6 +11,6 @@ def layer(layers: nn.Sequential) -> list[Piece]:
     starts = {
         name
         for name, module in layers.named_children()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if any(isinstance(part, nn.Conv2d | nn.Linear) for part in module.modules())
     }
     return cut(layers, starts)

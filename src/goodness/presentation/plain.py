@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from goodness.functional import rms_normalise
-from goodness.presentation.base import PRESENTATIONS, Presentation
+from goodness.presentation.base import PRESENTATIONS, Presentation, Shape
 
 
 @PRESENTATIONS.register("plain")
@@ -13,11 +13,15 @@ class Plain(Presentation):
     """The image alone, one row per image, to learn from and to ask.
 
     Args:
+        image: shape (C, H, W) of an image.
+        classes: number of classes.
         norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does.
     """
 
-    def __init__(self, *, norm: Literal["none", "rms"] = "none") -> None:
-        super().__init__()
+    def __init__(
+        self, image: Shape, classes: int, *, norm: Literal["none", "rms"] = "none"
+    ) -> None:
+        super().__init__(image, classes)
         self.norm = norm
 
     def learn(self, image: Tensor, y: Tensor) -> Tensor:

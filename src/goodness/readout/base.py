@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from goodness.clock import Clock
 from goodness.objective import Spec
 from goodness.registry import Registry
 
@@ -19,8 +20,6 @@ class Readout(nn.Module):
 
     learns = False
     """Whether it has weights of its own, trained on detached features."""
-    lr: float | None = None
-    """Learning rate of a trained readout; None takes the blocks' own."""
     speaks_for_blocks = False
     """Whether its total at a depth judges that block alone, for blocks without scores."""
 
@@ -53,6 +52,18 @@ class Readout(nn.Module):
     def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
         """The scalar that a trained readout minimises."""
         raise NotImplementedError
+
+    def optimizer_options(self) -> dict[str, float]:
+        """Options of a trained readout's optimizer that differ from the blocks'."""
+        return {}
+
+    def clock(self, clock: Clock) -> Clock:
+        """The clock that a trained readout's learning rate follows."""
+        return clock
+
+    def started(self, clock: Clock) -> bool:
+        """Whether a trained readout learns at this step."""
+        return self.clock(clock).step >= 0
 
 
 READOUTS = Registry("readout", __package__)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.clock import Clock
 from goodness.objective import Spec
 from goodness.readout.base import READOUTS, Readout
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1)]
+Init = Literal["kaiming", "zero"]
 
 
 class LinearReadout(Readout):
@@ -22,8 +27,12 @@ class LinearReadout(Readout):
     Args:
         specs: one per block.
         lr: learning rate; None takes the blocks' own.
+        weight_decay: None takes the blocks' own.
         pool: cells per side that each map is averaged to before the linear map.
-        skip: leading blocks without a map.
+        skip: leading blocks without a map; the last block always has one.
+        bias: whether the maps have one.
+        init: ``"kaiming"`` as in ASGE's code, or ``"zero"`` as in Forward-Forward's.
+        start: part of the run before it begins to learn, for blocks that are trained first.
     """
 
     learns = True
@@ -33,17 +42,55 @@ class LinearReadout(Readout):
         specs: Sequence[Spec],
         *,
         lr: Rate | None = None,
-        pool: Annotated[int, Field(ge=1)] = 1,
-        skip: Annotated[int, Field(ge=0)] = 0,
+        weight_decay: Decay | None = None,
+        pool: Side = 1,
+        skip: Count = 0,
+        bias: bool = True,
+        init: Init = "kaiming",
+        start: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(specs)
-        self.lr = lr
+        self.start = start
+        self._options = {"lr": lr, "weight_decay": weight_decay}
         self.skip = min(skip, len(specs) - 1)
         self.pools = [min(pool, *spec.sent[1:]) for spec in specs]
         self.maps = nn.ModuleList(
-            _linear(spec.sent[0] * side**2, spec.classes)
+            _linear(spec.sent[0] * side**2, spec.classes, bias, init)
             for spec, side in zip(specs[self.skip :], self.pools[self.skip :], strict=True)
         )
+
+    def optimizer_options(self) -> dict[str, float]:
+        """Those that were given."""
+        return {name: value for name, value in self._options.items() if value is not None}
+
+    def clock(self, clock: Clock) -> Clock:
+        """As seen from its own part of the run; its step is negative before."""
+        return clock.inside(int(self.start * clock.steps), clock.steps)
+
+    def activation_map(self, index: int, sent: Tensor, k: int) -> Tensor | None:
+        """Class activation map: what each position of block ``index`` adds to class ``k``'s score.
+
+        Args:
+            index: the block.
+            sent: what it sends on for one image, (1, C, H, W).
+            k: the class.
+
+        Returns:
+            (H, W), whose mean is the block's share of the score but for the bias where H and W
+            divide into the pooling's cells; None for a block that has no map.
+        """
+        if index < self.skip:
+            return None
+        side = self.pools[index]
+        weight = (
+            self.maps[index - self.skip]
+            .get_parameter("weight")[k]
+            .detach()
+            .reshape(1, -1, side, side)
+        )
+        # Each position has the weights of its cell, and there are side^2 cells.
+        weight = F.interpolate(weight, size=sent.shape[2:], mode="nearest") * side**2
+        return (weight * sent).sum(1)[0]
 
     def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
         """Pooled features (N, C * pool^2) in float32, cut off from the block's graph."""
@@ -52,31 +99,25 @@ class LinearReadout(Readout):
         return F.adaptive_avg_pool2d(sent.detach().float(), self.pools[index]).flatten(1)
 
 
-def _linear(features: int, classes: int) -> nn.Linear:
-    """A linear map, initialised as in ASGE's code."""
-    linear = nn.Linear(features, classes)
-    nn.init.kaiming_normal_(linear.weight)
-    nn.init.zeros_(linear.bias)
+def _linear(features: int, classes: int, bias: bool, init: Init) -> nn.Linear:
+    linear = nn.Linear(features, classes, bias)
+    if init == "zero":
+        nn.init.zeros_(linear.weight)
+    else:
+        nn.init.kaiming_normal_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
     return linear
 
 
 @READOUTS.register("fusion")
 class Fusion(LinearReadout):
-    """ASGE's trained fusion: the sum of one linear map per block, learnt jointly.
+    """The sum of one linear map per block, learnt jointly: a classifier on all blocks' features.
 
-    As in the released code, every block but the first takes part and the features are what the
-    block sends on (pooled, dropped out, normalised).
+    ASGE's trained fusion (every block but the first: ``skip=1``) and Forward-Forward's softmax on
+    the concatenated activities of all layers but the first. The features are what the block sends
+    on (pooled, dropped out, normalised).
     """
-
-    def __init__(
-        self,
-        specs: Sequence[Spec],
-        *,
-        lr: Rate | None = None,
-        pool: Annotated[int, Field(ge=1)] = 1,
-        skip: Annotated[int, Field(ge=0)] = 1,
-    ) -> None:
-        super().__init__(specs, lr=lr, pool=pool, skip=skip)
 
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """Add the block's own linear map of its features."""
@@ -89,6 +130,43 @@ class Fusion(LinearReadout):
         """Cross-entropy of the deepest total."""
         assert totals[-1] is not None
         return F.cross_entropy(totals[-1], y)
+
+
+@READOUTS.register("output")
+class Output(Fusion):
+    """A linear output layer on the last block alone.
+
+    Args:
+        specs: one per block.
+        lr: learning rate; None takes the blocks' own.
+        weight_decay: None takes the blocks' own.
+        pool: cells per side that the map is averaged to.
+        bias: whether it has one.
+        init: of its weights.
+        start: part of the run before it begins to learn.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        *,
+        lr: Rate | None = None,
+        weight_decay: Decay | None = None,
+        pool: Side = 1,
+        bias: bool = True,
+        init: Init = "zero",
+        start: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__(
+            specs,
+            lr=lr,
+            weight_decay=weight_decay,
+            pool=pool,
+            skip=len(specs),
+            bias=bias,
+            init=init,
+            start=start,
+        )
 
 
 @READOUTS.register("probe")

@@ -1,16 +1,45 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
 from torch import Tensor
 
+from goodness.functional import sparsemax
+from goodness.objective import Spec
 from goodness.readout.base import READOUTS, Readout
+
+Count = Annotated[int, Field(ge=0)]
 
 
 @READOUTS.register("sum")
 class Sum(Readout):
-    """The sum of the blocks' class scores."""
+    """The sum of the blocks' class scores.
+
+    Args:
+        specs: one per block.
+        of: the scores themselves, or each block's ``"softmax"`` or ``"sparsemax"`` of them (CaFo).
+        skip: leading blocks that have no say; the last block always has. Forward-Forward leaves out
+            the first one, DeeperForward's interval begins where validation says.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        *,
+        of: Literal["scores", "softmax", "sparsemax"] = "scores",
+        skip: Count = 0,
+    ) -> None:
+        super().__init__(specs)
+        self.of = of
+        self.skip = min(skip, len(specs) - 1)
 
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """Add the block's scores to the total."""
-        if total is None or taken is None:
-            return taken if total is None else total
-        return total + taken
+        if taken is None or index < self.skip:
+            return total
+        own = taken
+        if self.of != "scores":
+            own = taken.softmax(1) if self.of == "softmax" else sparsemax(taken)
+        return own if total is None else total + own

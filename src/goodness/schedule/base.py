@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from goodness.clock import Clock
 from goodness.registry import Registry
 
 SCHEDULES: Registry[type[Schedule]]
@@ -12,9 +13,13 @@ class Segment(NamedTuple):
 
     blocks: range
     judged: tuple[int, ...]
-    """The blocks whose losses are summed."""
+    """The blocks whose losses are summed; none where the segment does not learn."""
     owner: int
     """Which optimizer updates these blocks."""
+    live: bool = True
+    """Whether the blocks run in training mode; a frozen one runs as in evaluation."""
+    clock: Clock | None = None
+    """The clock that the learning rate follows; None for the run's."""
 
 
 class Schedule:
@@ -28,11 +33,11 @@ class Schedule:
         self.count = count
 
     def segments(self) -> tuple[Segment, ...]:
-        """Every segment that can occur, from which objectives and optimizers are made."""
+        """Every segment that can learn, from which objectives and optimizers are made."""
         raise NotImplementedError
 
-    def plan(self, step: int) -> tuple[Segment, ...]:
-        """The segments of this step (counted from 0), in network order; here always all."""
+    def plan(self, clock: Clock) -> tuple[Segment, ...]:
+        """The segments of this step, in network order, every block in one; here always all."""
         return self.segments()
 
 

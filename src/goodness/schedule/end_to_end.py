@@ -10,3 +10,12 @@ class EndToEnd(Schedule):
     def segments(self) -> tuple[Segment, ...]:
         """The whole network."""
         return (Segment(range(self.count), (self.count - 1,), 0),)
+
+
+@SCHEDULES.register("deep-supervision")
+class DeepSupervision(Schedule):
+    """Backpropagation of the sum of all blocks' losses: local heads without the detaching."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole network, every block judged."""
+        return (Segment(range(self.count), tuple(range(self.count)), 0),)

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from goodness.registry import Registry
+
+if TYPE_CHECKING:
+    from goodness.engine.block import Block
 
 UPDATES: Registry[type[Update]]
 
@@ -14,25 +18,32 @@ UPDATES: Registry[type[Update]]
 class Outcome:
     """What came out of one segment's forward; lists are in the order of its blocks."""
 
-    loss: Tensor
-    """The scalar to minimise, with graph."""
+    rows: Tensor | None
+    """The losses of the judged blocks added up, (rows,) or (rows, ...), with graph."""
     losses: list[Tensor | None]
     """Mean loss of each block, detached; None where it is not judged."""
     scores: list[Tensor | None]
-    """Class scores of each block, detached."""
+    """Scores of each block, detached."""
     sent: list[Tensor]
     """What each block sends on, detached."""
 
 
 class Update:
-    """Runs a segment and leaves the gradient of its loss in ``parameter.grad``."""
+    """Runs a segment and leaves the gradient of its mean loss in ``parameter.grad``."""
 
-    def __call__(self, run: Callable[[], Outcome], parameters: Sequence[nn.Parameter]) -> Outcome:
-        """Call ``run()`` (once or more) and fill the gradients.
+    records_body = True
+    """Whether autograd records what happens inside the blocks' bodies."""
+
+    def parameters(self, block: Block) -> list[nn.Parameter]:
+        """What of a block is trained."""
+        return list(block.parameters())
+
+    def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
+        """Call ``run()`` and fill the gradients, which are None on entry.
 
         Args:
-            run: forward of one segment; its outcome holds the loss with graph.
-            parameters: what the segment's owner trains; their ``grad`` is None on entry.
+            run: forward of one segment with at least one judged block.
+            blocks: the segment's blocks.
 
         Returns:
             The outcome whose activations are passed on.

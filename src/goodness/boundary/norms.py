@@ -1,0 +1,72 @@
+"""Normalisations of what is sent on; none has parameters, none mixes rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from goodness.boundary.base import BOUNDARIES, Boundary, Fraction
+from goodness.functional import group_matrix, rms_normalise
+
+Eps = Annotated[float, Field(ge=0)]
+
+
+@BOUNDARIES.register("rms")
+class RMS(Boundary):
+    """Each row divided by its root mean square, so that its goodness is not passed on.
+
+    Forward-Forward's length normalisation, and ASGE's (arXiv 2509.12394) as its code does it: scale
+    only.
+
+    Args:
+        classes: number of classes.
+        dropout: fraction of the activations set to zero while learning, before the division.
+        eps: added to the root.
+    """
+
+    def __init__(self, classes: int, *, dropout: Fraction = 0.0, eps: Eps = 1e-8) -> None:
+        super().__init__(classes, dropout=dropout)
+        self.eps = eps
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with mean square 1 per row."""
+        return rms_normalise(x, self.eps)
+
+
+@BOUNDARIES.register("layer-norm")
+class LayerNorm(Boundary):
+    """Each row with mean 0 and variance 1 over (C, H, W); no learned scale or shift."""
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(N, C, H, W)."""
+        return F.layer_norm(x, x.shape[1:])
+
+
+@BOUNDARIES.register("group-rms")
+class GroupRMS(Boundary):
+    """Each class's channel group divided by its own root mean square.
+
+    DeeperForward (ICLR 2025) normalises per group, so that the class cannot be read off the groups'
+    strength. That it is a scale without centring is our choice.
+    """
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with mean square 1 per row and group."""
+        matrix = group_matrix(x.shape[1], min(self.classes, x.shape[1])).to(x)
+        power = x.square().mean((2, 3)) @ matrix
+        member = (matrix > 0).to(x.dtype)
+        root = (power @ member.T).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+        return x / (root + 1e-8)[:, :, None, None]
+
+
+@BOUNDARIES.register("triangle")
+class Triangle(Boundary):
+    """max(0, x - mean over channels), position by position: Self-Contrastive FF's activation."""
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), non-negative."""
+        return F.relu(x - x.mean(1, keepdim=True))

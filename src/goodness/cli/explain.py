@@ -1,0 +1,39 @@
+"""``goodness explain``: what every block has seen in an image, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goodness.cli.output import console
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the pictures go; default: RUN/explained."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+) -> None:
+    """Draw how the answer about each image forms from block to block."""
+    from goodness import api
+    from goodness.reports.explained import draw_explanation
+
+    loaded = api.load(run, device=device)
+    folder = loaded.folder / "explained" if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    names: dict[str, int] = {}
+    for image in images:
+        explanation = loaded.explain(image)
+        # Two images of one name, from two folders, get two pictures.
+        names[image.stem] = names.get(image.stem, 0) + 1
+        count = names[image.stem]
+        picture = folder / (f"{image.stem}.png" if count == 1 else f"{image.stem}-{count}.png")
+        draw_explanation(explanation, loaded.pixels(image), loaded.classes, picture)
+        console().print(f"{image}: {loaded.classes[explanation.answer]}, {picture}", soft_wrap=True)

@@ -1,0 +1,56 @@
+"""What each method is trained with in a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from goodness.data.settings import AugmentConfig
+from goodness.methods import METHODS
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP
+
+Protocol = Literal["equal", "paper"]
+
+EQUAL: Mapping[str, Any] = {
+    "model": {"name": "small-cnn", "widths": [24, 48, 96, 192], "norm": "batch", "pool": "max"},
+    "batch_size": 128,
+    "image_size": None,
+    "standardise": True,
+    "rate": {"name": "cosine", "warmup": 0.1},
+}
+"""One network, data order, augmentation and rate schedule for all; seeds decide the order."""
+FACTORS = (1 / 3, 1.0, 3.0)
+"""The learning rates tried, as multiples of the method's own."""
+
+
+def values_for(
+    method: str, data: str, protocol: Protocol, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Configuration values beside the method's own.
+
+    Args:
+        method: its name.
+        data: name or folder of the data.
+        protocol: ``"equal"``: the same network, data treatment and rate schedule for all, but for
+            what `adaptations` says; ``"paper"``: nothing but the method's own values.
+        given: the user's values for all methods, which rule; an option of a part without the
+            part's name leaves its other options.
+    """
+    if protocol == "paper":
+        return dict(given)
+    augment = BY_DATA.get(data, {}).get("augment", CROP_AND_FLIP)
+    values: dict[str, Any] = {
+        **EQUAL,
+        "augment": {**AugmentConfig.model_validate({}).model_dump(), **augment},
+    }
+    for layer in (METHODS[method].equal, given):
+        for key, own in layer.items():
+            common = values.get(key)
+            adds = isinstance(own, Mapping) and isinstance(common, Mapping) and "name" not in own
+            values[key] = {**common, **own} if adds else own  # type: ignore[dict-item]
+    return values
+
+
+def adaptations(method: str, protocol: Protocol) -> str:
+    """Where a method departs from the common terms, and why; empty where it does not."""
+    return METHODS[method].equal_note if protocol == "equal" else ""

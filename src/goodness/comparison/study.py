@@ -1,0 +1,258 @@
+"""A comparison on disk: which runs it needs, which are there, and training what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from goodness import api
+from goodness.comparison.protocol import FACTORS, Protocol, values_for
+from goodness.config import Config, resolve
+from goodness.engine.callbacks import Callback
+from goodness.engine.checkpoint import write_json
+from goodness.errors import InputError, RunError
+
+FILE = "study.json"
+TRIAL_SHARE = 0.2
+"""Each of the three learning-rate trials takes this part of a run's budget."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a comparison is about; two runs of ``goodness compare`` with the same terms are one.
+
+    Attributes:
+        methods: names, in the order of the report.
+        data: name or folder.
+        seeds: runs per method, with seeds 0, 1, ...
+        budget: seconds of training, validation included, per method and seed.
+        protocol: see `goodness.comparison.protocol`.
+        data_root: where names are looked up.
+        values: configuration values for all methods.
+    """
+
+    methods: tuple[str, ...]
+    data: str
+    seeds: int
+    budget: float
+    protocol: Protocol
+    data_root: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Study:
+    """The folder of a comparison.
+
+    ``study.json`` ``<method>/speed.json`` ``<method>/plan.json`` ``<method>/trial-<n>/``
+    ``<method>/seed-<n>/`` (run folders) ``<method>/refused.txt`` ``report.md`` ``report.html``
+
+    Args:
+        path: the folder; one that holds the same comparison is continued.
+        terms: what to compare.
+
+    Raises:
+        InputError: the folder holds another comparison or other files, or a value is bad.
+    """
+
+    def __init__(self, path: Path, terms: Terms) -> None:
+        self.path = path
+        self.terms = terms
+        self._stopping = Event()
+        self._processes: list[subprocess.Popen[str]] = []
+        if "final_test" in terms.values:
+            raise InputError("final_test: a comparison ends with the test split")
+        wanted = json.loads(json.dumps(asdict(terms)))
+        if (path / FILE).exists():
+            found = json.loads((path / FILE).read_text())
+            changed = [key for key in wanted if wanted[key] != found.get(key)]
+            if changed:
+                raise InputError(
+                    f"'{path}' holds a comparison with other values of {', '.join(changed)};"
+                    " choose another --out"
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
+        for method in terms.methods:
+            self.config(method)
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / FILE, wanted)
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """The comparison that is in a folder."""
+        found = json.loads((path / FILE).read_text())
+        return cls(path, Terms(**{**found, "methods": tuple(found["methods"])}))
+
+    def config(self, method: str, **further: Any) -> Config:
+        """The resolved configuration of a method's runs.
+
+        Raises:
+            InputError: a bad value.
+        """
+        terms = self.terms
+        return resolve(
+            {
+                **values_for(method, Path(terms.data).name, terms.protocol, terms.values),
+                **further,
+                "method": method,
+                "data": terms.data,
+                "data_root": terms.data_root,
+            }
+        )
+
+    def run(self, say: Callable[[str], None], jobs: int = 1) -> None:
+        """Train what is missing; a method that cannot be trained is noted and left out.
+
+        Every method gets a process of its own, so that none finds the memory of another.
+
+        Args:
+            say: gets a line per run.
+            jobs: methods trained at the same time.
+
+        Raises:
+            RunError: a process ended without a word.
+        """
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(self._start, m, say) for m in self.terms.methods]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                self._stop()
+                raise
+
+    def _start(self, method: str, say: Callable[[str], None]) -> None:
+        if self._stopping.is_set():
+            return
+        command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), method]
+        # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            self._processes.append(process)
+            assert process.stdout is not None
+            for line in process.stdout:
+                say(line.rstrip())
+        if process.returncode and not self._stopping.is_set():
+            raise RunError(f"training '{method}' ended with exit code {process.returncode}")
+
+    def _stop(self) -> None:
+        """Let what is running save and end."""
+        self._stopping.set()
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+
+    def train_method(
+        self, method: str, say: Callable[[str], None], callbacks: Sequence[Callback] = ()
+    ) -> None:
+        """Train what is missing of one method, in this process.
+
+        Args:
+            method: its name.
+            say: gets a line per run.
+            callbacks: told of every step, e.g. to stop.
+        """
+        folder = self.path / method
+        folder.mkdir(exist_ok=True)
+        try:
+            plan = self._plan(method, say, callbacks)
+            for seed in range(self.terms.seeds):
+                config = self.config(method, **plan["run"], seed=seed)
+                self._train(folder / f"seed-{seed}", config, say, callbacks)
+        except (InputError, RunError) as error:
+            (folder / "refused.txt").write_text(f"{error}\n")
+            say(f"{method}: left out: {error}")
+        else:
+            (folder / "refused.txt").unlink(missing_ok=True)
+
+    def _plan(
+        self, method: str, say: Callable[[str], None], callbacks: Sequence[Callback]
+    ) -> dict[str, Any]:
+        """How long to train and with which rate; found once, then kept."""
+        file = self.path / method / "plan.json"
+        if file.exists():
+            plan: dict[str, Any] = json.loads(file.read_text())
+            return plan
+        measured = file.with_name("speed.json")  # kept: trials of one length, whatever happens
+        if not measured.exists():
+            write_json(measured, api.measure(self.config(method).model_dump()))
+        speed = json.loads(measured.read_text())
+        plan = {"speed": speed, "trials": [], "run": {}}
+        if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
+            length = _length(speed, TRIAL_SHARE * self.terms.budget)
+            default = self.config(method).optimizer["lr"]
+            for place, factor in enumerate(FACTORS):
+                lr = float(f"{default * factor:.2g}")
+                config = self.config(method, **length, lr=lr, final_test=False)
+                accuracy = None
+                try:
+                    result = self._train(file.with_name(f"trial-{place}"), config, say, callbacks)
+                    accuracy = result["val"]["accuracy"]
+                except RunError as error:  # it diverged
+                    say(f"{method} lr {lr:g}: {error}")
+                plan["trials"].append({"lr": lr, "val_accuracy": accuracy})
+            found = [trial for trial in plan["trials"] if trial["val_accuracy"] is not None]
+            if not found:
+                raise RunError("no learning rate of three gave finite losses")
+            best = max(found, key=lambda trial: trial["val_accuracy"])
+            plan["run"] = {**_length(speed, self.terms.budget), "lr": best["lr"]}
+        write_json(file, plan)
+        return plan
+
+    def _train(
+        self,
+        folder: Path,
+        config: Config,
+        say: Callable[[str], None],
+        callbacks: Sequence[Callback],
+    ) -> dict[str, Any]:
+        """One run, continued if it was stopped; its result."""
+        file = folder / "result.json"
+        if not file.exists():
+            if (folder / "last").exists():
+                api.resume(folder, callbacks=callbacks)
+            else:
+                values = config.model_dump()
+                api.fit(out=folder, overwrite=True, callbacks=callbacks, **values)
+        result: dict[str, Any] = json.loads(file.read_text())
+        split = "test" if result["test"] else "val"
+        say(
+            f"{config.method} {folder.name} lr {config.optimizer['lr']:g}:"
+            f" {split} {result[split]['accuracy']:.2%} in {result['train']['seconds']:.0f} s"
+        )
+        return result
+
+
+def _length(speed: Mapping[str, Any], seconds: float) -> dict[str, int]:
+    """Epochs that fit into the time; a part of one where it is too short."""
+    whole = speed["steps_per_epoch"] * speed["step"] + speed["validation"]
+    epochs = int(seconds / whole)
+    if epochs:
+        return {"epochs": epochs}
+    steps = (seconds - speed["validation"]) / speed["step"]
+    return {"epochs": 1, "steps_per_epoch": max(20, int(steps))}
+
+
+def methods_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The methods named; ``all`` stands for every one.
+
+    Raises:
+        InputError: an unknown name, or one named twice.
+    """
+    from goodness.methods import METHODS
+
+    if list(names) == ["all"]:
+        return tuple(METHODS)
+    for name in names:
+        METHODS[name]
+        if names.count(name) > 1:
+            raise InputError(f"method '{name}' is named twice")
+    return tuple(names)

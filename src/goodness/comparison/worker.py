@@ -1,0 +1,28 @@
+"""``python -m goodness.comparison.worker FOLDER METHOD``: train one method of a comparison."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main(folder: str, method: str) -> int:
+    """Train what is missing; a line per run on standard output."""
+    from goodness.cli.signals import StopOnSignal
+    from goodness.comparison.study import Study
+    from goodness.errors import Interrupted
+
+    with StopOnSignal() as stop:
+        try:
+            Study.open(Path(folder)).train_method(method, _say, [stop])
+        except Interrupted as error:
+            return 128 + error.signum
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.classifier import Side, feature_grid
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@OBJECTIVES.register("anchors")
+class Anchors(Objective):
+    """Distance-Forward (arXiv 2408.14925): features near their class's anchor, far from the others.
+
+    g_k = -|e - u_k|^2 with e the unit-length pooled features and u_k the unit-length anchor of
+    class k. Over all wrong classes k (N-pair): mean of max(0, margin + g_k - g_y) + push * g_k.
+    What the anchors are, the margin and the weight are not verified.
+
+    Args:
+        spec: the block.
+        anchors: ``"learned"``, or ``"random"``: drawn once and fixed.
+        margin: by how much the true class has to lead, in squared distance (0 to 4).
+        push: weight of the negative goodness itself.
+        pool: cells per side that the map is averaged to; None keeps every pixel.
+        most: average further until there are at most so many features.
+        feedback: weight of the last block's error, sent through a fixed random matrix onto the
+            unit-length features (DF-R); 0 leaves it out.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        anchors: Literal["learned", "random"] = "learned",
+        margin: Weight = 0.5,
+        push: Weight = 0.03,
+        pool: Side | None = None,
+        most: Side | None = 2048,
+        feedback: Weight = 0.0,
+    ) -> None:
+        super().__init__()
+        self.grid = feature_grid(spec.judged, pool, most)
+        self.margin = margin
+        self.push = push
+        self.feedback = feedback
+        self.looks_ahead = feedback > 0 and spec.index < spec.count - 1
+        features = spec.judged[0] * self.grid[0] * self.grid[1]
+        self.anchors = nn.Parameter(torch.randn(spec.classes, features), anchors == "learned")
+        back = torch.randn(spec.classes, features) / features**0.5
+        self.register_buffer("back", back if self.looks_ahead else torch.empty(0))
+
+    back: Tensor
+
+    def embed(self, h: Tensor) -> Tensor:
+        """Pooled features (N, D)."""
+        return F.adaptive_avg_pool2d(h, self.grid).flatten(1)
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K), from -4 to 0."""
+        cosine = F.normalize(self.embed(h), dim=1) @ F.normalize(self.anchors, dim=1).T
+        return 2 * cosine - 2  # of unit vectors, -|e - u|^2
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        true = scores.gather(1, y[:, None])
+        terms = F.relu(self.margin + scores - true) + self.push * scores
+        wrong = 1 - F.one_hot(y, scores.shape[1]).to(scores.dtype)
+        loss = (terms * wrong).sum(1) / (scores.shape[1] - 1)
+        if self.looks_ahead:
+            unit = F.normalize(self.embed(h), dim=1)
+            loss = loss + self.feedback * (unit * (look.error(y) @ self.back)).sum(1)
+        return loss

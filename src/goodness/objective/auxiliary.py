@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from goodness.functional import supervised_contrast
+from goodness.objective.base import OBJECTIVES, Look, Objective, Shape, Spec
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Head = Literal["mlp-sr", "1c2f", "linear"]
+
+
+@OBJECTIVES.register("auxiliary")
+class Auxiliary(Objective):
+    """Decoupled greedy learning (arXiv 1901.08164): a small network of its own judges each block.
+
+    Args:
+        spec: the block.
+        head: ``"mlp-sr"``, DGL's: averaged to a quarter of the side, three 1x1 convolutions,
+            averaged to 2x2, three wide layers and a linear one; ``"1c2f"``, InfoPro's: a strided
+            convolution and two layers; ``"linear"``: global average and a linear layer (BWBPF).
+        width: of the hidden layers; None takes the block's channels for convolutions and, for
+            ``"mlp-sr"``, four times as many behind them.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        head: Head = "mlp-sr",
+        width: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.head = head_network(head, spec.judged, spec.classes, width)
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K)."""
+        return self.head(h)
+
+
+def head_network(head: Head, judged: Shape, classes: int, width: int | None) -> nn.Sequential:
+    """A network from features (N, C, H, W) to logits (N, K); see `Auxiliary`."""
+    channels, height, width_in = judged
+    if head == "linear":
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    if head == "1c2f":
+        hidden = width or 128
+        return nn.Sequential(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(channels, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )
+    inner = width or channels
+    hidden = width or 4 * channels
+    coarse = (-(-height // 4), -(-width_in // 4))
+    small = (min(2, coarse[0]), min(2, coarse[1]))
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(coarse)]
+    for place in range(3):
+        layers.append(nn.Conv2d(inner if place else channels, inner, 1, bias=False))
+        layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+    layers += [nn.AdaptiveAvgPool2d(small), nn.Flatten()]
+    features = inner * small[0] * small[1]
+    for place in range(3):
+        layers.append(nn.Linear(hidden if place else features, hidden, bias=False))
+        layers += [nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(hidden, classes))
+
+
+@OBJECTIVES.register("information")
+class Information(Auxiliary):
+    """InfoPro (ICLR 2021, arXiv 2101.10832): keep what tells the image, and what tells the class.
+
+    reconstruct * BCE(decoder(h), image) + classify * (cross-entropy or supervised contrast of the
+    head). Both weights move in a straight line from the first block to the one before the last; the
+    last block has the cross-entropy alone. The decoder is an upsampling to the image's size and two
+    3x3 convolutions. For the reconstruction each channel of the batch's images is scaled to [0, 1].
+
+    Args:
+        spec: the block.
+        first: (reconstruct, classify) of the first block; released for ResNet-110 in two modules.
+        last: those of the block before the last. Not verified for more than two modules.
+        task: ``"ce"``, or ``"contrast"`` on the head's outputs.
+        temperature: of the contrastive loss.
+        head: as in `Auxiliary`.
+        width: as in `Auxiliary`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        first: tuple[Weight, Weight] = (5.0, 0.5),
+        last: tuple[Weight, Weight] = (1.0, 1.0),
+        task: Literal["ce", "contrast"] = "ce",
+        temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07,
+        head: Head = "1c2f",
+        width: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__(spec, head=head, width=width)
+        self.task = task
+        self.coupled = task == "contrast"
+        self.temperature = temperature
+        self.final = spec.index == spec.count - 1
+        depth = spec.index / max(spec.count - 2, 1)
+        self.reconstruct, self.classify = (
+            a + (b - a) * depth for a, b in zip(first, last, strict=True)
+        )
+        channels = spec.judged[0]
+        self.decoder = nn.Sequential(
+            nn.Upsample(size=spec.image[1:], mode="bilinear", align_corners=True),
+            nn.Conv2d(channels, 12, 3, padding=1),
+            nn.BatchNorm2d(12),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(12, spec.image[0], 3, padding=1),
+        )
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        if self.final:
+            return super().loss(h, scores, y, look)
+        low, high = look.image.amin((0, 2, 3), True), look.image.amax((0, 2, 3), True)
+        target = (look.image - low) / (high - low).clamp(min=1e-8)
+        seen = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
+        if self.task == "ce":
+            known = super().loss(h, scores, y, look)
+        else:
+            known = supervised_contrast(scores, y, self.temperature)
+        return self.reconstruct * seen.mean((1, 2, 3)) + self.classify * known
+
+
+@OBJECTIVES.register("transport")
+class Transport(Auxiliary):
+    """TRGL (arXiv 2210.00949): cross-entropy, and the price of moving the features.
+
+    Adds |h - x|^2 / (2 tau), the mean over features, with x the block's input. Blocks whose output
+    has another shape than their input move for free; the paper's are residual modules of equal
+    shape. The mean instead of the sum is our choice, so that tau does not depend on the width.
+
+    Args:
+        spec: the block.
+        tau: step size of the minimizing-movement scheme; a larger one makes moving cheaper.
+        head: as in `Auxiliary`.
+        width: as in `Auxiliary`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+        head: Head = "mlp-sr",
+        width: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__(spec, head=head, width=width)
+        self.tau = tau
+        self.charged = spec.input == spec.judged
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        loss = super().loss(h, scores, y, look)
+        if self.charged:
+            loss = loss + (h - look.input).square().mean((1, 2, 3)) / (2 * self.tau)
+        return loss

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.classifier import Classifier, Side, feature_grid
+
+
+@OBJECTIVES.register("least-squares")
+class LeastSquares(Objective):
+    """CaFo's closed form (arXiv 2303.09728): the linear map that is nearest to the one-hot labels.
+
+    W solves (F'F + ridge * trace(F'F) / D * I) W = F'Y over all images of an epoch, streamed batch
+    by batch and summed in float64. It is solved when the epoch ends; until then all scores are 0.
+
+    Args:
+        spec: the block.
+        pool: cells per side that the map is averaged to; None keeps every pixel, as the paper does.
+        most: average further until there are at most so many features, D; F'F takes 8 D^2 bytes.
+        ridge: relative to the features' mean square. The paper's code has none, and falls back to
+            the pseudo-inverse where F'F is singular.
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        pool: Side | None = None,
+        most: Side | None = 8192,
+        ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.grid = feature_grid(spec.judged, pool, most)
+        self.ridge = ridge
+        features = spec.judged[0] * self.grid[0] * self.grid[1]
+        self.register_buffer("weight", torch.zeros(features, spec.classes))
+
+    def features(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, D)."""
+        return F.adaptive_avg_pool2d(h, self.grid).flatten(1)
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K)."""
+        return self.features(h) @ self.weight
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """Squared distance to the one-hot label, averaged over classes, (N,)."""
+        return (scores - F.one_hot(y, scores.shape[1])).square().mean(1)
+
+    @torch.no_grad()
+    def observe(self, h: Tensor, y: Tensor) -> None:
+        """Add the batch to F'F and F'Y."""
+        f = self.features(h).double()
+        target = F.one_hot(y, self.weight.shape[1]).to(f.dtype)
+        for name, product in (("FtF", f.T @ f), ("FtY", f.T @ target)):
+            if name not in self.pending:
+                self.pending[name] = torch.zeros_like(product)
+            self.pending[name] += product
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Solve for the weights and forget the sums."""
+        if not self.pending:
+            return
+        gram, target = self.pending.pop("FtF"), self.pending.pop("FtY")
+        gram.diagonal().add_(self.ridge * gram.diagonal().mean())
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        pivots = factor.diagonal()
+        if failed or pivots.min() < 1e-6 * pivots.max():  # singular, but for rounding
+            solution = torch.linalg.lstsq(
+                gram.cpu(), target.cpu(), rcond=1e-12, driver="gelsd"
+            ).solution
+        else:
+            solution = torch.cholesky_solve(target, factor)
+        self.weight.copy_(solution)
+
+
+@OBJECTIVES.register("direct-feedback")
+class DirectFeedback(Classifier):
+    """CaFo with direct feedback alignment: the last block's error teaches every block.
+
+    A block's features move against the error of the last block's prediction, sent back through a
+    fixed random matrix; its own linear map is trained on features that are cut off. The last
+    block's error is its own. The paper describes it, its code does not have it: not verified.
+
+    Args:
+        spec: the block.
+        pool: cells per side that the map is averaged to; None keeps every pixel.
+        most: average further until there are at most so many features.
+    """
+
+    back: Tensor
+
+    def __init__(self, spec: Spec, *, pool: Side | None = None, most: Side | None = 2048) -> None:
+        super().__init__(spec, pool=pool, most=most, init="zero")
+        self.looks_ahead = spec.index < spec.count - 1
+        width = spec.judged[0] * spec.judged[1] * spec.judged[2]
+        back = torch.randn(spec.classes, width) / width**0.5
+        self.register_buffer("back", back if self.looks_ahead else torch.empty(0))
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,): its gradient by h is the error times the random matrix."""
+        if not self.looks_ahead:
+            return super().loss(h, scores, y, look)
+        own = super().loss(h, self.scores(h.detach()), y, look)
+        return own + (h.flatten(1) * (look.error(y) @ self.back)).sum(1)

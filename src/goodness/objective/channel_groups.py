@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from goodness.functional import group_matrix, stretch, supervised_contrast
+from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Targets = list[Annotated[int, Field(ge=2)]]
+
+
+@OBJECTIVES.register("channel-groups")
+class ChannelGroups(Objective):
+    """Channel-wise competition: a contiguous group of channels per class, the true one shall win.
+
+    CwComp (arXiv 2312.12668): G_k = mean of squares over group k's channels and all positions.
+    DeeperForward (ICLR 2025) takes the mean activation instead. HCL-FF (arXiv 2605.24797) lets
+    early blocks tell coarse clusters apart and adds a contrastive term.
+
+    Args:
+        spec: the block.
+        goodness: ``"square"`` or ``"mean"``.
+        loss: ``"ce"`` cross-entropy of G; ``"cwc"`` the same ratio with G clamped to 50 and 1e-9
+            added above and below; ``"pvn"`` positive against negative, the mean of
+            softplus(2 - G_y) and softplus(mean of the other G - 2); ``"cwg"`` 0.28 ce + 0.72 pvn.
+        targets: number of competing groups in each block (with more or fewer blocks than numbers
+            each takes the nearest one), None for K in all. With fewer than K,
+            classes are merged into index blocks, class k to group k * T // K, as CwComp's code
+            does; the scores of merged classes are equal.
+        coarse: without ``targets``: the leading part of the blocks, 0 to 1, that tells clusters
+            apart, from a few to K in geometric steps.
+        contrast: weight of the supervised contrastive loss on the averaged map.
+        temperature: of the contrastive loss.
+    """
+
+    matrix: Tensor
+    group_of: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        goodness: Literal["square", "mean"] = "square",
+        loss: Literal["ce", "cwc", "pvn", "cwg"] = "ce",
+        targets: Targets | None = None,
+        coarse: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0,
+        temperature: Positive = 0.07,
+    ) -> None:
+        super().__init__()
+        groups = spec.classes
+        if targets:
+            groups = min(stretch(targets, spec.count)[spec.index], spec.classes)
+        else:
+            groups = max(2, int(spec.classes ** _cluster_part(spec, coarse) + 1e-9))
+        self.goodness = goodness
+        self.kind = loss
+        self.contrast = contrast
+        self.coupled = contrast > 0
+        self.temperature = temperature
+        group_of = torch.arange(spec.classes) * groups // spec.classes
+        self.register_buffer("matrix", group_matrix(spec.judged[0], groups))
+        self.register_buffer("group_of", group_of)
+
+    @classmethod
+    def most_classes(cls, spec: Spec, options: Mapping[str, Any]) -> int | None:
+        """A class, or a group of merged ones, needs a channel."""
+        targets, channels = options["targets"], spec.judged[0]
+        if targets:
+            return None if stretch(targets, spec.count)[spec.index] <= channels else channels
+        # K classes make K ** part clusters, see `_cluster_part`.
+        return int(channels ** (1 / _cluster_part(spec, options["coarse"])) + 1e-9)
+
+    def native(self, h: Tensor) -> Tensor:
+        """G of every group, (N, C, H, W) to (N, T)."""
+        pooled = h.square() if self.goodness == "square" else h
+        return pooled.mean((2, 3)) @ self.matrix
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K); equal for classes that are merged."""
+        return self.native(h)[:, self.group_of]
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        g = self.native(h)
+        loss = competition_loss(g, self.group_of[y], self.kind)
+        if self.contrast:
+            features = h.mean((2, 3))
+            loss = loss + self.contrast * supervised_contrast(features, y, self.temperature)
+        return loss
+
+
+def _cluster_part(spec: Spec, coarse: float) -> float:
+    """The exponent of K that gives a block's number of clusters: 1 where there is one per class."""
+    steps = int(coarse * spec.count)
+    return (spec.index + 1) / (steps + 1) if spec.index < steps else 1.0
+
+
+def competition_loss(g: Tensor, target: Tensor, kind: str) -> Tensor:
+    """CwComp's losses of goodness (N, T) against the true group (N,); see `ChannelGroups`."""
+    if kind == "ce":
+        return F.cross_entropy(g, target, reduction="none")
+    true = g.gather(1, target[:, None]).squeeze(1)
+    if kind == "cwc":
+        powers = g.clamp(-50, 50).exp()
+        chosen = powers.gather(1, target[:, None]).squeeze(1)
+        return -((chosen + 1e-9) / (powers.sum(1) + 1e-9)).log()
+    others = (g.sum(1) - true) / (g.shape[1] - 1)
+    versus = (F.softplus(2 - true) + F.softplus(others - 2)) / 2
+    if kind == "pvn":
+        return versus
+    return 0.28 * F.cross_entropy(g, target, reduction="none") + 0.72 * versus

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from goodness.functional import margin_loss
+from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+
+
+@OBJECTIVES.register("class-maps")
+class ClassMaps(Objective):
+    """SFF (arXiv 2501.03176): a convolution makes one map per class, whose mean square scores it.
+
+    s_k = mean over (H, W) of q_k^2 with q = conv(h); the loss is log(1 + sum over k != y of
+    exp(s_k - s_y + margin)). The paper's exact form and margin are not verified.
+
+    Args:
+        spec: the block.
+        kernel: side of the convolution.
+        margin: how far the true class has to lead; 0 is the cross-entropy of the scores.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        kernel: Annotated[int, Field(ge=1)] = 1,
+        margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0,
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.conv = nn.Conv2d(spec.judged[0], spec.classes, kernel, padding="same")
+
+    def maps(self, h: Tensor) -> Tensor:
+        """Each class's goodness map, q^2: (N, C, H, W) to (N, K, H, W)."""
+        return self.conv(h).square()
+
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K)."""
+        return self.maps(h).mean((2, 3))
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,)."""
+        return margin_loss(scores, y, self.margin)

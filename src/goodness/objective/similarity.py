@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from goodness.functional import similarity_matrix
+from goodness.objective.base import OBJECTIVES, Look, Spec
+from goodness.objective.classifier import Classifier, Side
+
+
+@OBJECTIVES.register("similarity")
+class Similarity(Classifier):
+    """PredSim (arXiv 1901.06656): local prediction and similarity matching.
+
+    (1 - beta) * cross-entropy of a linear map of pooled features + beta * mean squared difference
+    between the similarities of the batch's features and those of its labels. Features for the
+    similarities are the standard deviations over positions of a trained 3x3 convolution's maps.
+
+    Args:
+        spec: the block.
+        beta: weight of the similarity loss; 0 is "pred", 1 "sim" (whose scores stay untrained).
+        most: features that the prediction may use; the map is averaged until there are no more.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        beta: Annotated[float, Field(ge=0, le=1)] = 0.99,
+        most: Side = 2048,
+    ) -> None:
+        super().__init__(spec, pool=None, most=most, init="zero")
+        self.beta = beta
+        self.coupled = beta > 0
+        self.classes = spec.classes
+        channels, height, width = spec.judged
+        self.flat = channels <= 3 or height * width == 1
+        kernel = 1 if height * width == 1 else 3
+        self.conv = nn.Conv2d(channels, channels, kernel, padding="same", bias=False)
+
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+        """(N,): row n's share of the N x N matrix's mean squared difference is its row's mean."""
+        loss = (1 - self.beta) * super().loss(h, scores, y, look)
+        if self.beta:
+            v = self.conv(h)
+            # Behind a square root, a constant map would have an infinite slope.
+            spread = v.flatten(1) if self.flat else (v.var((2, 3)) + 1e-12).sqrt()
+            target = similarity_matrix(F.one_hot(y, self.classes).to(h.dtype))
+            loss = loss + self.beta * (similarity_matrix(spread) - target).square().mean(1)
+        return loss

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from goodness.errors import InputError
+from goodness.presentation.base import PRESENTATIONS, Presentation
+
+
+@PRESENTATIONS.register("image-pairs")
+class ImagePairs(Presentation):
+    """Self-Contrastive Forward-Forward: an image with itself (positive) or with another one.
+
+    The two lie on separate channels with the same weights, which is the convolution of their sum.
+    Every block pairs anew, from what the positive rows sent. Labels are not used, nor can a block
+    be asked about one. The other image is any but the row's own; it may be of the same class.
+
+    Args:
+        image: shape (C, H, W) of an image.
+        classes: number of classes.
+    """
+
+    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+        """(2 * N, C, H, W): twice the image, then the image and another."""
+        return _pairs(image)
+
+    def ask(self, image: Tensor) -> Tensor:
+        """(N, C, H, W): twice the image."""
+        return 2 * _standardised(image)
+
+    def enter(self, rows: Tensor, learning: bool) -> Tensor:
+        """The same with the positive rows' features; rows are positive and negative, or asked."""
+        return _pairs(rows.chunk(2)[0]) if learning else 2 * _standardised(rows)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    if len(x) < 2:
+        raise InputError(
+            "presentation 'image-pairs' cannot learn from a batch of one: there is no other image"
+        )
+    x = _standardised(x)
+    # A shift of a shuffle pairs nobody with itself.
+    order = torch.randperm(len(x), device=x.device)
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return torch.cat([2 * x, x + x[other]])
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Every row with mean 0 and standard deviation 1 over (C, H, W)."""
+    flat = x.flatten(1)
+    flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-10)
+    return flat.reshape(x.shape)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm, Shape
+
+LINES = ("horizontal", "vertical", "falling", "rising")
+
+
+@PRESENTATIONS.register("morphology")
+class Morphology(Labelled):
+    """Morphological labels (arXiv 2312.14924): the image itself, transformed as the class demands.
+
+    Every class has an operator (dilation, erosion, gradient, opening, closing, top hat, bottom hat)
+    and a line to apply it with (four directions, odd lengths from 3 up). The label cannot be told
+    apart from the image, so that no shortcut past the image is left. The paper's list of operators
+    is not verified.
+
+    Args:
+        image: shape (C, H, W) of an image.
+        classes: number of classes.
+        intensity: K, the transformed image's part; the rest is the image as it is.
+        norm: as in `Labelled`.
+    """
+
+    def __init__(
+        self,
+        image: Shape,
+        classes: int,
+        *,
+        intensity: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        norm: RowNorm = "layer",
+    ) -> None:
+        super().__init__(image, classes, norm=norm)
+        self.intensity = intensity
+        self.transforms = transforms(image[1], image[2])[:classes]
+        for length in {length for _, length, _ in self.transforms}:
+            for direction, line in lines(length).items():
+                self.register_buffer(f"{direction}{length}", line, persistent=False)
+
+    @classmethod
+    def most_classes(cls, image: Shape, options: Mapping[str, Any]) -> int:
+        """One per operator and line that fits into the image."""
+        return len(transforms(image[1], image[2]))
+
+    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+        """(M, C, H, W), every image transformed as its label (M,) demands."""
+        rows = torch.empty_like(image)
+        for label in labels.unique().tolist():
+            operator, length, direction = self.transforms[label]
+            chosen = labels == label
+            line = self.get_buffer(f"{direction}{length}")
+            rows[chosen] = _operators()[operator](image[chosen], line.to(image.dtype))
+        return (1 - self.intensity) * image + self.intensity * rows
+
+    def neutral(self, image: Tensor) -> Tensor:
+        """(N, C, H, W), not transformed."""
+        return image
+
+
+def transforms(height: int, width: int) -> list[tuple[str, int, str]]:
+    """(operator, length, direction) of every class: short lines first, operators in turn.
+
+    >>> transforms(8, 8)[:2]
+    [('dilation', 3, 'horizontal'), ('erosion', 3, 'horizontal')]
+    """
+    lengths = range(3, min(height, width, 13) + 1, 2)
+    names = ("dilation", "erosion", "gradient", "opening", "closing", "top_hat", "bottom_hat")
+    return [(name, length, line) for length, line, name in product(lengths, LINES, names)]
+
+
+def lines(length: int) -> dict[str, Tensor]:
+    """Structuring elements, (length, length), of a line in four directions."""
+    falling = torch.eye(length)
+    horizontal = torch.zeros(length, length)
+    horizontal[length // 2] = 1
+    return {
+        "horizontal": horizontal,
+        "vertical": horizontal.T.clone(),
+        "falling": falling,
+        "rising": falling.flip(0).clone(),
+    }
+
+
+def _operators() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    from kornia import morphology  # slow to import, and few need it
+
+    return {
+        "dilation": morphology.dilation,
+        "erosion": morphology.erosion,
+        "gradient": morphology.gradient,
+        "opening": morphology.opening,
+        "closing": morphology.closing,
+        "top_hat": morphology.top_hat,
+        "bottom_hat": morphology.bottom_hat,
+    }

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from goodness.clock import Clock
+from goodness.schedule.base import SCHEDULES, Segment
+from goodness.schedule.together import Together
+
+
+@SCHEDULES.register("calibrated")
+class Calibrated(Together):
+    """For blocks that are not trained: one epoch for their batch norms' statistics, then the heads.
+
+    Of a run of a single epoch the first half is for the statistics.
+
+    Afterwards the blocks are frozen, so that a head sees the same features for an image at every
+    epoch and at test time.
+    """
+
+    def plan(self, clock: Clock) -> tuple[Segment, ...]:
+        """All blocks: unjudged in the first epoch, frozen and judged from the second on."""
+        first = clock.step < min(clock.steps_per_epoch, clock.steps // 2)
+        return tuple(
+            segment._replace(judged=()) if first else segment._replace(live=False)
+            for segment in self.segments()
+        )

@@ -1,0 +1,205 @@
+"""Forward gradient by activity perturbation (Ren et al., ICLR 2023, arXiv 2210.03310)."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+from goodness.errors import InputError
+from goodness.update.base import UPDATES, Outcome, Update
+
+if TYPE_CHECKING:
+    from goodness.engine.block import Block
+
+WEIGHT_LAYERS = (nn.Conv2d, nn.Linear)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.GroupNorm, nn.LayerNorm)
+
+
+@dataclass
+class Site:
+    """Where noise enters: behind a weight layer, and behind its norm if that follows at once."""
+
+    layer: nn.Conv2d | nn.Linear
+    norm: nn.Module | None
+    given: Tensor | None = None
+    """The layer's input at this step."""
+    z: Tensor | None = None
+    """The layer's output."""
+    noise: Tensor | None = None
+
+    @property
+    def last(self) -> nn.Module:
+        """The module whose output is perturbed."""
+        return self.layer if self.norm is None else self.norm
+
+
+@UPDATES.register("forward-gradient")
+class ForwardGradient(Update):
+    """No reverse mode through a block: random directions and forward-mode derivatives.
+
+    Independent noise v ~ N(0, 1) enters as the tangent of every pre-activation: behind each weight
+    layer and its norm. One forward-mode pass gives d, each loss's derivative along the noise; d * v
+    is an unbiased estimate of the gradient there. It is pulled back through the norm alone, and
+    one product with the layer's input makes a weight gradient of it. The head's gradient is exact.
+
+    A loss that belongs to one patch and channel group tells of the noise there alone. That holds
+    in blocks of one weight layer whose map divides into the patches; elsewhere all losses of a
+    row count together, and all rows where a batch norm or the objective couples them: unbiased
+    too, but noisier. Parameters outside weight layers and their norms stay as drawn.
+    """
+
+    records_body = False
+
+    def parameters(self, block: Block) -> list[nn.Parameter]:
+        """The weight layers', their norms' and the head's."""
+        modules = [m for s in _sites([block]) for m in (s.layer, s.norm) if m is not None]
+        own = [p for module in modules for p in module.parameters()]
+        return own + ([] if block.objective is None else list(block.objective.parameters()))
+
+    def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
+        """One forward pass that carries tangents."""
+        _quiet_import()
+        sites = _sites(blocks)
+        hooks = [hook for site in sites for hook in _perturb(site)]
+        try:
+            with forward_ad.dual_level():
+                outcome = run()
+                assert outcome.rows is not None
+                rows, slope = forward_ad.unpack_dual(outcome.rows)
+                if slope is None:
+                    raise InputError("update 'forward-gradient': the loss ignores the features")
+                slope = slope.detach()
+        except NotImplementedError as error:
+            raise InputError(f"update 'forward-gradient': no forward-mode AD: {error}") from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # The head's gradient is analytic: its graph starts at the detached features.
+        if rows.requires_grad:
+            rows.mean().backward()
+        slope = _pooled(slope, sites, blocks)
+        for site in sites:
+            assert site.noise is not None
+            site_gradient = site.noise * _spread(slope, site.noise) / rows.numel()
+            _pull_back(site, site_gradient)
+        return outcome
+
+
+def _sites(blocks: Sequence[Block]) -> list[Site]:
+    """In the order of the layers."""
+    found: list[Site] = []
+    previous: nn.Module | None = None
+    for block in blocks:
+        for module in block.body.modules():
+            if next(module.children(), None) is not None:
+                continue
+            if isinstance(module, WEIGHT_LAYERS):
+                found.append(Site(module, None))
+            elif isinstance(module, NORMS) and found and previous is found[-1].layer:
+                found[-1].norm = module
+            previous = module
+    return found
+
+
+def _perturb(site: Site) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hooks that note what the layer sees and gives, and add noise to the tangent behind it."""
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        site.given = forward_ad.unpack_dual(inputs[0]).primal
+        site.z = forward_ad.unpack_dual(output).primal
+
+    def perturb(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        primal, tangent = forward_ad.unpack_dual(output)
+        site.noise = torch.randn_like(primal)
+        # A copy: activations that work in place would change the tangent.
+        return forward_ad.make_dual(
+            primal, site.noise.clone() if tangent is None else tangent + site.noise
+        )
+
+    return [site.layer.register_forward_hook(note), site.last.register_forward_hook(perturb)]
+
+
+def _pooled(slope: Tensor, sites: Sequence[Site], blocks: Sequence[Block]) -> Tensor:
+    """Derivatives of just those losses that the noise may have moved."""
+    paired = {site.norm for site in sites}
+    behind = [m for b in blocks for m in b.modules() if isinstance(m, NORMS) and m not in paired]
+    batched = any(isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) for norm in behind)
+    if batched or any(b.objective is not None and b.objective.coupled for b in blocks):
+        return slope.sum().expand(len(slope))
+    if slope.dim() == 1:
+        return slope
+    noise = sites[0].noise
+    assert noise is not None
+    divides = all(
+        size % part == 0 for size, part in zip(noise.shape[2:], slope.shape[2:], strict=True)
+    )
+    if len(sites) > 1 or behind or not divides:
+        return slope.flatten(1).sum(1)
+    return slope
+
+
+def _spread(slope: Tensor, z: Tensor) -> Tensor:
+    """Derivatives per row, or per (row, channel group, patch row, patch column), over z's shape."""
+    if slope.dim() == 1:
+        return slope.reshape(-1, *(1,) * (z.dim() - 1))
+    slope = slope.repeat_interleave(z.shape[1] // slope.shape[1], dim=1)
+    return F.interpolate(slope, size=z.shape[2:], mode="nearest")
+
+
+def _pull_back(site: Site, gradient: Tensor) -> None:
+    """Weight gradients from the gradient behind a layer and its norm."""
+    assert site.given is not None
+    assert site.z is not None
+    given, z, gradient = site.given.float(), site.z.float(), gradient.float()
+    if site.norm is not None:
+        z, gradient = _through_norm(site.norm, z, gradient)
+    layer = site.layer
+    if isinstance(layer, nn.Conv2d):
+        weight = conv2d_weight(
+            given,
+            layer.weight.shape,
+            gradient,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+        )
+        across = [0, 2, 3]
+    else:
+        gradient, given = gradient.flatten(1), given.flatten(1)
+        weight = gradient.T @ given
+        across = [0]
+    # Laid out as the weight is: fused optimizers walk through memory.
+    layer.weight.grad = torch.empty_like(layer.weight).copy_(weight)
+    if layer.bias is not None:
+        layer.bias.grad = gradient.sum(across)
+
+
+def _through_norm(norm: nn.Module, z: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient in front of a norm; fills that of its parameters."""
+    parameters = list(norm.parameters())
+    kept = [(buffer, buffer.clone()) for buffer in norm.buffers()]
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        before, *own = torch.autograd.grad(norm(leaf), [leaf, *parameters], gradient)
+    for buffer, value in kept:
+        buffer.copy_(value)  # the batch has been counted already
+    for parameter, value in zip(parameters, own, strict=True):
+        parameter.grad = value
+    return leaf, before
+
+
+def _quiet_import() -> None:
+    """What torch imports at the first dual tensor warns of its own deprecated parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("torch._decomp.decompositions_for_jvp")

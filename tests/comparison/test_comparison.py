@@ -1,0 +1,189 @@
+"""Methods compared on the digits, in seconds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+
+from goodness import InputError
+from goodness.comparison import Study, write_report
+from goodness.comparison.protocol import EQUAL, values_for
+from goodness.comparison.study import Terms, _length, methods_of
+from goodness.comparison.summary import Row, caveats
+from goodness.methods import METHODS
+
+TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "threads": 1}
+
+
+def terms(*methods, **changes):
+    given = {"data": "digits", "seeds": 1, "budget": 1.0, "protocol": "equal", "values": TINY}
+    return Terms(methods, **{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A comparison of three methods, one of which cannot be trained, and what was said."""
+    path = tmp_path_factory.mktemp("comparison")
+    study = Study(path, terms("backprop", "asge-fast", "cafo", "cwc"))
+    # Ten classes do not fit into nine channels.
+    narrow = {**TINY, "model": {"name": "small-cnn", "widths": [9, 9], "pools": [1]}}
+    said = []
+    for method in ("backprop", "asge-fast", "cafo"):
+        study.train_method(method, said.append)
+    object.__setattr__(study.terms, "values", narrow)
+    study.train_method("cwc", said.append)
+    object.__setattr__(study.terms, "values", TINY)
+    return study, said, write_report(study)
+
+
+def test_every_method_has_three_trials_and_a_run(finished):
+    study, said, _ = finished
+
+    for method, default in (("backprop", 3e-3), ("asge-fast", 1e-2)):
+        plan = json.loads((study.path / method / "plan.json").read_text())
+        rates = [trial["lr"] for trial in plan["trials"]]
+        assert rates == pytest.approx([default / 3, default, default * 3], rel=0.02)
+        best = max(plan["trials"], key=lambda trial: trial["val_accuracy"])
+        assert plan["run"]["lr"] == best["lr"]
+        trial = json.loads((study.path / method / "trial-0" / "result.json").read_text())
+        assert trial["test"] is None  # only validation chooses
+        run = json.loads((study.path / method / "seed-0" / "config.json").read_text())
+        assert run["optimizer"]["lr"] == best["lr"]
+    assert len([line for line in said if line.startswith("backprop seed-0")]) == 1
+
+
+def test_what_is_solved_instead_of_trained_has_no_trials(finished):
+    study, *_ = finished
+    plan = json.loads((study.path / "cafo" / "plan.json").read_text())
+
+    assert plan["trials"] == []
+    assert plan["run"] == {}
+
+
+def test_a_method_that_cannot_be_trained_is_in_the_report_with_the_reason(finished):
+    study, said, paths = finished
+
+    assert "at most 9 classes" in (study.path / "cwc" / "refused.txt").read_text()
+    assert any(line.startswith("cwc: left out") for line in said)
+    for kind in ("md", "html"):
+        assert "at most 9 classes" in paths[kind].read_text()
+
+
+def test_the_report_has_a_row_per_method_best_first(finished):
+    _, _, paths = finished
+    record = json.loads(paths["json"].read_text())
+    trained = [m for m in record["methods"] if m["accuracies"]]
+
+    assert {m["method"] for m in trained} == {"backprop", "asge-fast", "cafo"}
+    means = [m["mean"] for m in trained]
+    assert means == sorted(means, reverse=True)
+    assert record["command"].startswith("goodness compare backprop asge-fast cafo cwc")
+    text = paths["md"].read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == [m["method"] for m in trained]
+    assert "One seed per method" in text
+    assert "solved in two passes" in text  # how cafo departs from the common terms
+
+
+def test_the_html_report_stands_alone(finished):
+    _, _, paths = finished
+    page = paths["html"].read_text()
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+
+    assert len(pictures) == 3
+    assert all(base64.b64decode(data).startswith(b"\x89PNG") for data in pictures)
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_a_finished_comparison_is_not_trained_again(finished):
+    study, *_ = finished
+    said = []
+    before = (study.path / "backprop" / "seed-0" / "result.json").stat().st_mtime_ns
+
+    Study.open(study.path).train_method("backprop", said.append)
+
+    assert (study.path / "backprop" / "seed-0" / "result.json").stat().st_mtime_ns == before
+    assert len(said) == 1
+
+
+def test_another_comparison_does_not_mix_with_it(finished, tmp_path):
+    study, *_ = finished
+    with pytest.raises(InputError, match="other values of seeds, budget"):
+        Study(study.path, terms("backprop", "asge-fast", "cafo", "cwc", seeds=2, budget=2.0))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no comparison"):
+        Study(tmp_path, terms("backprop"))
+
+
+def test_methods_run_in_processes_of_their_own(tmp_path):
+    said = []
+
+    Study(tmp_path / "new", terms("cafo")).run(said.append)
+
+    assert len(said) == 1
+    assert said[0].startswith("cafo seed-0")
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("data", ["mnist", "cifar10"])
+def test_equal_terms_fit_every_method(method, data, tmp_path):
+    config = Study(tmp_path, terms(method, data=data, values={})).config(method)
+
+    assert config.model["name"] == "small-cnn"
+    assert config.model["widths"] == EQUAL["model"]["widths"]
+    assert config.augment.crop == (2 if data == "mnist" else 4)
+    assert config.augment.jitter is None
+    kept = METHODS[method].equal
+    assert bool(kept) == bool(METHODS[method].equal_note)
+    if "batch_size" not in kept:
+        assert config.batch_size == EQUAL["batch_size"]
+
+
+def test_paper_terms_are_the_method_s_own():
+    assert values_for("cwc", "cifar10", "paper", {"threads": 1}) == {"threads": 1}
+
+
+def test_an_option_of_the_common_network_leaves_its_others():
+    widths = {"model": {"widths": [8]}}
+
+    assert values_for("sff", "mnist", "equal", widths)["model"] == {**EQUAL["model"], "widths": [8]}
+    assert values_for("ff", "mnist", "equal", widths)["model"]["norm"] == "none"
+    other = {"model": {"name": "vgg8"}}
+    assert values_for("sff", "mnist", "equal", other)["model"] == other["model"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (25.0, {"epochs": 2}),
+        (12.0, {"epochs": 1}),
+        (7.0, {"epochs": 1, "steps_per_epoch": 50}),
+        (0.5, {"epochs": 1, "steps_per_epoch": 20}),
+    ],
+)
+def test_epochs_that_fit_into_the_time(seconds, expected):
+    speed = {"step": 0.1, "validation": 2.0, "steps_per_epoch": 100}
+
+    assert _length(speed, seconds) == expected
+
+
+def test_names():
+    assert methods_of(["all"]) == tuple(METHODS)
+    assert methods_of(["ff", "asge"]) == ("ff", "asge")
+    with pytest.raises(InputError, match="named twice"):
+        methods_of(["ff", "ff"])
+    with pytest.raises(InputError, match="'asge'"):
+        methods_of(["asgee"])
+
+
+def test_overlapping_seeds_are_said_to_overlap():
+    rows = [
+        Row(name, "", "", "", accuracies=values)
+        for name, values in (("a", [0.9, 0.95]), ("b", [0.89, 0.91]), ("c", [0.5, 0.6]))
+    ]
+    (line,) = caveats(rows, seeds=2)
+
+    assert line.startswith("a and b overlap")

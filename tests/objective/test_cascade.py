@@ -1,0 +1,89 @@
+"""CaFo's closed form and direct feedback against their formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+Y = torch.tensor([0, 2, 1, 2])
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_streamed_least_squares(judge, features, rows):
+    """With fewer images than features only the ridge makes the answer unique."""
+    objective = judge.make("least-squares", judge.spec((4, 3, 3)), ridge=1e-3)
+    h = features(rows, (4, 3, 3))
+    y = torch.arange(rows) % 3
+    for part in range(0, rows, 7):
+        objective.observe(h[part : part + 7], y[part : part + 7])
+    assert torch.equal(objective.weight, torch.zeros_like(objective.weight))
+
+    objective.end_epoch()
+
+    f, target = h.flatten(1), torch.nn.functional.one_hot(y, 3).double()
+    ridge = 1e-3 * (f**2).sum() / 36
+    # The same as plain least squares with the ridge's root as further rows.
+    rows_of_ridge = torch.cat([f, ridge.sqrt() * torch.eye(36).double()])
+    expected = torch.linalg.lstsq(rows_of_ridge, torch.cat([target, torch.zeros(36, 3).double()]))
+    torch.testing.assert_close(objective.weight, expected.solution)
+    torch.testing.assert_close(objective.scores(h), f @ expected.solution)
+    assert objective.pending == {}
+
+
+def test_squared_error_of_the_one_hot_label(judge, features):
+    objective = judge.make("least-squares", judge.spec())
+    objective.weight.normal_()
+
+    def reference(z):
+        losses = []
+        for row, label in zip(z, Y.tolist(), strict=True):
+            s = row.flatten() @ objective.weight
+            losses.append(sum((s[k] - float(k == label)) ** 2 for k in range(3)) / 3)
+        return losses
+
+    judge.agree(objective, features(), Y, reference)
+
+
+def test_singular_features_are_solved_too(judge):
+    objective = judge.make("least-squares", judge.spec((2, 1, 1)), ridge=0.0)
+    h = torch.ones(6, 2, 1, 1).double()  # two equal columns
+    y = torch.tensor([0, 0, 0, 1, 1, 2])
+
+    objective.observe(h, y)
+    objective.end_epoch()
+
+    # The shares of the classes, by the solution of least norm.
+    torch.testing.assert_close(objective.scores(h)[0].tolist(), [3 / 6, 2 / 6, 1 / 6])
+    torch.testing.assert_close(objective.weight[0], objective.weight[1])
+
+
+def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, features):
+    objective = judge.make("direct-feedback", judge.spec(), pool=2)
+    torch.nn.init.normal_(objective.linear.weight)
+    h, last = features(), torch.randn(4, 3).double()
+    seen = judge.look(h, ahead=[None, None, last])
+    z = h.clone().requires_grad_()
+
+    loss = objective.loss(z, objective.scores(z), Y, seen)
+    by_features, by_weight = torch.autograd.grad(loss.sum(), [z, objective.linear.weight])
+
+    error = last.softmax(1) - torch.nn.functional.one_hot(Y, 3)
+    torch.testing.assert_close(by_features, (error @ objective.back).reshape(h.shape))
+    own = objective.scores(h).softmax(1) - torch.nn.functional.one_hot(Y, 3)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(h, 2).flatten(1)
+    torch.testing.assert_close(by_weight, own.T @ pooled)
+
+
+def test_the_last_block_learns_from_its_own_error(judge, features):
+    objective = judge.make("direct-feedback", judge.spec(index=2))
+    torch.nn.init.normal_(objective.linear.weight)
+
+    def reference(z):
+        losses = []
+        for row, label in zip(z, Y.tolist(), strict=True):
+            a = objective.linear.weight @ row.flatten() + objective.linear.bias
+            losses.append(torch.log(torch.exp(a).sum()) - a[label])
+        return losses
+
+    assert not objective.looks_ahead
+    judge.agree(objective, features(), Y, reference)

@@ -1,0 +1,43 @@
+"""SFF's class maps against their formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+Y = torch.tensor([0, 2, 1, 2])
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_log_sum_exp_margin_of_mean_squares(judge, features, kernel, margin):
+    objective = judge.make("class-maps", judge.spec(), kernel=kernel, margin=margin)
+
+    def scores(row):
+        side = kernel // 2
+        padded = torch.nn.functional.pad(row, [side] * 4)
+        found = []
+        for k in range(3):
+            squares = []
+            for i in range(4):
+                for j in range(4):
+                    patch = padded[:, i : i + kernel, j : j + kernel]
+                    q = (objective.conv.weight[k] * patch).sum() + objective.conv.bias[k]
+                    squares.append(q**2)
+            found.append(sum(squares) / 16)
+        return found
+
+    def reference(z):
+        losses = []
+        for row, label in zip(z, Y.tolist(), strict=True):
+            s = scores(row)
+            wrong = [torch.exp(s[k] - s[label] + margin) for k in range(3) if k != label]
+            losses.append(torch.log(1 + sum(wrong)))
+        return losses
+
+    h = features()
+    judge.agree(objective, h, Y, reference)
+    torch.testing.assert_close(
+        objective.scores(h), torch.stack([torch.stack(scores(row)) for row in h])
+    )
+    torch.testing.assert_close(objective.maps(h).mean((2, 3)), objective.scores(h))

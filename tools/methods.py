@@ -1,0 +1,164 @@
+"""Write docs/methods/: a page per method, from the registry, its docstrings and the records.
+
+python tools/methods.py [--check]
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from goodness.boundary import BOUNDARIES
+from goodness.methods import METHODS, Locality
+from goodness.objective import OBJECTIVES
+from goodness.presentation import PRESENTATIONS
+from goodness.readout import READOUTS
+from goodness.schedule import SCHEDULES
+from goodness.update import UPDATES
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "methods"
+REACH = {
+    Locality.LAYER: "Each layer learns from its own loss; nothing later reaches it.",
+    Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
+    Locality.OVERLAPPING: "Gradients cross to the previous block and no further.",
+    Locality.BROADCAST: "Later blocks' scores or errors reach earlier ones, without a gradient.",
+    Locality.READOUT_ONLY: "The blocks do not learn at all.",
+    Locality.GLOBAL: "Gradients cross the whole network.",
+}
+AXES: dict[str, Any] = {
+    "presentation": PRESENTATIONS,
+    "objective": OBJECTIVES,
+    "boundary": BOUNDARIES,
+    "update": UPDATES,
+    "schedule": SCHEDULES,
+}
+
+
+def page(name: str) -> str:
+    """The page of one method."""
+    method = METHODS[name]
+    lines = [f"# `{name}`: {method.title}", "", f"Paper: {method.paper}. {method.use}", ""]
+    lines += ["```", method.equation, "```", ""]
+    module = sys.modules[_module_of(name)]
+    lines += [_blocks(inspect.getdoc(module) or ""), "", "## What is local", ""]
+    lines += [f"`{method.locality.value}`: {REACH[method.locality]}", "", "## Parts", ""]
+    lines += ["| axis | choice | what it does |", "|---|---|---|"]
+    for axis, registry in AXES.items():
+        part = method.values[axis]
+        part = part if isinstance(part, dict) else {"name": part}
+        options = ", ".join(f"{k} = {v}" for k, v in part.items() if k != "name")
+        cell = f"`{part['name']}`" + (f" ({options})" if options else "")
+        lines.append(f"| {axis} | {cell} | {_first_line(registry[part['name']])} |")
+    for readout in method.values["readouts"]:
+        lines.append(f"| readout | `{readout}` | {_first_line(READOUTS[readout])} |")
+    for axis in ("objective", "presentation"):
+        part = method.values[axis]
+        chosen = part["name"] if isinstance(part, dict) else part
+        if chosen != "plain":
+            lines += ["", f"### {axis}: `{chosen}`", "", _options(AXES[axis][chosen])]
+    lines += ["", "## Measured", "", *_measured(name)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def index() -> str:
+    """The list of all pages."""
+    rows = ["# Methods", "", "| name | what | locality | when |", "|---|---|---|---|"]
+    for name in METHODS:
+        method = METHODS[name]
+        rows.append(
+            f"| [`{name}`]({name}.md) | {method.title} | {method.locality.value} | {method.use} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _module_of(name: str) -> str:
+    """The module that registers a method."""
+    for path in (ROOT / "src" / "goodness" / "methods").glob("*.py"):
+        if f'name="{name}"' in path.read_text():
+            return f"goodness.methods.{path.stem}"
+    raise LookupError(name)
+
+
+def _blocks(text: str) -> str:
+    """A docstring as Markdown: indented commands become code."""
+    out: list[str] = []
+    code = False
+    for line in text.splitlines():
+        if line.startswith("    ") != code and line.strip():
+            out.append("```" if not code else "```\n")
+            code = not code
+        out.append(line.removeprefix("    "))
+    return "\n".join([*out, "```"] if code else out)
+
+
+def _first_line(entry: Any) -> str:
+    return (inspect.getdoc(entry) or "").partition("\n")[0]
+
+
+def _options(entry: Any) -> str:
+    """A class's docstring; its arguments as a list."""
+    text, _, arguments = (inspect.getdoc(entry) or "").partition("Args:\n")
+    lines = [text.strip(), ""]
+    for line in arguments.split("\n\n")[0].splitlines():
+        line = line.removeprefix("    ")
+        if line.startswith(("spec:", "image:", "classes:")):
+            continue
+        name, colon, rest = line.partition(": ")
+        lines.append(
+            f"- `{name}`: {rest}" if colon and not line.startswith(" ") else f"  {line.strip()}"
+        )
+    return "\n".join(lines).strip()
+
+
+def _measured(name: str) -> list[str]:
+    published = ", ".join(f"{d} {v:.2f} %" for d, v in METHODS[name].published.items())
+    lines = [
+        f"Published, with the authors' network and schedule: {published or 'nothing found'}.",
+        "",
+    ]
+    rows = []
+    for path in sorted((ROOT / "results").glob("compare-*.json")):
+        record = json.loads(path.read_text())
+        for method in record["methods"]:
+            if method["method"] == name and method["mean"] is not None:
+                data = path.stem.removeprefix("compare-")
+                seeds = len(method["accuracies"])
+                rows.append(
+                    f"| {data} | {100 * method['mean']:.2f} | {seeds} | {method['seconds']:.0f} |"
+                    f" [json](../../results/{path.name}) |"
+                )
+    if rows:
+        lines += ["On equal terms (`goodness compare`), test accuracy:", ""]
+        lines += [
+            "| comparison | test % | seeds | seconds | record |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    return lines
+
+
+def main() -> int:
+    """Write the pages, or only tell whether they are fresh."""
+    pages = {PAGES / "README.md": index()}
+    pages |= {PAGES / f"{name}.md": page(name) for name in METHODS}
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    stale += [path for path in PAGES.glob("*.md") if path not in pages]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale: run 'make readme'", file=sys.stderr)
+        return int(bool(stale))
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for path in stale:
+        if path in pages:
+            path.write_text(pages[path])
+        else:
+            path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
