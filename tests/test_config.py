@@ -54,6 +54,7 @@ def test_options_of_parts_are_merged_one_by_one(method):
         "reference": None,
         "scale": 2.0,
         "unit_scale": True,
+        "temperature": None,
     }
 
 
@@ -85,6 +86,10 @@ def test_switching_a_part_keeps_the_options_that_the_new_choice_knows(method):
     assert resolve({"method": method, "objective": "classifier"}).objective == {
         "name": "classifier",
         "pool": 1,
+        "most": None,
+        "loss": "ce",
+        "bias": True,
+        "init": "default",
     }
 
 
@@ -202,3 +207,12 @@ def test_a_wrong_type_where_a_mapping_belongs_is_refused(given):
 def test_values_that_cannot_train_are_refused(given):
     with pytest.raises(InputError):
         resolve(given)
+
+
+def test_another_model_has_its_own_shape():
+    config = resolve({"method": "cwc", "model": "vgg8"})
+
+    assert config.model["widths"] == [128, 256, 256, 512, 512, 512, 512]
+    assert config.model["pools"] == [2, 4, 5, 6]
+    # What its layers are made of comes with the method.
+    assert resolve({"method": "asge-fast", "model": "vgg8"}).model["norm"] == "batch"

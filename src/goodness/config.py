@@ -67,7 +67,8 @@ def resolve(given: Mapping[str, Any]) -> Config:
     """The configuration of a run: defaults < the method's values < its values for the data < yours.
 
     A part may be written as its name alone. A part that names another choice than the method
-    keeps those of the method's options that the new choice knows too.
+    keeps those of the method's options that the new choice knows too; of a model only norm, pool
+    and activation.
 
     Args:
         given: nested keys, e.g. ``{"method": "asge", "model": "vgg11", "lr": 1e-3}``.
@@ -171,6 +172,9 @@ def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Pa
     new = _as_mapping(registry.kind, new)
     name = new.get("name", old.get("name"))
     if name is not None and old.get("name") not in (None, name):
-        known = options(registry[name])
+        known = set(options(registry[name]))
+        if registry.kind == "model":
+            # A network's shape is its own; what its layers are made of is the method's.
+            known &= {"norm", "pool", "activation"}
         old = {key: value for key, value in old.items() if key in known}
     return {**old, **new} if name is None else {**old, **new, "name": name}

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from goodness.comparison.summary import Row
 from goodness.reports.figure import INK, save_figure
 
-BASELINE = "#222222"
+BASE = "backprop"
+BASELINE, GREY = "#222222", "#c4c4c4"
 
 
 def draw(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
@@ -31,11 +32,22 @@ def draw(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
 
 
 def _colours(rows: Sequence[Row]) -> dict[str, Any]:
-    """One per method; the baseline is black in every picture."""
-    palette = colormaps["tab20"]
+    """The best methods have one each, the others are grey; the baseline is always black."""
+    palette = colormaps["tab10"]
+    named = [row.method for row in rows if row.method != BASE][:10]
+    colours: dict[str, Any] = {row.method: GREY for row in rows}
+    colours |= {method: palette(place) for place, method in enumerate(named)}
+    return {**colours, BASE: BASELINE}
+
+
+def _style(row: Row, colours: dict[str, Any]) -> dict[str, Any]:
+    """How a method's line is drawn; grey ones lie behind and have no name."""
+    grey = colours[row.method] == GREY
     return {
-        row.method: BASELINE if row.method == "backprop" else palette(place % 20)
-        for place, row in enumerate(rows)
+        "color": colours[row.method],
+        "linewidth": 2.5 if row.method == BASE else 0.9 if grey else 1.4,
+        "zorder": 1 if grey else 2,
+        "label": None if grey else row.method,
     }
 
 
@@ -50,7 +62,7 @@ def _bars(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
         if row.published is not None:
             axes.plot(row.published / 100, place, "D", color=INK, markersize=5, mfc="white")
     axes.set_yticks(range(len(rows)), [row.method for row in rows], fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("test accuracy; | a seed, ◇ published (another network and schedule)")
@@ -62,15 +74,15 @@ def _over_time(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for row in rows:
-        for seed, history in enumerate(row.histories):
+        style = _style(row, colours)
+        for history in row.histories:
             axes.plot(
                 [epoch["seconds"] for epoch in history],
                 [epoch["val"]["accuracy"] for epoch in history],
                 marker=".",
-                linewidth=2.5 if row.method == "backprop" else 1.3,
-                color=colours[row.method],
-                label=row.method if seed == 0 else None,
+                **style,
             )
+            style["label"] = None  # one name for all seeds
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -90,9 +102,7 @@ def _over_depth(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
                 [first[i] or 0.0 for i in places],
                 marker="o",
                 markersize=4,
-                linewidth=2.5 if row.method == "backprop" else 1.3,
-                color=colours[row.method],
-                label=row.method,
+                **_style(row, colours),
             )
     axes.set_xlabel("block")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -131,6 +131,9 @@ class Study:
     def _start(self, method: str, say: Callable[[str], None]) -> None:
         if self._stopping.is_set():
             return
+        if self.finished(method):
+            say(f"{method}: done before")
+            return
         command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), method]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
@@ -142,6 +145,11 @@ class Study:
                 say(line.rstrip())
         if process.returncode and not self._stopping.is_set():
             raise RunError(f"training '{method}' ended with exit code {process.returncode}")
+
+    def finished(self, method: str) -> bool:
+        """Whether all runs of a method have a result."""
+        seeds = range(self.terms.seeds)
+        return all((self.path / method / f"seed-{s}" / "result.json").exists() for s in seeds)
 
     def _stop(self) -> None:
         """Let what is running save and end."""

@@ -8,7 +8,7 @@ ran is not said): MNIST 99.65, FashionMNIST 93.41, CIFAR-10 90.62, CIFAR-100 65.
 
 from __future__ import annotations
 
-from goodness.methods.base import Locality, Method, register
+from goodness.methods.base import SHORT_RUN, Locality, Method, register
 
 NATURAL = {"crop": 4, "flip": True, "jitter": [0.4, 0.4, 0.4, 0.1], "greyscale": 0.2}
 
@@ -49,5 +49,7 @@ ASGE = register(
             "cifar10": 90.62,
             "cifar100": 65.42,
         },
+        equal={"lr": 3e-3},
+        equal_note=SHORT_RUN,
     )
 )

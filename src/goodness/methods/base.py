@@ -64,6 +64,7 @@ BY_DATA: Mapping[str, Mapping[str, Any]] = {
     "fashion_mnist": {"augment": {"crop": 2, "flip": True}},
 }
 """Weaker ones where they would cut off or mirror a digit."""
+SHORT_RUN = "rates are tried around 3e-3, as the paper's are for hundreds of epochs"
 
 METHODS: Registry[Method] = Registry("method", __package__)
 

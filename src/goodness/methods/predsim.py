@@ -17,7 +17,7 @@ rate.
 from __future__ import annotations
 
 from goodness.methods.asge_fast import ASGE_FAST
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, SHORT_RUN, Locality, Method, register
 
 PREDSIM = register(
     Method(
@@ -67,6 +67,8 @@ PREDSIM = register(
             "cifar100": 79.87,
             "svhn": 98.26,
         },
+        equal={"lr": 3e-3},
+        equal_note=SHORT_RUN,
     )
 )
 
