@@ -2,8 +2,8 @@
 
     GOODNESS_DATA=... python benchmarks/targets.py [METHOD...]
 
-Each run is the ``goodness train`` command that it prints, with the method's own values but for what
-`RUNS` says. Writes ``results/mnist-<method>.json``; what is there already is left alone, so that the
+Each run is the ``goodness train`` command that it prints, with the method's values but for what
+`RUNS` says. Writes ``results/mnist-<method>.json``; what is there is left alone, so that the
 script may be stopped and started again.
 """
 

@@ -123,6 +123,8 @@ def test_the_result_has_the_agreed_fields(make, digits):
     assert set(result["train"]) == {
         "seconds",
         "images_per_second",
+        "joules",
+        "joules_source",
         "parameters",
         "peak_memory_bytes",
         "data_share",

@@ -34,6 +34,8 @@ class Row:
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory_bytes: float | None = None
+    joules: float | None = None
+    """Mean per seed, where the hardware counts them."""
     parameters: int | None = None
     epochs: float | None = None
     arrival: float | None = None
@@ -114,6 +116,8 @@ def _row(study: Study, method: str) -> Row:
         speeds = [t["images_per_second"] for t in trained if t["images_per_second"]]
         row.images_per_second = statistics.mean(speeds) if speeds else None
         row.peak_memory_bytes = max(t["peak_memory_bytes"] for t in trained)
+        counted = [t["joules"] for t in trained if t["joules"] is not None]
+        row.joules = statistics.mean(counted) if counted else None
         row.parameters = results[0]["train"]["parameters"]
     return row
 

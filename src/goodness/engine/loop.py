@@ -13,6 +13,7 @@ from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
+from goodness.engine.energy import EnergyMeter
 from goodness.engine.evaluation import Evaluation, evaluate
 from goodness.engine.learner import Learner
 from goodness.engine.machine import peak_memory
@@ -130,6 +131,8 @@ class Loop:
             Interrupted: a signal came; the state is saved.
         """
         self._since = time.perf_counter()
+        # A run that was interrupted has used energy that nobody kept count of.
+        meter = EnergyMeter(self.network.device) if self.step == 0 else None
         for callback in self.callbacks:
             callback.on_start(self)
         while self.epoch < self.epochs and not self.stop:
@@ -137,7 +140,7 @@ class Loop:
             self._validate()
             if self.interrupted is not None and self.epoch < self.epochs and not self.stop:
                 raise self._interruption()
-        result = self._test()
+        result = self._test(meter)
         for callback in self.callbacks:
             callback.on_end(self, result)
         return result
@@ -273,7 +276,7 @@ class Loop:
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
-    def _test(self) -> dict[str, Any]:
+    def _test(self, meter: EnergyMeter | None) -> dict[str, Any]:
         """Evaluate the best weights on validation again and, this once, on the test split."""
         if self.run is not None:
             checkpoint.load_network(self.run.best, self.network)
@@ -291,6 +294,8 @@ class Loop:
             "images_per_second": self.images_per_second,
             "peak_memory_bytes": peak_memory(self.network.device),
             "parameters": sum(p.numel() for p in self.network.parameters()),
+            "joules": None if meter is None else meter.joules(),
+            "joules_source": None if meter is None else meter.source,
             "data_share": round(self.data_share, 4),
             "epochs": len(self.history),
             "best_epoch": self.best["epoch"],

@@ -1,0 +1,117 @@
+"""Known traps of the field's repositories, each sprung on purpose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from goodness import InputError, build, resolve
+from goodness.api import fit
+from goodness.clock import Clock
+from goodness.data import open_data
+from goodness.engine.learner import Learner
+from goodness.engine.loop import Loop
+from goodness.methods import METHODS
+from goodness.presentation import Labelled
+
+MODEL = {"name": "small-cnn", "widths": [8, 12], "pools": [1]}
+LABELLED = [
+    name
+    for name in METHODS
+    if build(name, image=(1, 8, 8), classes=3, model=MODEL).presentation.answers > 1
+]
+
+
+def loop(method="asge-fast", **values):
+    config = resolve({"method": method, "model": MODEL, "epochs": 1, **values})
+    data = open_data("digits", None, None, config.val_fraction, False)
+    return Loop(data, build(config, image=(1, 8, 8), classes=10))
+
+
+@pytest.mark.parametrize("method", LABELLED)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_a_negative_never_equals_its_positive(method, classes):
+    network = build(method, image=(1, 8, 8), classes=classes, model=MODEL)
+    assert isinstance(network.presentation, Labelled)
+    images = torch.rand(200, 1, 8, 8)
+    positive, negative = network.present(images, torch.arange(200) % classes).chunk(2)
+
+    assert not (positive == negative).flatten(1).all(1).any()
+
+
+def test_validation_does_not_inherit_the_training_augmentation():
+    """Augmentation that destroys every image leaves validation as it was."""
+    plain, torn = loop(), loop(augment={"crop": 0, "flip": True, "cutout": 8})
+    images, _ = next(torn.dataset.val.batches(64, "cpu"))
+
+    assert not torch.equal(torn.prepare(images), plain.prepare(images))
+    for one in (plain, torn):
+        one.network.load_state_dict(plain.network.state_dict())
+    assert plain.evaluate("val").accuracies() == torn.evaluate("val").accuracies()
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_the_number_of_classes_is_not_fixed_at_ten(method):
+    network = build(method, image=(1, 8, 8), classes=7, model=MODEL)
+    answer = network.answer(torch.rand(2, 1, 8, 8))
+
+    assert all(answer.final(name).shape == (2, 7) for name in answer.totals)
+
+
+def test_nothing_is_chosen_on_the_test_set():
+    """With all test labels wrong, weights, epoch and readout come out the same."""
+    kept, tested = [], []
+    for wrong in (False, True):
+        one = loop(epochs=3)
+        if wrong:
+            one.dataset.test.labels.copy_((one.dataset.test.labels + 1) % 10)
+        result = one.fit()
+        kept.append((result["train"]["best_epoch"], result["val"], one.network.state_dict()))
+        tested.append(result["test"]["accuracy"])
+
+    assert tested[0] != tested[1]
+    assert kept[0][0] == kept[1][0]
+    assert kept[0][1]["readouts"] == kept[1][1]["readouts"]
+    assert kept[0][1]["readout"] == kept[1][1]["readout"]
+    assert all(torch.equal(v, kept[1][2][n]) for n, v in kept[0][2].items())
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_asking_never_moves_a_running_statistic(method, batch):
+    model = {**MODEL, "norm": "batch"}
+    network = build(method, image=(1, 8, 8), classes=4, model=model)
+    images, y = batch(8, (1, 8, 8), 4)
+    Learner(network).step(images, y, Clock(0, 4, 2))
+    before = {name: value.clone() for name, value in network.named_buffers()}
+
+    network.answer(images)
+
+    assert any("running" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_a_readout_is_not_shown_the_true_label(batch):
+    """Noise has nothing to learn: a readout that beats chance on it has read the label."""
+    generator = torch.Generator().manual_seed(0)
+    readouts = {"fusion": {"skip": 0, "pool": 8, "lr": 1e-2}}
+    network = build("ff-cnn", image=(1, 8, 8), classes=4, model=MODEL, readouts=readouts)
+    learner = Learner(network)
+
+    def noise(count):
+        y = torch.randint(4, (count,), generator=generator)
+        return torch.rand((count, 1, 8, 8), generator=generator), y
+
+    for step in range(60):
+        learner.step(*noise(64), Clock(step, 60, 1))
+    network.train()
+    images, y = noise(400)
+    taken = network.features(images, {"fusion": network.readouts["fusion"]})["fusion"]
+    accuracy = (network.readouts["fusion"](taken)[-1].argmax(1) == y).float().mean()
+
+    assert accuracy < 0.35  # by chance: 0.25
+
+
+def test_a_batch_that_does_not_fit_is_said_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="batch size"):
+        fit("digits", model=MODEL, batch_size=10_000, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
