@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from goodness import api
-from goodness.cli.signals import StopOnSignal
+from goodness.engine.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
 from goodness.reports.progress import LiveProgress, PlainProgress
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from goodness.cli.output import console
-from goodness.cli.signals import interruptible
 from goodness.cli.values import gather
+from goodness.engine.signals import interruptible
 
 
 class ProtocolName(str, Enum):

@@ -39,7 +39,7 @@ def train(
         typer.Option(
             metavar="NAME",
             rich_help_panel=WHAT,
-            help="small-cnn, vgg8 or vgg11.",
+            help="See 'goodness models'; default: the method's.",
         ),
     ] = None,
     data: Annotated[
@@ -229,7 +229,7 @@ def _refuse_others(context: typer.Context) -> None:
 @contextmanager
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
-    from goodness.cli.signals import StopOnSignal
+    from goodness.engine.signals import StopOnSignal
     from goodness.reports.progress import LiveProgress, PlainProgress
 
     out = console()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 def main(folder: str, method: str) -> int:
     """Train what is missing; a line per run on standard output."""
-    from goodness.cli.signals import StopOnSignal
     from goodness.comparison.study import Study
+    from goodness.engine.signals import StopOnSignal
     from goodness.errors import Interrupted
 
     with StopOnSignal() as stop:

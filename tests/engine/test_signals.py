@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from goodness.cli.signals import StopOnSignal
+from goodness.engine.signals import StopOnSignal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
