@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from goodness import InputError, audit, most_classes, resolve
+from goodness.api import fit
 from goodness.clock import Clock
 from goodness.engine import checkpoint
 from goodness.engine.learner import Learner
@@ -18,7 +19,11 @@ from goodness.methods import METHODS, Locality
 from goodness.objective import Look
 
 CLOCK = Clock(step=0, steps_per_epoch=50, epochs=2)
-SHAPES = [(1, 8, 8), (3, 13, 11)]
+SHAPES = [
+    (1, 8, 8),
+    (3, 13, 11),
+    *(pytest.param(s, marks=pytest.mark.slow) for s in [(1, 28, 28), (3, 32, 32), (2, 5, 40)]),
+]
 LOCAL = [m for m in METHODS if METHODS[m].locality in (Locality.LAYER, Locality.BLOCK)]
 
 methods = pytest.mark.parametrize("method", METHODS.names())
@@ -120,6 +125,27 @@ def test_learns_a_separable_task(method):
     assert judged
     assert sum(sum(b[-5:]) for b in judged) < 0.9 * sum(sum(b[:5]) for b in judged)
     assert accuracy > 0.7  # by chance: 0.25
+
+
+@pytest.mark.slow
+@methods
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
+def test_learns_the_digits(method, amp, tmp_path):
+    """On real images, through the whole loop, well above chance."""
+    rate = METHODS[method].equal.get("lr")
+    run = fit(
+        "digits",
+        method=method,
+        out=tmp_path,
+        model={"name": "small-cnn", "widths": [20, 40, 80], "norm": "batch"},
+        optimizer={"name": "adamw", "lr": rate or 3e-3},
+        rate={"name": "cosine"},
+        epochs=12,
+        batch_size=64,
+        amp=amp,
+    )
+
+    assert run.result["test"]["accuracy"] > 0.6
 
 
 @local_methods
