@@ -120,6 +120,15 @@ def _measured(name: str) -> list[str]:
         f"Published, with the authors' network and schedule: {published or 'nothing found'}.",
         "",
     ]
+    single = ROOT / "results" / f"mnist-{name}.json"
+    if single.exists():
+        record = json.loads(single.read_text())
+        lines += [
+            f"`{record['command']}`: {100 * record['test']['accuracy']:.2f} % in"
+            f" {record['train']['seconds']:.0f} s on two CPU cores"
+            f" ([json](../../results/{single.name})).",
+            "",
+        ]
     rows = []
     for path in sorted((ROOT / "results").glob("compare-*.json")):
         record = json.loads(path.read_text())
