@@ -181,11 +181,7 @@ def fit(
     out = out or _new_folder(config)
     # Checked before the data is read, which may take long.
     RunFolder.check(out, overwrite)
-    dataset = open_data(
-        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
-    )
-    network = _network(config, dataset.preprocessing).to(device)
-    loop = Loop(dataset, network, callbacks=_with_reports(callbacks))
+    loop = _prepare(config, device, callbacks=_with_reports(callbacks))
     loop.run = RunFolder.create(out, overwrite)
     loop.run.write_config(config)
     _write_environment(loop.run, command, device)
@@ -220,11 +216,7 @@ def resume(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     torch_device = set_machine(config.device, config.threads)
-    dataset = open_data(
-        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
-    )
-    network = _network(config, dataset.preprocessing).to(torch_device)
-    loop = Loop(dataset, network, run, _with_reports(callbacks))
+    loop = _prepare(config, torch_device, run, _with_reports(callbacks))
     loop.restore()
     if loop.epoch >= config.epochs and run.result_file.is_file():
         raise InputError(
@@ -290,11 +282,18 @@ def measure(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prepare(config: Config, device: torch.device) -> Loop:
+def _prepare(
+    config: Config,
+    device: torch.device,
+    run: RunFolder | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Loop:
+    """The loop of a configuration, with its data read and its network on the device."""
     dataset = open_data(
         config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
     )
-    return Loop(dataset, _network(config, dataset.preprocessing).to(device))
+    network = _network(config, dataset.preprocessing).to(device)
+    return Loop(dataset, network, run, callbacks)
 
 
 def _data(data: str | Path) -> str:

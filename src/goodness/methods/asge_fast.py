@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goodness.methods.asge import ASGE
-from goodness.methods.base import Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
 
 ASGE_FAST = register(
     Method(
@@ -27,12 +27,11 @@ ASGE_FAST = register(
             "epochs": 16,
             "image_size": None,
             "standardise": True,
-            "augment": {"crop": 4, "flip": True},
+            "augment": CROP_AND_FLIP,
         },
         for_data={
-            "digits": {"augment": {"crop": 1}, "epochs": 40, "batch_size": 64},
-            "mnist": {"augment": {"crop": 2}},
-            "fashion_mnist": {"augment": {"crop": 2, "flip": True}},
+            **BY_DATA,
+            "digits": {**BY_DATA["digits"], "epochs": 40, "batch_size": 64},
         },
     )
 )
