@@ -11,6 +11,7 @@ import pytest
 from goodness import InputError
 from goodness.comparison import Study, write_report
 from goodness.comparison.protocol import EQUAL, values_for
+from goodness.comparison.report import commands
 from goodness.comparison.study import Terms, _length, methods_of
 from goodness.comparison.summary import Row, caveats
 from goodness.methods import METHODS
@@ -18,16 +19,16 @@ from goodness.methods import METHODS
 TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "threads": 1}
 
 
-def terms(*methods, **changes):
-    given = {"data": "digits", "seeds": 1, "budget": 1.0, "protocol": "equal", "values": TINY}
-    return Terms(methods, **{**given, **changes})
+def study_of(path, *methods, seeds=1, **changes):
+    given = {"data": "digits", "budget": 1.0, "protocol": "equal", "values": TINY}
+    return Study(path, Terms(**{**given, **changes}), methods, seeds)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A comparison of three methods, one of which cannot be trained, and what was said."""
     path = tmp_path_factory.mktemp("comparison")
-    study = Study(path, terms("backprop", "asge-fast", "cafo", "cwc"))
+    study = study_of(path, "backprop", "asge-fast", "cafo", "cwc")
     # Ten classes do not fit into nine channels.
     narrow = {**TINY, "model": {"name": "small-cnn", "widths": [9, 9], "pools": [1]}}
     said = []
@@ -80,11 +81,12 @@ def test_the_report_has_a_row_per_method_best_first(finished):
     assert {m["method"] for m in trained} == {"backprop", "asge-fast", "cafo"}
     means = [m["mean"] for m in trained]
     assert means == sorted(means, reverse=True)
-    assert record["command"].startswith("goodness compare backprop asge-fast cafo cwc")
+    (command,) = record["commands"]
+    assert command.startswith("goodness compare backprop asge-fast cafo cwc --seeds=1")
     text = paths["md"].read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == [m["method"] for m in trained]
-    assert "One seed per method" in text
+    assert "Methods with one seed" in text
     assert "solved in two passes" in text  # how cafo departs from the common terms
 
 
@@ -109,28 +111,48 @@ def test_a_finished_comparison_is_not_trained_again(finished):
     assert len(said) == 1
 
 
+def test_more_seeds_and_methods_join_a_comparison(finished):
+    study, *_ = finished
+    more = study_of(study.path, "dgl", "cafo", seeds=2)
+
+    assert more.seeds == {"backprop": 1, "asge-fast": 1, "cafo": 2, "cwc": 1, "dgl": 2}
+    assert more.methods == ("dgl", "cafo")
+    assert more.finished("backprop")
+    assert not more.finished("cafo")
+    one, two = commands(more)
+    assert one.startswith("goodness compare backprop asge-fast cafo cwc dgl --seeds=1 ")
+    assert two.startswith("goodness compare cafo dgl --seeds=2 ")
+
+
 def test_another_comparison_does_not_mix_with_it(finished, tmp_path):
     study, *_ = finished
-    with pytest.raises(InputError, match="other values of seeds, budget"):
-        Study(study.path, terms("backprop", "asge-fast", "cafo", "cwc", seeds=2, budget=2.0))
+    with pytest.raises(InputError, match="other values of budget, protocol"):
+        study_of(study.path, "backprop", budget=2.0, protocol="paper")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no comparison"):
-        Study(tmp_path, terms("backprop"))
+        study_of(tmp_path, "backprop")
 
 
 def test_methods_run_in_processes_of_their_own(tmp_path):
     said = []
 
-    Study(tmp_path / "new", terms("cafo")).run(said.append)
+    study_of(tmp_path / "new", "cafo").run(said.append)
 
     assert len(said) == 1
     assert said[0].startswith("cafo seed-0")
 
 
+def test_a_comparison_in_which_nothing_could_be_trained_is_an_error(tmp_path):
+    narrow = {**TINY, "model": {"name": "small-cnn", "widths": [9, 9], "pools": [1]}}
+
+    with pytest.raises(InputError, match=r"every method was left out: .* at most 9 classes"):
+        study_of(tmp_path, "cwc", values=narrow).run(lambda line: None)
+
+
 @pytest.mark.parametrize("method", METHODS.names())
 @pytest.mark.parametrize("data", ["mnist", "cifar10"])
 def test_equal_terms_fit_every_method(method, data, tmp_path):
-    config = Study(tmp_path, terms(method, data=data, values={})).config(method)
+    config = study_of(tmp_path, method, data=data, values={}).config(method)
 
     assert config.model["name"] == "small-cnn"
     assert config.model["widths"] == EQUAL["model"]["widths"]
@@ -182,8 +204,14 @@ def test_names():
 def test_overlapping_seeds_are_said_to_overlap():
     rows = [
         Row(name, "", "", "", accuracies=values)
-        for name, values in (("a", [0.9, 0.95]), ("b", [0.89, 0.91]), ("c", [0.5, 0.6]))
+        for name, values in (
+            ("a", [0.9, 0.95]),
+            ("b", [0.89, 0.91]),
+            ("c", [0.5, 0.6]),
+            ("d", [0.55]),
+        )
     ]
-    (line,) = caveats(rows, seeds=2)
+    one_seed, overlap = caveats(rows)
 
-    assert line.startswith("a and b overlap")
+    assert one_seed.startswith("Methods with one seed")
+    assert overlap.startswith("a and b overlap")

@@ -41,7 +41,7 @@ def compare(
     ] = ProtocolName.EQUAL,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder; an unfinished comparison in it is continued."),
+        typer.Option(metavar="DIR", help="Folder; a comparison in it is continued or extended."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -57,16 +57,14 @@ def compare(
     from goodness.comparison.study import Terms, methods_of
 
     terms = Terms(
-        methods_of(methods),
         data,
-        seeds,
         budget,
         protocol.value,
         None if data_root is None else str(data_root),
         values,
     )
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol.value}-{budget:g}s"
-    study = Study(folder, terms)
+    study = Study(folder, terms, methods_of(methods), seeds)
     say = console()
     try:
         with interruptible():

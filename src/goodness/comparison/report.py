@@ -19,6 +19,7 @@ SCHEMA = 1
 COLUMNS = (
     "method",
     "test accuracy",
+    "seeds",
     "published",
     "blocks' own",
     "images/s",
@@ -44,15 +45,15 @@ def write_report(study: Study) -> dict[str, Path]:
     rows, target = summarise(study)
     pictures = draw(rows, study.path)
     terms = study.terms
-    warnings = caveats(rows, terms.seeds)
+    counts = sorted(set(study.seeds.values()))
     head = {
-        "title": f"{Path(terms.data).name}: {len(terms.methods)} methods, {terms.protocol} terms",
+        "title": f"{Path(terms.data).name}: {len(rows)} methods, {terms.protocol} terms",
         "terms": f"{PROTOCOLS[terms.protocol]}. Seconds per method and seed:"
-        f" {terms.budget:g}; seeds: {terms.seeds}.",
-        "command": command(study),
+        f" {terms.budget:g}; seeds: {' or '.join(map(str, counts))}.",
+        "command": "\n".join(commands(study)),
         "environment": _environment(study),
         "target": None if target is None else f"{target:.2%}",
-        "caveats": warnings,
+        "caveats": caveats(rows),
         "notes": [(row.method, row.note) for row in rows if row.note],
         "refused": [(row.method, row.refused) for row in rows if row.refused],
         "columns": COLUMNS,
@@ -78,14 +79,16 @@ def write_report(study: Study) -> dict[str, Path]:
     return paths
 
 
-def command(study: Study) -> str:
-    """The command line that makes this comparison again."""
+def commands(study: Study) -> list[str]:
+    """The command lines that make this comparison again, one per number of seeds."""
     terms = study.terms
-    words = ["goodness", "compare", *terms.methods, f"--data={terms.data}"]
-    words += [f"--seeds={terms.seeds}", f"--budget={terms.budget:g}"]
-    words += [f"--protocol={terms.protocol}"]
-    words += [f"--set={key}={json.dumps(value)}" for key, value in terms.values.items()]
-    return shlex.join(words)
+    common = [f"--data={terms.data}", f"--budget={terms.budget:g}", f"--protocol={terms.protocol}"]
+    common += [f"--set={key}={json.dumps(value)}" for key, value in terms.values.items()]
+    lines = []
+    for count in sorted(set(study.seeds.values())):
+        methods = [method for method, seeds in study.seeds.items() if seeds >= count]
+        lines.append(shlex.join(["goodness", "compare", *methods, f"--seeds={count}", *common]))
+    return lines
 
 
 def _record(study: Study, rows: list[Row]) -> dict[str, Any]:
@@ -94,12 +97,12 @@ def _record(study: Study, rows: list[Row]) -> dict[str, Any]:
     for row in rows:
         entry = {key: value for key, value in vars(row).items() if key != "histories"}
         kept.append({**entry, "mean": row.mean, "std": row.std})
-    return {"command": command(study), "environment": _environment(study), "methods": kept}
+    return {"commands": commands(study), "environment": _environment(study), "methods": kept}
 
 
 def _environment(study: Study) -> dict[str, Any]:
     """Of the first run that there is."""
-    for method in study.terms.methods:
+    for method in study.seeds:
         file = study.path / method / "seed-0" / "environment.json"
         if file.exists():
             found: dict[str, Any] = json.loads(file.read_text())
@@ -114,6 +117,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row.method,
         accuracy,
+        str(len(row.accuracies)),
         _or_dash(row.published, "{:.2f}%"),
         " ".join("–" if a is None else f"{100 * a:.1f}" for a in row.per_block[0]),
         _or_dash(row.images_per_second, "{:,.0f}"),

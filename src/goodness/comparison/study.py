@@ -20,27 +20,24 @@ from goodness.engine.checkpoint import write_json
 from goodness.errors import InputError, RunError
 
 FILE = "study.json"
+REFUSED = "refused.txt"
 TRIAL_SHARE = 0.2
 """Each of the three learning-rate trials takes this part of a run's budget."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a comparison is about; two runs of ``goodness compare`` with the same terms are one.
+    """What all runs of a comparison have in common.
 
     Attributes:
-        methods: names, in the order of the report.
         data: name or folder.
-        seeds: runs per method, with seeds 0, 1, ...
         budget: seconds of training, validation included, per method and seed.
         protocol: see `goodness.comparison.protocol`.
         data_root: where names are looked up.
         values: configuration values for all methods.
     """
 
-    methods: tuple[str, ...]
     data: str
-    seeds: int
     budget: float
     protocol: Protocol
     data_root: str | None = None
@@ -54,16 +51,23 @@ class Study:
     ``<method>/seed-<n>/`` (run folders) ``<method>/refused.txt`` ``report.md`` ``report.html``
 
     Args:
-        path: the folder; one that holds the same comparison is continued.
-        terms: what to compare.
+        path: the folder; one that holds a comparison on the same terms is continued.
+        terms: how methods are compared.
+        methods: those to train now, each with seeds 0 to ``seeds - 1``.
+        seeds: runs per method.
+
+    Attributes:
+        seeds: runs per method, of all that the folder was ever asked for.
 
     Raises:
         InputError: the folder holds another comparison or other files, or a value is bad.
     """
 
-    def __init__(self, path: Path, terms: Terms) -> None:
+    def __init__(self, path: Path, terms: Terms, methods: Sequence[str], seeds: int) -> None:
         self.path = path
         self.terms = terms
+        self.methods = tuple(methods)
+        self.seeds: dict[str, int] = {}
         self._stopping = Event()
         self._processes: list[subprocess.Popen[str]] = []
         if "final_test" in terms.values:
@@ -71,24 +75,25 @@ class Study:
         wanted = json.loads(json.dumps(asdict(terms)))
         if (path / FILE).exists():
             found = json.loads((path / FILE).read_text())
-            changed = [key for key in wanted if wanted[key] != found.get(key)]
+            changed = [key for key in wanted if wanted[key] != found["terms"].get(key)]
             if changed:
                 raise InputError(
                     f"'{path}' holds a comparison with other values of {', '.join(changed)};"
                     " choose another --out"
                 )
+            self.seeds = found["seeds"]
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
-        for method in terms.methods:
+        for method in methods:
             self.config(method)
+            self.seeds[method] = max(seeds, self.seeds.get(method, 0))
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / FILE, wanted)
+        write_json(path / FILE, {"terms": wanted, "seeds": self.seeds})
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """The comparison that is in a folder."""
-        found = json.loads((path / FILE).read_text())
-        return cls(path, Terms(**{**found, "methods": tuple(found["methods"])}))
+        """The comparison that is in a folder, with no method to train."""
+        return cls(path, Terms(**json.loads((path / FILE).read_text())["terms"]), (), 0)
 
     def config(self, method: str, **further: Any) -> Config:
         """The resolved configuration of a method's runs.
@@ -118,15 +123,19 @@ class Study:
 
         Raises:
             RunError: a process ended without a word.
+            InputError: every method was left out.
         """
         with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(self._start, m, say) for m in self.terms.methods]
+            futures = [pool.submit(self._start, m, say) for m in self.methods]
             try:
                 for future in futures:
                     future.result()
             except BaseException:
                 self._stop()
                 raise
+        reasons = [(self.path / method / REFUSED) for method in self.methods]
+        if all(reason.exists() for reason in reasons):
+            raise InputError(f"every method was left out: {reasons[0].read_text().strip()}")
 
     def _start(self, method: str, say: Callable[[str], None]) -> None:
         if self._stopping.is_set():
@@ -148,8 +157,8 @@ class Study:
 
     def finished(self, method: str) -> bool:
         """Whether all runs of a method have a result."""
-        seeds = range(self.terms.seeds)
-        return all((self.path / method / f"seed-{s}" / "result.json").exists() for s in seeds)
+        runs = (self.path / method / f"seed-{seed}" for seed in range(self.seeds[method]))
+        return all((run / "result.json").exists() for run in runs)
 
     def _stop(self) -> None:
         """Let what is running save and end."""
@@ -172,14 +181,14 @@ class Study:
         folder.mkdir(exist_ok=True)
         try:
             plan = self._plan(method, say, callbacks)
-            for seed in range(self.terms.seeds):
+            for seed in range(self.seeds[method]):
                 config = self.config(method, **plan["run"], seed=seed)
                 self._train(folder / f"seed-{seed}", config, say, callbacks)
         except (InputError, RunError) as error:
-            (folder / "refused.txt").write_text(f"{error}\n")
+            (folder / REFUSED).write_text(f"{error}\n")
             say(f"{method}: left out: {error}")
         else:
-            (folder / "refused.txt").unlink(missing_ok=True)
+            (folder / REFUSED).unlink(missing_ok=True)
 
     def _plan(
         self, method: str, say: Callable[[str], None], callbacks: Sequence[Callback]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from goodness.comparison.protocol import adaptations
-from goodness.comparison.study import Study
+from goodness.comparison.study import REFUSED, Study
 from goodness.methods import METHODS
 
 TARGET = 0.95
@@ -55,7 +55,7 @@ class Row:
 
 def summarise(study: Study) -> tuple[list[Row], float | None]:
     """The rows of a comparison, best first, and the target accuracy."""
-    rows = [_row(study, method) for method in study.terms.methods]
+    rows = [_row(study, method) for method in study.seeds]
     best = max((max(_validation(h)) for row in rows for h in row.histories if h), default=None)
     target = None if best is None else TARGET * best
     for row in rows:
@@ -64,16 +64,16 @@ def summarise(study: Study) -> tuple[list[Row], float | None]:
     return sorted(rows, key=lambda row: -(row.mean or -1)), target
 
 
-def caveats(rows: list[Row], seeds: int) -> list[str]:
+def caveats(rows: list[Row]) -> list[str]:
     """What must not be read into the numbers."""
-    if seeds < 2:
-        return [
-            "One seed per method: small differences may be luck. Repeat with --seeds 3 or more"
-            " before you rank methods that are close."
-        ]
     found = []
     ranked = [row for row in rows if row.accuracies]
-    for better, worse in pairwise(ranked):
+    if any(len(row.accuracies) == 1 for row in ranked):
+        found.append(
+            "Methods with one seed: small differences may be luck. Repeat with --seeds 3 or more"
+            " before you rank methods that are close."
+        )
+    for better, worse in pairwise(row for row in ranked if len(row.accuracies) > 1):
         if min(better.accuracies) <= max(worse.accuracies):
             found.append(
                 f"{better.method} and {worse.method} overlap: the worst seed of the first is not"
@@ -93,14 +93,14 @@ def _row(study: Study, method: str) -> Row:
         adaptations(method, study.terms.protocol),
         published=entry.published.get(data),
     )
-    refused = folder / "refused.txt"
+    refused = folder / REFUSED
     if refused.exists():
         row.refused = refused.read_text().strip()
     plan = folder / "plan.json"
     if plan.exists():
         row.lr = json.loads(plan.read_text())["run"].get("lr")
     results = []
-    for seed in range(study.terms.seeds):
+    for seed in range(study.seeds[method]):
         run = folder / f"seed-{seed}"
         if (run / "result.json").exists():
             results.append(json.loads((run / "result.json").read_text()))
