@@ -12,7 +12,7 @@ from goodness import InputError
 from goodness.comparison import Study, write_report
 from goodness.comparison.protocol import EQUAL, values_for
 from goodness.comparison.report import commands
-from goodness.comparison.study import Terms, _length, methods_of
+from goodness.comparison.study import Terms, _corrected, _length, methods_of
 from goodness.comparison.summary import Row, caveats
 from goodness.methods import METHODS
 
@@ -190,6 +190,17 @@ def test_epochs_that_fit_into_the_time(seconds, expected):
     speed = {"step": 0.1, "validation": 2.0, "steps_per_epoch": 100}
 
     assert _length(speed, seconds) == expected
+
+
+def test_a_run_is_planned_with_the_speed_that_its_trials_had():
+    speed = {"step": 0.1, "validation": 2.0, "steps_per_epoch": 100}
+
+    assert _corrected(speed, {"epochs": 2}, 12.0) == {
+        "step": 0.05,
+        "validation": 1.0,
+        "steps_per_epoch": 100,
+    }
+    assert _corrected(speed, {"epochs": 1, "steps_per_epoch": 20}, 8.0)["step"] == 0.2
 
 
 def test_names():

@@ -101,14 +101,21 @@ def _record(study: Study, rows: list[Row]) -> dict[str, Any]:
 
 
 def _environment(study: Study) -> dict[str, Any]:
-    """Of the first run that there is."""
-    for method in study.seeds:
-        file = study.path / method / "seed-0" / "environment.json"
-        if file.exists():
-            found: dict[str, Any] = json.loads(file.read_text())
-            # Those belong to one run.
-            return {k: v for k, v in found.items() if k not in ("command", "date", "platform")}
-    return {}
+    """What all runs have in common, and every commit that they were made with."""
+    files = [
+        study.path / method / f"seed-{seed}" / "environment.json"
+        for method, seeds in study.seeds.items()
+        for seed in range(seeds)
+    ]
+    found = [json.loads(file.read_text()) for file in files if file.exists()]
+    if not found:
+        return {}
+    same = {k: v for k, v in found[0].items() if all(other.get(k) == v for other in found)}
+    # Another run may have had another commit.
+    commits = list(
+        {json.dumps(environment["git"]): environment["git"] for environment in found}.values()
+    )
+    return {**same, "git": commits[0] if len(commits) == 1 else commits}
 
 
 def _cells(row: Row) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -209,18 +210,25 @@ class Study:
             for place, factor in enumerate(FACTORS):
                 lr = float(f"{default * factor:.2g}")
                 config = self.config(method, **length, lr=lr, final_test=False)
-                accuracy = None
+                accuracy = seconds = None
                 try:
                     result = self._train(file.with_name(f"trial-{place}"), config, say, callbacks)
                     accuracy = result["val"]["accuracy"]
+                    seconds = result["train"]["seconds"]
                 except RunError as error:  # it diverged
                     say(f"{method} lr {lr:g}: {error}")
-                plan["trials"].append({"lr": lr, "val_accuracy": accuracy})
+                trial = {"lr": lr, "val_accuracy": accuracy, "seconds": seconds}
+                plan["trials"].append(trial)
             found = [trial for trial in plan["trials"] if trial["val_accuracy"] is not None]
             if not found:
                 raise RunError("no learning rate of three gave finite losses")
             best = max(found, key=lambda trial: trial["val_accuracy"])
-            plan["run"] = {**_length(speed, self.terms.budget), "lr": best["lr"]}
+            # Half a minute tells more about the speed than the few steps measured before.
+            taken = statistics.median(trial["seconds"] for trial in found)
+            plan["run"] = {
+                **_length(_corrected(speed, length, taken), self.terms.budget),
+                "lr": best["lr"],
+            }
         write_json(file, plan)
         return plan
 
@@ -256,6 +264,16 @@ def _length(speed: Mapping[str, Any], seconds: float) -> dict[str, int]:
         return {"epochs": epochs}
     steps = (seconds - speed["validation"]) / speed["step"]
     return {"epochs": 1, "steps_per_epoch": max(20, int(steps))}
+
+
+def _corrected(
+    speed: Mapping[str, Any], length: Mapping[str, int], seconds: float
+) -> dict[str, Any]:
+    """The speed at which a run of this length takes as long as it did."""
+    steps = length.get("steps_per_epoch", speed["steps_per_epoch"])
+    expected = length["epochs"] * (steps * speed["step"] + speed["validation"])
+    ratio = seconds / expected
+    return {**speed, **{key: speed[key] * ratio for key in ("step", "validation")}}
 
 
 def methods_of(names: Sequence[str]) -> tuple[str, ...]:
