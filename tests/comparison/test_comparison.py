@@ -180,8 +180,8 @@ def test_an_option_of_the_common_network_leaves_its_others():
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        (25.0, {"epochs": 2}),
-        (12.0, {"epochs": 1}),
+        (24.0, {"epochs": 2, "steps_per_epoch": 100}),
+        (27.0, {"epochs": 3, "steps_per_epoch": 70}),
         (7.0, {"epochs": 1, "steps_per_epoch": 50}),
         (0.5, {"epochs": 1, "steps_per_epoch": 20}),
     ],
@@ -195,7 +195,7 @@ def test_epochs_that_fit_into_the_time(seconds, expected):
 def test_a_run_is_planned_with_the_speed_that_its_trials_had():
     speed = {"step": 0.1, "validation": 2.0, "steps_per_epoch": 100}
 
-    assert _corrected(speed, {"epochs": 2}, 12.0) == {
+    assert _corrected(speed, {"epochs": 2, "steps_per_epoch": 100}, 12.0) == {
         "step": 0.05,
         "validation": 1.0,
         "steps_per_epoch": 100,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -257,21 +258,18 @@ class Study:
 
 
 def _length(speed: Mapping[str, Any], seconds: float) -> dict[str, int]:
-    """Epochs that fit into the time; a part of one where it is too short."""
+    """Epochs that fill the time, all of the same length and none longer than the data."""
     whole = speed["steps_per_epoch"] * speed["step"] + speed["validation"]
-    epochs = int(seconds / whole)
-    if epochs:
-        return {"epochs": epochs}
-    steps = (seconds - speed["validation"]) / speed["step"]
-    return {"epochs": 1, "steps_per_epoch": max(20, int(steps))}
+    epochs = math.ceil(seconds / whole)
+    steps = int((seconds / epochs - speed["validation"]) / speed["step"])
+    return {"epochs": epochs, "steps_per_epoch": min(max(20, steps), speed["steps_per_epoch"])}
 
 
 def _corrected(
     speed: Mapping[str, Any], length: Mapping[str, int], seconds: float
 ) -> dict[str, Any]:
     """The speed at which a run of this length takes as long as it did."""
-    steps = length.get("steps_per_epoch", speed["steps_per_epoch"])
-    expected = length["epochs"] * (steps * speed["step"] + speed["validation"])
+    expected = length["epochs"] * (length["steps_per_epoch"] * speed["step"] + speed["validation"])
     ratio = seconds / expected
     return {**speed, **{key: speed[key] * ratio for key in ("step", "validation")}}
 
