@@ -13,7 +13,7 @@ from torch import Tensor
 
 from goodness.clock import Clock
 from goodness.config import Config, resolve
-from goodness.data import Preprocessing, open_data, open_split
+from goodness.data import Preprocessing, Subset, open_data, open_split
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
 from goodness.engine.evaluation import evaluate
@@ -47,7 +47,9 @@ class Run:
         self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
         self.classes = self._preprocessing.classes
         self._readout = meta["best"]["readout"]
-        self.network = _network(self.config, self._preprocessing).to(choose_device(device))
+        self.network = _network(self.config, self._preprocessing, initial=False).to(
+            choose_device(device)
+        )
         checkpoint.load_network(run.best, self.network)
         self.result = run.read_result()
 
@@ -84,6 +86,7 @@ class Run:
             val_fraction=self.config.val_fraction,
             skip_bad=skip_bad or self.config.skip_bad,
             whole=not own,
+            subset=_subset(self.config) if own else Subset(),
         )
         evaluation = evaluate(
             self.network,
@@ -290,9 +293,14 @@ def _prepare(
 ) -> Loop:
     """The loop of a configuration, with its data read and its network on the device."""
     dataset = open_data(
-        config.data, config.data_root, config.image_size, config.val_fraction, config.skip_bad
+        config.data,
+        config.data_root,
+        config.image_size,
+        config.val_fraction,
+        config.skip_bad,
+        _subset(config),
     )
-    network = _network(config, dataset.preprocessing).to(device)
+    network = _network(config, dataset.preprocessing, initial=run is None).to(device)
     return Loop(dataset, network, run, callbacks)
 
 
@@ -320,9 +328,13 @@ def _time_step(loop: Loop, steps: int = 4) -> float:
     return (time.perf_counter() - started) / (steps - 1)
 
 
-def _network(config: Config, preprocessing: Preprocessing) -> Network:
+def _network(config: Config, preprocessing: Preprocessing, initial: bool) -> Network:
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
-    return build(config, image=shape, classes=len(preprocessing.classes))
+    return build(config, image=shape, classes=len(preprocessing.classes), initial=initial)
+
+
+def _subset(config: Config) -> Subset:
+    return Subset(config.classes, config.per_class, config.seed)
 
 
 def _new_folder(config: Config) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from goodness.registry import Registry
 
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = dict[str, Any]
 
-SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer"}
-"""Keys that stand for an option of a part: ``lr`` is ``optimizer.lr``."""
+SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer", "granularity": "partition"}
+"""Keys that stand for options of a part: ``lr`` is ``optimizer.lr``, ``granularity`` the name of
+the partition or a number of blocks."""
 
 
 class Config(BaseModel):
@@ -32,12 +34,17 @@ class Config(BaseModel):
     epochs: Count = 20
     batch_size: Count = 128
     steps_per_epoch: Count | None = None
-    """An epoch ends after so many steps; None: when every training image has been seen."""
+    """An epoch has so many steps, and fewer or more images than there are; None: every training
+    image is seen once."""
     final_test: bool = True
     """Whether the run ends with the test split; a trial that only validation judges need not."""
     readout: str = "auto"
     """Which readout answers; ``auto``: the best one on the validation split."""
     image_size: Count | None = None
+    classes: list[str] | None = None
+    """Only these classes of the data, in this order."""
+    per_class: Count | None = None
+    """Only so many training images of each class, drawn by the seed."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     standardise: bool = True
     """Subtract the training mean and divide by the standard deviation, per channel."""
@@ -46,9 +53,36 @@ class Config(BaseModel):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode images when they do not fit in memory."""
     threads: Count | None = None
-    amp: bool = False
-    """bfloat16 autocast inside blocks; objectives judge in float32."""
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    """Autocast inside blocks; objectives judge in float32. fp16 scales the losses."""
+    channels_last: bool = True
+    """Lay feature maps out with the channels last."""
+    compile: bool = False
+    """torch.compile every block."""
     skip_bad: bool = False
+
+    pretrained: bool = False
+    """Start from the published weights of a torchvision or timm model."""
+    weights: str | None = None
+    """Start from a ``.safetensors`` or ``.pth`` file, or from another run's best weights."""
+    freeze_until: str | None = None
+    """The first block that learns, by name or number (from 0); those before it stay as they are.
+    ``head``: the classifier alone."""
+
+    accumulate: Count = 1
+    """Steps whose gradients are averaged for one update."""
+    clip: Positive | None = None
+    """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which then answers."""
+    lr_factors: Annotated[list[Positive], Field(min_length=1)] | None = None
+    """A factor on the learning rate per block; for another depth each takes the nearest one."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of every cross-entropy."""
+    class_weights: Literal["balanced"] | Annotated[list[Positive], Field(min_length=2)] | None = (
+        None
+    )
+    """A weight on the losses of each class, or the inverse of its share of the training images."""
 
     model: Part
     partition: Part
@@ -80,7 +114,7 @@ def resolve(given: Mapping[str, Any]) -> Config:
     from goodness.methods import METHODS
 
     registries = _registries()
-    given = _long_form({key: value for key, value in given.items() if value is not None})
+    given = long_form({key: value for key, value in given.items() if value is not None})
     method = METHODS[str(given.get("method", Config.model_fields["method"].default))]
     data = str(given.get("data", Config.model_fields["data"].default))
     merged: dict[str, Any] = {}
@@ -97,6 +131,10 @@ def resolve(given: Mapping[str, Any]) -> Config:
     merged["method"] = method.name
     for key, registry in registries.items():
         merged[key] = registry.resolve(merged.get(key, {}))
+    judged = merged["objective"].get("own") and merged.get("freeze_until") != "head"
+    if "/" in merged["model"]["name"] and not judged:
+        # Without it the model's own classifier would never learn.
+        merged["readouts"] = {**merged["readouts"], "head": {}}
     merged["readouts"] = {
         name: _readout_options(name, options) for name, options in merged["readouts"].items()
     }
@@ -158,12 +196,37 @@ def _as_mapping(key: str, value: Any) -> Mapping[str, Any]:
     raise InputError(f"{key}: a mapping is needed (got {value!r})")
 
 
-def _long_form(given: dict[str, Any]) -> dict[str, Any]:
-    """``lr=0.1`` written as ``optimizer={"lr": 0.1}``; an explicit short form wins."""
+def long_form(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Short keys written out: ``lr=0.1`` as ``optimizer={"lr": 0.1}``; they win over the long ones.
+
+    Raises:
+        InputError: a granularity that is neither a name nor a number.
+    """
+    values = {key: value for key, value in given.items() if key not in SHORT_FORMS}
     for short, part in SHORT_FORMS.items():
         if short in given:
-            given[part] = {**_as_mapping(part, given.get(part, {})), short: given.pop(short)}
-    return given
+            chosen = {short: given[short]}
+            if short == "granularity":
+                chosen = partition_of(given[short])
+            values[part] = {**_as_mapping(part, values.get(part, {})), **chosen}
+    return values
+
+
+def partition_of(granularity: Any) -> Part:
+    """The rule that a granularity stands for: a name, or a number of blocks.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from goodness.partition import PARTITIONS
+
+    text = str(granularity)
+    if text.isdecimal():
+        return {"name": "count", "blocks": int(text)}
+    names = [name for name in PARTITIONS if name != "count"]
+    if text not in names:
+        raise unknown("granularity", granularity, [*names, "a number of blocks"])
+    return {"name": text}
 
 
 def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Part:

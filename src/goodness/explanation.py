@@ -64,12 +64,11 @@ def explain(network: Network, image: Tensor, readout: str) -> Explanation:
     x = rows[k : k + 1] if asks else rows
     neutral = network.features_sent(images) if asks else None
     for place, block in enumerate(network):
-        if place > 0:
-            x = network.presentation.enter(x, learning=False)
         with torch.no_grad():
-            judged = block.body(x)
-            x = block.send(judged)
-        h = judged.float()
+            x = network.enter(place, x, learning=False)
+            value = block.body(x)
+            x = block.send(value)
+        h = block.see(value)
         scores = answer.scores[place]
         sent = x if neutral is None else neutral[place]
         views.append(

@@ -122,19 +122,20 @@ def group_matrix(channels: int, groups: int) -> Tensor:
     return member / member.sum(0)
 
 
-def margin_loss(scores: Tensor, y: Tensor, margin: float) -> Tensor:
+def margin_loss(scores: Tensor, y: Tensor, margin: float, smoothing: float = 0.0) -> Tensor:
     """log(1 + sum over wrong classes of exp(s_k - s_y + margin)): cross-entropy if margin is 0.
 
     Args:
         scores: (N, K).
         y: (N,).
         margin: how far the true class has to lead.
+        smoothing: share of the target, 0 to 1, that is spread evenly over all classes.
 
     Returns:
         (N,), non-negative.
     """
     lead = margin * (1 - F.one_hot(y, scores.shape[1]).to(scores.dtype))
-    return F.cross_entropy(scores + lead, y, reduction="none")
+    return F.cross_entropy(scores + lead, y, reduction="none", label_smoothing=smoothing)
 
 
 def sparsemax_loss(scores: Tensor, y: Tensor) -> Tensor:

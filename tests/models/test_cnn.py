@@ -8,7 +8,7 @@ from torch import nn
 
 from goodness import InputError, build
 from goodness.models import MODELS
-from goodness.partition import PARTITIONS
+from goodness.partition import split
 
 
 def make(image=(3, 8, 8), classes=4, model="cnn", **options):
@@ -29,7 +29,8 @@ def kinds(layers):
     ],
 )
 def test_order(order, expected):
-    pieces = PARTITIONS["layer"](make(widths=[4, 6], pools=[1, 2], order=order))
+    layers = make(widths=[4, 6], pools=[1, 2], order=order)
+    pieces, _ = split(layers, torch.zeros(2, 3, 8, 8), 4, {"name": "layer"})
 
     for piece in pieces:
         leaves = [

@@ -1,57 +1,299 @@
+"""Where networks are cut, and that the pieces are the network."""
+
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
+from torch.nn import functional as F
 
+from goodness import InputError
 from goodness.models import MODELS
-from goodness.partition import PARTITIONS
+from goodness.partition import split, split_by_hand
 
-CASES = [
+SMALL = [
     ("small-cnn", (1, 32, 32), {"widths": [2, 3, 4, 5]}, ["conv1", "conv2", "conv3", "conv4"]),
     ("vgg8", (3, 32, 32), {}, ["conv1", "conv3", "conv5", "conv6", "conv7"]),
     ("vgg11", (3, 32, 32), {}, ["conv1", "conv3", "conv5", "conv7", "conv9"]),
 ]
+SLOW = pytest.mark.slow
+# The least number of blocks of each kind.
+BACKBONES = [
+    ("torchvision/resnet18", 9, 9, 5),
+    pytest.param("torchvision/resnet50", 17, 17, 5, marks=SLOW),
+    ("torchvision/mobilenet_v3_small", 20, 13, 5),
+    pytest.param("torchvision/mobilenet_v3_large", 25, 16, 5, marks=SLOW),
+    pytest.param("torchvision/vgg11_bn", 10, 6, 6, marks=SLOW),
+    ("torchvision/densenet121", 8, 8, 5),
+    pytest.param("torchvision/efficientnet_b0", 30, 17, 5, marks=SLOW),
+    pytest.param("torchvision/convnext_tiny", 22, 22, 4, marks=SLOW),
+    pytest.param("torchvision/regnet_y_400mf", 17, 17, 5, marks=SLOW),
+    pytest.param("torchvision/vit_b_16", 25, 13, 1, marks=SLOW),
+    pytest.param("torchvision/swin_t", 25, 12, 4, marks=SLOW),
+    ("timm/convnext_atto", 16, 16, 4),
+    ("timm/vit_tiny_patch16_224", 25, 13, 1),
+    pytest.param("timm/mobilenetv3_small_100", 20, 13, 5, marks=SLOW),
+    pytest.param("timm/resnet18", 9, 9, 5, marks=SLOW),
+    pytest.param("timm/densenet121", 8, 8, 5, marks=SLOW),
+    pytest.param("timm/regnety_002", 14, 14, 5, marks=SLOW),
+]
+
+
+def cut(network, image, granularity="layer", classes=10, **options):
+    return split(network, torch.zeros(2, *image), classes, {"name": granularity, **options})
 
 
 def make(model, image, **options):
     return MODELS.make(MODELS.resolve({"name": model, **options}), image, 10)
 
 
-@pytest.mark.parametrize(("model", "image", "options", "starts"), CASES)
+def backbone(name):
+    family, model = name.split("/")
+    torch.manual_seed(0)
+    if family == "timm":
+        sized = {"img_size": 64} if "vit" in name else {}
+        return timm.create_model(model, num_classes=10, **sized)
+    sized = {"image_size": 64} if "vit" in name else {}
+    return torchvision.models.get_model(model, num_classes=10, **sized)
+
+
+def run(pieces, head, x):
+    with torch.no_grad():
+        for piece in pieces:
+            x = piece.tail.eval()(piece.body.eval()(x))
+        return x if head is None else head.eval()(x)
+
+
+@pytest.mark.parametrize(("model", "image", "options", "starts"), SMALL)
 def test_a_block_per_layer_with_weights(model, image, options, starts):
     layers = make(model, image, **options)
     convolutions = [n for n, layer in layers.named_children() if isinstance(layer, nn.Conv2d)]
 
-    pieces = PARTITIONS["layer"](layers)
+    pieces, head = cut(layers, image)
 
+    assert head is None
     assert [piece.name for piece in pieces] == convolutions
     for piece in pieces:
         assert sum(isinstance(layer, nn.Conv2d) for layer in piece.body) == 1
 
 
-@pytest.mark.parametrize(("model", "image", "options", "starts"), CASES)
+@pytest.mark.parametrize(("model", "image", "options", "starts"), SMALL)
 def test_a_block_per_resolution(model, image, options, starts):
-    pieces = PARTITIONS["block"](make(model, image, **options))
+    pieces, _ = cut(make(model, image, **options), image, "block")
 
     assert [piece.name for piece in pieces] == starts
     # A new resolution begins after every block but the last.
     assert [len(piece.tail) for piece in pieces] == [1] * (len(pieces) - 1) + [0]
 
 
-@pytest.mark.parametrize("partition", ["layer", "block"])
+@pytest.mark.parametrize("granularity", ["layer", "block"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_the_pieces_make_up_the_network_and_pooling_is_not_judged(partition, norm):
+def test_pooling_is_not_judged(granularity, norm):
     layers = make("small-cnn", (1, 13, 11), widths=[2, 3, 4], pools=[2], norm=norm).eval()
     x = torch.randn(2, 1, 13, 11)
-    whole = layers(x)
 
-    pieces = PARTITIONS[partition](layers)
+    pieces, head = cut(layers, (1, 13, 11), granularity)
+
     for piece in pieces:
         assert isinstance(piece.body[-1], nn.ReLU)
         assert all(isinstance(layer, nn.AvgPool2d) for layer in piece.tail)
-        x = piece.tail(piece.body(x))
+    assert torch.equal(run(pieces, head, x), layers(x))
+    assert [m for piece in pieces for m in (*piece.body, *piece.tail)] == list(layers)
 
-    assert torch.equal(x, whole)
-    modules = [m for piece in pieces for m in (*piece.body, *piece.tail)]
-    assert modules == list(layers)
+
+@pytest.mark.parametrize(("name", "layers", "blocks", "stages"), BACKBONES)
+def test_the_pieces_of_a_backbone_are_the_backbone(name, layers, blocks, stages):
+    network = backbone(name).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(x)
+
+    counts = {"layer": layers, "block": blocks, "stage": stages, "count": 3}
+    for granularity, count in counts.items():
+        options = {"blocks": 3} if granularity == "count" else {}
+        pieces, head = cut(network, (3, 64, 64), granularity, **options)
+
+        assert torch.equal(run(pieces, head, x), expected), granularity
+        modules = [m for piece in pieces for m in (piece.body, piece.tail)] + [head]
+        held = [key for module in modules for key in module.state_dict()]
+        assert sorted(held) == sorted(network.state_dict()), granularity
+        assert len(pieces) >= count
+        assert granularity != "count" or len(pieces) == 3
+        shown = [piece.judged(_value(pieces, place, x)) for place, piece in enumerate(pieces)]
+        assert all(features.dim() == 4 for features in shown)
+
+
+def _value(pieces, place, x):
+    with torch.no_grad():
+        for piece in pieces[:place]:
+            x = piece.tail(piece.body(x))
+        return pieces[place].body(x)
+
+
+def test_the_blocks_of_a_count_cost_about_the_same():
+    network = backbone("torchvision/resnet18")
+    pieces, _ = cut(network, (3, 64, 64), "count", blocks=3)
+
+    assert [piece.name for piece in pieces] == ["conv1", "layer2", "layer3.1"]
+
+
+def test_more_blocks_than_there_are_layers():
+    with pytest.raises(InputError, match="at most 4 blocks, not 5"):
+        cut(make("small-cnn", (1, 32, 32)), (1, 32, 32), "count", blocks=5)
+
+
+class Skips(nn.Module):
+    """Residuals, dropout and an in-place activation, all in its own forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.one = nn.Conv2d(8, 8, 3, padding=1)
+        self.two = nn.Conv2d(8, 8, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(8, 10)
+        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+
+    def forward(self, x):
+        x = self.stem(x) * self.scale
+        x = x + self.one(F.relu(x))
+        x = F.dropout(x, 0.5, training=self.training)
+        x = x + self.two(self.relu(x.clone()))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_skips_in_the_network_s_own_forward():
+    torch.manual_seed(0)
+    network = Skips().eval()
+    x = torch.randn(2, 3, 8, 8)
+
+    pieces, head = cut(network, (3, 8, 8), "block")
+
+    assert [piece.name for piece in pieces] == ["stem", "one", "relu"]
+    assert torch.equal(run(pieces, head, x), network(x))
+    held = [key for p in pieces for key in p.body.state_dict()] + list(head.state_dict())
+    assert sorted(held) == sorted(network.state_dict())
+
+
+def test_dropout_follows_the_mode():
+    pieces, _ = cut(Skips(), (3, 8, 8), "block")
+    x = torch.randn(2, 8, 8, 8)
+    body = pieces[1].body
+
+    assert torch.equal(body.eval()(x), body.eval()(x))
+    assert not torch.equal(body.train()(x), body.train()(x))
+
+
+def test_a_block_does_not_write_into_what_it_is_given():
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)),
+        *(nn.Flatten(), nn.Linear(4, 10)),
+    )
+    pieces, head = cut(network, (3, 8, 8), "block")
+    x = torch.randn(2, 3, 8, 8)
+
+    assert len(pieces) == 2
+    for piece in pieces:
+        kept = x.clone()
+        value = piece.body(x)
+        assert torch.equal(x, kept)
+        x = piece.tail(value).detach()
+    assert head(x).shape == (2, 10)
+
+
+def test_an_mlp_s_units_are_maps_of_one_pixel():
+    network = nn.Sequential(
+        *(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 10))
+    )
+    pieces, head = cut(network, (3, 2, 2))
+    x = torch.randn(2, 3, 2, 2)
+
+    assert [tuple(p.judged(_value(pieces, i, x)).shape[1:]) for i, p in enumerate(pieces)] == [
+        (8, 1, 1),
+        (6, 1, 1),
+    ]
+    assert torch.equal(run(pieces, head, x), network(x))
+
+
+def test_a_parameter_used_twice_stays_in_one_block():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    layers = [shared, nn.ReLU(), nn.Conv2d(3, 3, 1), shared, nn.ReLU(), nn.Conv2d(3, 4, 1)]
+    pieces, _ = cut(nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10)), (3, 8, 8))
+
+    assert [len(list(piece.body.parameters())) for piece in pieces] == [4, 2]
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = self.conv(x)
+        if x.mean() > 0:
+            x = -x
+        return self.fc(x.mean((2, 3)))
+
+
+class TwoInputs(nn.Module):
+    def forward(self, image, mask):
+        return image * mask
+
+
+def test_a_network_that_cannot_be_followed_names_the_line():
+    with pytest.raises(InputError, match=r"test_partitions\.py:\d+ \('if x\.mean\(\) > 0:'\)") as e:
+        cut(Branching(), (3, 8, 8))
+    assert "localize([block1" in str(e.value)
+
+
+def test_a_submodule_that_cannot_be_followed_is_one_block():
+    class Inner(Branching):
+        def forward(self, x):
+            x = self.conv(x)
+            return -x if x.mean() > 0 else x
+
+    network = nn.Sequential(Inner(), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(144, 10)).eval()
+    pieces, head = cut(network, (3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+
+    assert [piece.name for piece in pieces] == ["0", "1"]
+    assert torch.equal(run(pieces, head, x), network(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (TwoInputs(), "takes 2 inputs"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3)), "cannot serve an image of 3x8x8"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), "tells 7 classes apart, but there are 10"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 10), nn.Softmax(1)), "logits"),
+        (nn.Sequential(nn.ReLU()), "has no convolution or linear layer"),
+        (torchvision.ops.Conv2dNormActivation(3, 10), None),
+        (nn.Sequential(nn.Conv2d(3, 10, 3), nn.Flatten(2)), "is no classifier"),
+    ],
+)
+def test_what_is_no_classifier(network, message):
+    if message is None:  # a chain that ends in a map has no classifier of its own
+        assert cut(network, (3, 8, 8))[1] is None
+        return
+    with pytest.raises(InputError, match=message):
+        cut(network, (3, 8, 8))
+
+
+def test_blocks_by_hand():
+    blocks = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 16, 10))
+
+    pieces, own = split_by_hand([*blocks, head], torch.zeros(2, 3, 8, 8))
+
+    assert [list(piece.body) for piece in pieces] == [[block] for block in blocks]
+    assert list(own) == [head]
+    held = [key for part in (*(p.body for p in pieces), own) for key in part.state_dict()]
+    assert held == list(nn.Sequential(*blocks, head).state_dict())
+    with pytest.raises(InputError, match="number 2 cannot take"):
+        split_by_hand([blocks[0], blocks[0], head], torch.zeros(2, 3, 8, 8))
+    with pytest.raises(InputError, match="at least one block"):
+        split_by_hand([head], torch.zeros(2, 3, 8, 8))

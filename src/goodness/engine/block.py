@@ -4,47 +4,50 @@ from torch import Tensor, nn
 
 from goodness.boundary import Boundary
 from goodness.objective import Look, Objective, Spec
+from goodness.partition import Piece
 
 
 class Block(nn.Module):
     """A piece of a network with its own objective.
 
-    ``judged = body(x)`` and ``sent = boundary(tail(judged))``.
+    ``value = body(x)`` and ``sent = boundary(tail(value))``; the objective is given `see` of the
+    value, which is a map (N, C, H, W) in every network.
 
     Args:
-        name: its first layer's name.
         spec: shapes and place.
-        body: layers up to the activation that is judged.
-        tail: pooling behind it.
+        piece: its layers.
         boundary: what else happens to the activation before it is sent on.
         objective: how it is judged; None where the schedule never judges it.
     """
 
     def __init__(
         self,
-        name: str,
         spec: Spec,
-        body: nn.Module,
-        tail: nn.Module,
+        piece: Piece,
         boundary: Boundary,
         objective: Objective | None,
     ) -> None:
         super().__init__()
-        self.name = name
+        self.name = piece.name
         self.spec = spec
-        self.body = body
-        self.tail = tail
+        self.body = piece.body
+        self.tail = piece.tail
         self.boundary = boundary
         self.objective = objective
 
-    def send(self, judged: Tensor) -> Tensor:
-        """What goes on to the next block, (N, C', H', W'), with graph."""
-        return self.boundary(self.tail(judged))
-
-    def judge(self, judged: Tensor) -> Tensor | None:
-        """Scores (rows, K) or (rows, 1) in float32, or None without an objective."""
+    def see(self, value: Tensor) -> Tensor:
+        """What the body computed as a map (N, C, H, W) in float32, for the objective."""
         # Squares overflow half precision, so that judging always happens in float32.
-        return None if self.objective is None else self.objective.scores(judged.float())
+        return self.spec.judged_view(value).float()
+
+    def send(self, value: Tensor) -> Tensor:
+        """What goes on to the next block, of what the body computed, with graph."""
+        view = self.spec.sent_view
+        return view.gather(self.boundary(view.spread(self.tail(value))))
+
+    def judge(self, value: Tensor) -> Tensor | None:
+        """Scores (rows, K) or (rows, 1) in float32, or None without an objective."""
+        return None if self.objective is None else self.objective.scores(self.see(value))
 
     def forward(self, x: Tensor, y: Tensor, look: Look | None = None) -> tuple[Tensor, Tensor]:
         """One local step's forward, for a training loop of your own.
@@ -62,8 +65,8 @@ class Block(nn.Module):
         x = x.detach()
         look = Look(x, x) if look is None else look
         look.input = x
-        judged = self.body(x)
-        features = judged.float()
+        value = self.body(x)
+        features = self.see(value)
         loss = self.objective.loss(features, self.objective.scores(features), y, look).mean()
         self.objective.observe(features.detach(), y)
-        return loss, self.send(judged.detach())
+        return loss, self.send(value.detach())

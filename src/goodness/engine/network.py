@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from goodness.boundary import BOUNDARIES
+from goodness.boundary import BOUNDARIES, Boundary
+from goodness.clock import Clock
 from goodness.config import Config, resolve
 from goodness.engine.block import Block
 from goodness.engine.seeds import mix
-from goodness.errors import InputError
+from goodness.errors import InputError, unknown
 from goodness.models import MODELS
+from goodness.models.weights import start_from
 from goodness.objective import OBJECTIVES, Objective, Spec
-from goodness.partition import PARTITIONS
+from goodness.partition import Piece, split, split_by_hand
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import READOUTS, Readout
-from goodness.schedule import SCHEDULES, Schedule
+from goodness.schedule import SCHEDULES, Frozen, Schedule
 from goodness.update import UPDATES, Update
 
+if TYPE_CHECKING:
+    from goodness.engine.learner import Learner
+
+Shape = tuple[int, int, int]
 ASK_ROWS = 4096
 """Rows at a time when every image is asked K questions."""
 
@@ -48,7 +54,7 @@ class Network(nn.Module):
         readouts: Mapping[str, Readout],
         schedule: Schedule,
         update: Update,
-        image: tuple[int, int, int],
+        image: Shape,
         config: Config,
     ) -> None:
         super().__init__()
@@ -61,6 +67,8 @@ class Network(nn.Module):
         self._readouts = nn.ModuleDict(readouts)
         self.schedule = schedule
         self.update = update
+        self._learner: Learner | None = None
+        self._steps = 0
 
     def __iter__(self) -> Iterator[Block]:
         return (self[index] for index in range(len(self)))
@@ -86,13 +94,132 @@ class Network(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How maps are laid out, as the configuration says."""
+        return torch.channels_last if self.config.channels_last else torch.contiguous_format
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision for what happens inside blocks, as the configuration says."""
+        dtype = torch.float16 if self.config.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.config.amp != "none")
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Learn from one batch, for a training loop of your own.
+
+        Args:
+            x: preprocessed images (N, C, H, W).
+            y: labels (N,), int64.
+
+        Returns:
+            The mean of the blocks' losses, a detached scalar on the device.
+
+        Raises:
+            InputError: the method needs to know how long the run is.
+        """
+        learner = self._own_learner()
+        report = learner.step(x.to(self.device), y.to(self.device), self._clock())
+        self._steps += 1
+        if self._steps % (self.config.steps_per_epoch or self._steps + 1) == 0:
+            learner.end_epoch()
+        found = [loss for loss in report.losses if loss is not None]
+        return torch.stack(found).mean() if found else torch.zeros((), device=self.device)
+
+    def finish(self) -> None:
+        """End the training by `step`: keep averaged weights, if any, and drop the optimizers."""
+        if self._learner is not None:
+            answering = self._learner.answering
+            if answering is not self:
+                self.load_state_dict(answering.state_dict())
+            self._learner = None
+
+    def training_state(self) -> dict[str, Any]:
+        """What beside the weights is needed to go on with `step` as if never stopped."""
+        tensors, plain = self._own_learner().state()
+        return {"steps": self._steps, "tensors": tensors, "plain": plain}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `training_state` gave."""
+        self._own_learner().load_state(state["tensors"], state["plain"])
+        self._steps = state["steps"]
+
+    def _own_learner(self) -> Learner:
+        if self._learner is None:
+            from goodness.engine.learner import Learner
+
+            weights = self.config.class_weights
+            if weights == "balanced":
+                raise InputError("class_weights: here a list is needed, as the data is not known")
+            self._learner = Learner(self, None if weights is None else torch.tensor(weights))
+        return self._learner
+
+    def _clock(self) -> Clock:
+        """Where a loop of the user's own is."""
+        per_epoch = self.config.steps_per_epoch
+        if per_epoch is not None:
+            return Clock(
+                min(self._steps, per_epoch * self.config.epochs - 1), per_epoch, self.config.epochs
+            )
+        sums = any(
+            type(block.objective).end_epoch is not Objective.end_epoch
+            for block in self
+            if block.objective is not None
+        )
+        late = any(
+            readout.learns and not readout.started(Clock(0, 1, 1000))
+            for readout in self.readouts.values()
+        )
+        if self.schedule.needs_length or sums or late or self.config.rate["name"] != "constant":
+            raise InputError(
+                f"method '{self.config.method}' goes by the length of the run: say epochs=... and"
+                " steps_per_epoch=..."
+            )
+        return Clock(self._steps, self._steps + 1, 1)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, readout: str | None = None) -> Tensor:
+        """The classes of images, by number.
+
+        Args:
+            x: preprocessed images (N, C, H, W).
+            readout: which one answers; None takes the method's first.
+
+        Returns:
+            int64 (N,).
+        """
+        return self.scores(x, readout).argmax(1)
+
+    @torch.no_grad()
+    def scores(self, x: Tensor, readout: str | None = None) -> Tensor:
+        """A readout's class scores (N, K) of images; see `predict`."""
+        names = list(self.readouts)
+        if readout is None:
+            readout = names[0]
+        if readout not in names:
+            raise unknown("readout", readout, names)
+        if x.shape[1:] != self.image:
+            raise InputError(f"images of {tuple(x.shape[1:])}: the network takes {self.image}")
+        asked = self if self._learner is None else self._learner.answering
+        return asked.answer(self._laid_out(x.to(self.device))).final(readout)
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """The weights of the model that was cut, by their names in it; what a method adds is left
+        out."""
+        head = self[len(self) - 1].spec.head
+        parts = [part for block in self for part in (block.body, block.tail)]
+        return {
+            key: value
+            for part in [*parts, *([] if head is None else [head])]
+            for key, value in part.state_dict().items()
+        }
+
     def present(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """The rows that enter block 0: to learn from with labels, to ask without."""
         rows = self.presentation.ask(image) if y is None else self.presentation.learn(image, y)
         return self._laid_out(rows)
 
     def _laid_out(self, rows: Tensor) -> Tensor:
-        return rows.contiguous(memory_format=torch.channels_last)
+        return rows.contiguous(memory_format=self.memory_format)
 
     def block_scores(
         self, scores: Sequence[Tensor | None], totals: Mapping[str, Sequence[Tensor | None]]
@@ -174,12 +301,22 @@ class Network(nn.Module):
     def _walk(self, x: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
         """Every block's scores and what it sends on, for rows ``x``."""
         for index, block in enumerate(self):
-            if index > 0:
-                x = self.presentation.enter(x, learning=False)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.amp):
-                judged = block.body(x)
-                x = block.send(judged)
-            yield block.judge(judged), x
+            x = self.enter(index, x, learning=False)
+            with self.autocast():
+                value = block.body(x)
+                x = block.send(value)
+            yield block.judge(value), x
+
+    def enter(self, index: int, x: Tensor, learning: bool) -> Tensor:
+        """What block ``index`` makes of the rows that the block before it sent."""
+        if index == 0:
+            return x
+        view = self[index - 1].spec.sent_view
+        return view.gather(self.presentation.enter(view.spread(x), learning))
+
+    def seen(self, index: int, x: Tensor) -> Tensor:
+        """What enters block ``index`` as a map (rows, C, H, W)."""
+        return x if index == 0 else self[index - 1].spec.sent_view(x)
 
     def facts(self) -> list[dict[str, Any]]:
         """One record per block: name, shapes, parameters, and what its objective derived."""
@@ -199,7 +336,13 @@ class Network(nn.Module):
 
 
 def build(
-    method: str | Config, *, image: tuple[int, int, int], classes: int, **values: Any
+    method: str | Config,
+    *,
+    image: Shape,
+    classes: int,
+    module: nn.Module | Sequence[nn.Module] | None = None,
+    initial: bool = True,
+    **values: Any,
 ) -> Network:
     """The network that a method describes, with weights drawn from its seed.
 
@@ -207,6 +350,10 @@ def build(
         method: a method's name, or a whole configuration.
         image: the shape (C, H, W) of an image.
         classes: number of classes, K.
+        module: a network to be cut, or its blocks and its classifier one after the other; None
+            takes what the configuration names.
+        initial: whether to start from the weights that the configuration names; a network whose
+            own are loaded afterwards need not.
         values: configuration keys beside a method's name, e.g. ``model="vgg8"``.
 
     Raises:
@@ -220,23 +367,23 @@ def build(
         _check_classes(f"presentation '{config.presentation['name']}'", classes, most)
         presentation = PRESENTATIONS.make(config.presentation, image, classes)
         shown = tuple(presentation.probe(torch.zeros(1, *image)).shape[1:])
-        layers = MODELS.make(config.model, shown, classes)
-        pieces = PARTITIONS.make(config.partition, layers)
+        if module is None:
+            made = MODELS.make(config.model, shown, classes)
+            if initial:
+                start_from(made, config.model, config.pretrained, config.weights, shown, classes)
+            module = made
+        pieces, head = _cut(module, torch.zeros(2, *shown), classes, config)
         boundaries = [BOUNDARIES.make(config.boundary, classes) for _ in pieces]
-        shapes = _probe(presentation, pieces, boundaries, image)
-        widest = max(judged[0] for _, judged, _ in shapes)
-        specs = [
-            Spec(index, len(pieces), classes, image, *block_shapes, widest)
-            for index, block_shapes in enumerate(shapes)
-        ]
+        specs = _specs(presentation, pieces, boundaries, image, classes, head)
         schedule = SCHEDULES.make(config.schedule, len(pieces))
+        if config.freeze_until is not None:
+            first = _place(config.freeze_until, [piece.name for piece in pieces])
+            schedule = Frozen(schedule, first)
         judged_blocks = {i for segment in schedule.segments() for i in segment.judged}
         blocks = [
             Block(
-                piece.name,
                 spec,
-                piece.body,
-                piece.tail,
+                piece,
                 boundary,
                 _objective(config, piece.name, spec) if spec.index in judged_blocks else None,
             )
@@ -246,12 +393,17 @@ def build(
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
         }
+        for readout in readouts.values():
+            readout.label_smoothing = config.label_smoothing
     update = UPDATES.make(config.update)
     network = Network(presentation, blocks, readouts, schedule, update, image, config)
-    return network.to(memory_format=torch.channels_last)
+    if config.compile:
+        for block in network:
+            block.body.compile()
+    return network.to(memory_format=network.memory_format)
 
 
-def most_classes(method: str | Config, *, image: tuple[int, int, int], **values: Any) -> int | None:
+def most_classes(method: str | Config, *, image: Shape, **values: Any) -> int | None:
     """The largest number of classes that a method can serve for an image of this shape (C, H, W).
 
     Returns:
@@ -266,11 +418,27 @@ def most_classes(method: str | Config, *, image: tuple[int, int, int], **values:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def _place(block: str, names: Sequence[str]) -> int:
+    """Where a block stands that is given by name or number; the classifier is the last."""
+    if block == "head":
+        return len(names)
+    if block.isdecimal() and block not in names and int(block) < len(names):
+        return int(block)
+    if block not in names:
+        raise unknown("block", block, [*names, "head"])
+    return names.index(block)
+
+
 def _objective(config: Config, block: str, spec: Spec) -> Objective:
     name = config.objective["name"]
     most = OBJECTIVES[name].most_classes(spec, config.objective)
     _check_classes(f"objective '{name}' at block '{block}'", spec.classes, most)
     objective: Objective = OBJECTIVES.make(config.objective, spec)
+    if config.label_smoothing and not objective.smooths:
+        raise InputError(
+            f"label_smoothing: the loss of objective '{name}' is no cross-entropy over the classes"
+        )
+    objective.label_smoothing = config.label_smoothing
     return objective
 
 
@@ -285,23 +453,66 @@ def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     return torch.cat(found) if found else None
 
 
+def _cut(
+    module: nn.Module | Sequence[nn.Module], example: Tensor, classes: int, config: Config
+) -> tuple[list[Piece], nn.Module | None]:
+    """The network's blocks and its classifier."""
+    if isinstance(module, nn.Module):
+        pieces, head = split(module, example, classes, config.partition)
+    else:
+        pieces, head = split_by_hand(module, example)
+    if head is not None and OBJECTIVES[config.objective["name"]].takes_head(config.objective):
+        # It needs all that the model's classifier takes.
+        pieces[-1] = pieces[-1]._replace(judged=pieces[-1].judged.whole())
+    return pieces, head
+
+
 @torch.no_grad()
-def _probe(
-    presentation: Presentation, pieces: Sequence[Any], boundaries: Sequence[nn.Module], image: Any
-) -> list[tuple[Any, Any, Any]]:
-    """The (input, judged, sent) shapes of every block, from one image of zeros, evaluated."""
+def _specs(
+    presentation: Presentation,
+    pieces: Sequence[Piece],
+    boundaries: Sequence[Boundary],
+    image: Shape,
+    classes: int,
+    head: nn.Module | None,
+) -> list[Spec]:
+    """What every block's objective is told, from one image of zeros, evaluated."""
     x = presentation.probe(torch.zeros(1, *image))
-    shapes = []
+    seen = x
+    shapes: list[tuple[Shape, Shape, Shape]] = []
     for index, (piece, boundary) in enumerate(zip(pieces, boundaries, strict=True)):
         if index > 0:
-            x = presentation.enter(x, learning=False)
+            view = pieces[index - 1].sent
+            x = view.gather(presentation.enter(view.spread(x), learning=False))
         try:
-            judged = piece.body.eval()(x)
-            sent = boundary.eval()(piece.tail.eval()(judged))
+            value = piece.body.eval()(x)
+            sent = piece.tail.eval()(value)
+            x = piece.sent.gather(boundary.eval()(piece.sent.spread(sent)))
         except RuntimeError as error:
             raise InputError(
                 f"block '{piece.name}' cannot serve an input of {tuple(x.shape[1:])}: {error}"
             ) from None
-        shapes.append((tuple(x.shape[1:]), tuple(judged.shape[1:]), tuple(sent.shape[1:])))
-        x = sent
-    return shapes
+        given, seen = seen, piece.sent(x)
+        shapes.append((_shape(given), _shape(piece.judged(value)), _shape(seen)))
+    return [
+        Spec(
+            index=index,
+            count=len(pieces),
+            classes=classes,
+            image=image,
+            input=shapes[index][0],
+            judged=shapes[index][1],
+            sent=shapes[index][2],
+            widest=max(judged[0] for _, judged, _ in shapes),
+            judged_view=piece.judged,
+            sent_view=piece.sent,
+            head=head if index == len(pieces) - 1 else None,
+        )
+        for index, piece in enumerate(pieces)
+    ]
+
+
+def _shape(x: Tensor) -> Shape:
+    """(C, H, W)."""
+    _, channels, height, width = x.shape
+    return channels, height, width

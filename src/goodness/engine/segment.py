@@ -31,7 +31,6 @@ def run_segment(
         look: the batch's images, and what was seen ahead.
         step: steps done before this one.
     """
-    amp = network.config.amp
     total: Tensor | None = None
     losses: list[Tensor | None] = []
     scores: list[Tensor | None] = []
@@ -39,19 +38,15 @@ def run_segment(
     for index in segment.blocks:
         block = network[index].train(segment.live)
         seed_generators(x.device, mix(network.config.seed, "block", step, index))
-        if index > 0:
-            x = network.presentation.enter(x, learning=True)
+        x = network.enter(index, x, learning=True)
         records = segment.live and bool(segment.judged) and network.update.records_body
-        with (
-            torch.set_grad_enabled(records),
-            torch.autocast(x.device.type, torch.bfloat16, enabled=amp),
-        ):
-            judged = block.body(x)
+        with torch.set_grad_enabled(records), network.autocast():
+            value = block.body(x)
         if index in segment.judged and block.objective is not None:
             block.objective.train()  # a head learns on top of a frozen block too
-            features = judged.float()
+            features = block.see(value)
             own = block.objective.scores(features)
-            look.input = x.detach()
+            look.input = network.seen(index, x.detach())
             rows = block.objective.loss(features, own, y, look)
             block.objective.observe(features.detach(), y)
             if len(segment.judged) > 1:
@@ -64,11 +59,8 @@ def run_segment(
             scores.append(None)
         # Behind the segment's last block no gradient flows, so that no graph is kept for it.
         inside = records and index != segment.blocks[-1]
-        with (
-            torch.set_grad_enabled(inside),
-            torch.autocast(x.device.type, torch.bfloat16, enabled=amp),
-        ):
-            x = block.send(judged)
+        with torch.set_grad_enabled(inside), network.autocast():
+            x = block.send(value)
         sent.append(x.detach())
     return Outcome(total, losses, scores, sent)
 
@@ -88,12 +80,11 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
     scores: list[Tensor | None] = []
     for index, block in enumerate(network):
         seed_generators(x.device, mix(network.config.seed, "block", step, index))
-        if index > 0:
-            x = network.presentation.enter(x, learning=True)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=network.config.amp):
-            judged = block.body(x)
-            x = block.send(judged)
-        scores.append(block.judge(judged))
+        x = network.enter(index, x, learning=True)
+        with network.autocast():
+            value = block.body(x)
+            x = block.send(value)
+        scores.append(block.judge(value))
     for buffer, value in kept:
         buffer.copy_(value)
     return scores

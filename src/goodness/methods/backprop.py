@@ -17,7 +17,7 @@ BACKPROP = register(
         values={
             **ASGE_FAST.values,
             "presentation": "plain",
-            "objective": "classifier",
+            "objective": {"name": "classifier", "own": True},
             "boundary": "identity",
             "schedule": "end-to-end",
             "readouts": {"last": {}, "probe": {}},

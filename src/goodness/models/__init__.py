@@ -1,5 +1,6 @@
-"""Networks that can be named. Each is a plain `nn.Sequential` that a partition cuts into blocks."""
+"""Networks that can be named, which a partition cuts into blocks: plain chains of this package, and
+all of torchvision and timm."""
 
-from goodness.models.base import MODELS
+from goodness.models.base import FAMILIES, MODELS
 
-__all__ = ["MODELS"]
+__all__ = ["FAMILIES", "MODELS"]

@@ -4,8 +4,35 @@ from collections.abc import Callable
 
 from torch import nn
 
+from goodness.errors import InputError
 from goodness.registry import Registry
 
-MODELS: Registry[Callable[..., nn.Sequential]] = Registry("model", __package__)
-"""Builders ``(image, classes, *, options) -> nn.Sequential``; ``image`` is the input's (C, H,
-W)."""
+FAMILIES = ("torchvision", "timm")
+
+
+class Models(Registry[Callable[..., nn.Module]]):
+    """The models of this package, and ``torchvision/<name>`` and ``timm/<name>``.
+
+    A name with a slash is that of a network with its own classifier; ``module/<class>`` and
+    ``module`` stand for one that was passed to `goodness.localize`.
+    """
+
+    def __getitem__(self, name: str) -> Callable[..., nn.Module]:
+        family, slash, model = name.partition("/")
+        if family == "module":
+            return _passed
+        if slash and family in FAMILIES:
+            from goodness.models.zoo import from_family  # late: imports timm and torchvision
+
+            return from_family(family, model)
+        return super().__getitem__(name)
+
+
+def _passed(image: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network that cannot be built by name."""
+    raise InputError("this network was made of a module of yours: pass it to localize again")
+
+
+MODELS = Models("model", __package__)
+"""Builders ``(image, classes, *, options) -> nn.Module``; ``image`` is the input's (C, H, W). Those
+of this package give a chain of features without a classifier, an `nn.Sequential`."""

@@ -26,6 +26,8 @@ class Auxiliary(Objective):
             ``"mlp-sr"``, four times as many behind them.
     """
 
+    smooths = True
+
     def __init__(
         self,
         spec: Spec,
@@ -109,6 +111,7 @@ class Information(Auxiliary):
         self.coupled = task == "contrast"
         self.temperature = temperature
         self.final = spec.index == spec.count - 1
+        self.smooths = self.final or task == "ce"
         depth = spec.index / max(spec.count - 2, 1)
         self.reconstruct, self.classify = (
             a + (b - a) * depth for a, b in zip(first, last, strict=True)

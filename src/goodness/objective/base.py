@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.partition.view import View
 from goodness.registry import Registry
 
 Shape = tuple[int, int, int]
@@ -27,6 +28,12 @@ class Spec:
     sent: Shape
     widest: int
     """Channels of the widest block of the network."""
+    judged_view: View = field(default_factory=View)
+    """How what the block computes is seen as a map; objectives are given the map."""
+    sent_view: View = field(default_factory=View)
+    """How what the block sends on is seen as a map."""
+    head: nn.Module | None = None
+    """At the last block, the model's own classifier, if it has one: it takes what is sent on."""
 
 
 @dataclass
@@ -58,6 +65,10 @@ class Objective(nn.Module):
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False
     """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
+    smooths = False
+    """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
+    label_smoothing = 0.0
+    """Share of the target that is spread evenly over all classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +79,11 @@ class Objective(nn.Module):
     def most_classes(cls, spec: Spec, options: Mapping[str, Any]) -> int | None:
         """The largest K that this block can serve with these options; None: there is no limit."""
         return None
+
+    @classmethod
+    def takes_head(cls, options: Mapping[str, Any]) -> bool:
+        """Whether the last block's objective is the model's own classifier, if it has one."""
+        return False
 
     def scores(self, h: Tensor) -> Tensor:
         """Scores with graph, of the judged features ``h`` (rows, C, H, W), float32.
@@ -81,7 +97,7 @@ class Objective(nn.Module):
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
         """One loss per row, (rows,) or with several terms each (rows, ...).
 
-        By default the cross-entropy of the scores.
+        By default the cross-entropy of the scores; then `smooths` shall be True.
 
         Args:
             h: judged features (rows, C, H, W), float32.
@@ -89,7 +105,7 @@ class Objective(nn.Module):
             y: labels (N,).
             look: what else there is to see.
         """
-        return F.cross_entropy(scores, y, reduction="none")
+        return F.cross_entropy(scores, y, reduction="none", label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:

@@ -22,6 +22,8 @@ class ClassMaps(Objective):
         margin: how far the true class has to lead; 0 is the cross-entropy of the scores.
     """
 
+    smooths = True
+
     def __init__(
         self,
         spec: Spec,
@@ -43,4 +45,4 @@ class ClassMaps(Objective):
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
         """(N,)."""
-        return margin_loss(scores, y, self.margin)
+        return margin_loss(scores, y, self.margin, self.label_smoothing)

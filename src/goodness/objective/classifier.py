@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Classifier(Objective):
         loss: ``"ce"``, or ``"sparsemax"``.
         bias: whether the map has one.
         init: of the weights.
+        own: at the last block take the model's own classifier, if it has one, instead of a new map.
     """
 
     def __init__(
@@ -39,25 +41,38 @@ class Classifier(Objective):
         loss: Literal["ce", "sparsemax"] = "ce",
         bias: bool = True,
         init: Init = "default",
+        own: bool = False,
     ) -> None:
         super().__init__()
-        self.grid = feature_grid(spec.judged, pool, most)
         self.kind = loss
+        self.smooths = loss == "ce"
+        self.view = spec.judged_view
+        self.classifier = spec.head if own else None
+        if self.classifier is not None:
+            return
+        self.grid = feature_grid(spec.judged, pool, most)
         self.linear = nn.Linear(spec.judged[0] * self.grid[0] * self.grid[1], spec.classes, bias)
         if init != "default":
             nn.init.constant_(self.linear.weight, float(init == "ones"))
             if bias:
                 nn.init.zeros_(self.linear.bias)
 
+    @classmethod
+    def takes_head(cls, options: Mapping[str, Any]) -> bool:
+        """With ``own``."""
+        return bool(options.get("own"))  # subclasses lack it
+
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
+        if self.classifier is not None:
+            return self.classifier(self.view.gather(h))
         return self.linear(F.adaptive_avg_pool2d(h, self.grid).flatten(1))
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
         """(N,)."""
         if self.kind == "sparsemax":
             return sparsemax_loss(scores, y)
-        return F.cross_entropy(scores, y, reduction="none")
+        return super().loss(h, scores, y, look)
 
 
 def feature_grid(judged: Shape, pool: int | None, most: int | None = None) -> tuple[int, int]:

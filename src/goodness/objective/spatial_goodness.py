@@ -35,6 +35,8 @@ class SpatialGoodness(Objective):
     projection: Tensor
     bias: Tensor
 
+    smooths = True
+
     def __init__(
         self,
         spec: Spec,

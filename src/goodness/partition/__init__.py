@@ -1,5 +1,8 @@
 """Axis: where a network is cut into blocks."""
 
-from goodness.partition.base import PARTITIONS, Piece
+from goodness.partition.base import PARTITIONS
+from goodness.partition.chain import Chain
+from goodness.partition.pieces import Piece, split, split_by_hand
+from goodness.partition.view import View
 
-__all__ = ["PARTITIONS", "Piece"]
+__all__ = ["PARTITIONS", "Chain", "Piece", "View", "split", "split_by_hand"]

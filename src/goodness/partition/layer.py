@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from torch import nn
-
-from goodness.partition.base import PARTITIONS, Piece, cut
+from goodness.partition.base import PARTITIONS
+from goodness.partition.chain import Chain
 
 
 @PARTITIONS.register("layer")
-def layer(layers: nn.Sequential) -> list[Piece]:
-    """A block per layer with weights: each convolution with its norm, activation and pooling."""
-    starts = {
-        name
-        for name, module in layers.named_children()
-        if any(isinstance(part, nn.Conv2d | nn.Linear) for part in module.modules())
-    }
-    return cut(layers, starts)
+def layer(chain: Chain) -> set[int]:
+    """A block per layer with weights, with its norm, activation and pooling.
+
+    A residual block stays whole: inside it the data flow is more than one tensor.
+    """
+    places = [place for place in range(chain.head) if chain.atoms[place].layer]
+    return {chain.layer_start(place) for place in places[1:]}

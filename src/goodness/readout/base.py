@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from goodness.clock import Clock
 from goodness.objective import Spec
@@ -22,6 +23,10 @@ class Readout(nn.Module):
     """Whether it has weights of its own, trained on detached features."""
     speaks_for_blocks = False
     """Whether its total at a depth judges that block alone, for blocks without scores."""
+    label_smoothing = 0.0
+    """Share of a trained readout's target that is spread evenly over all classes."""
+    class_weights: Tensor | None = None
+    """(K,) on a trained readout's losses."""
 
     def __init__(self, specs: Sequence[Spec]) -> None:
         super().__init__()
@@ -32,7 +37,7 @@ class Readout(nn.Module):
         Args:
             index: the block.
             scores: (N, K), or None where the block has none.
-            sent: (N, C, H, W), what the block sends on.
+            sent: what the block sends on; `goodness.objective.Spec.sent_view` makes a map of it.
         """
         return scores
 
@@ -50,8 +55,15 @@ class Readout(nn.Module):
         return totals
 
     def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
-        """The scalar that a trained readout minimises."""
-        raise NotImplementedError
+        """The scalar that a trained readout minimises, by default the deepest total's."""
+        assert totals[-1] is not None
+        return self.cross_entropy(totals[-1], y)
+
+    def cross_entropy(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Of scores (N, K), a scalar."""
+        return F.cross_entropy(
+            scores, y, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
 
     def optimizer_options(self) -> dict[str, float]:
         """Options of a trained readout's optimizer that differ from the blocks'."""

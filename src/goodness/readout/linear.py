@@ -53,6 +53,7 @@ class LinearReadout(Readout):
         self.start = start
         self._options = {"lr": lr, "weight_decay": weight_decay}
         self.skip = min(skip, len(specs) - 1)
+        self.views = [spec.sent_view for spec in specs]
         self.pools = [min(pool, *spec.sent[1:]) for spec in specs]
         self.maps = nn.ModuleList(
             _linear(spec.sent[0] * side**2, spec.classes, bias, init)
@@ -72,7 +73,7 @@ class LinearReadout(Readout):
 
         Args:
             index: the block.
-            sent: what it sends on for one image, (1, C, H, W).
+            sent: what it sends on for one image.
             k: the class.
 
         Returns:
@@ -88,15 +89,17 @@ class LinearReadout(Readout):
             .detach()
             .reshape(1, -1, side, side)
         )
+        features = self.views[index](sent).float()
         # Each position has the weights of its cell, and there are side^2 cells.
-        weight = F.interpolate(weight, size=sent.shape[2:], mode="nearest") * side**2
-        return (weight * sent).sum(1)[0]
+        weight = F.interpolate(weight, size=features.shape[2:], mode="nearest") * side**2
+        return (weight * features).sum(1)[0]
 
     def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
         """Pooled features (N, C * pool^2) in float32, cut off from the block's graph."""
         if index < self.skip:
             return None
-        return F.adaptive_avg_pool2d(sent.detach().float(), self.pools[index]).flatten(1)
+        features = self.views[index](sent.detach()).float()
+        return F.adaptive_avg_pool2d(features, self.pools[index]).flatten(1)
 
 
 def _linear(features: int, classes: int, bias: bool, init: Init) -> nn.Linear:
@@ -125,11 +128,6 @@ class Fusion(LinearReadout):
             return total
         mapped = self.maps[index - self.skip](taken)
         return mapped if total is None else total + mapped
-
-    def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
-        """Cross-entropy of the deepest total."""
-        assert totals[-1] is not None
-        return F.cross_entropy(totals[-1], y)
 
 
 @READOUTS.register("output")
@@ -184,5 +182,5 @@ class Probe(LinearReadout):
 
     def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
         """The sum of the probes' cross-entropies; each depends on its own map alone."""
-        losses = [F.cross_entropy(total, y) for total in totals if total is not None]
+        losses = [self.cross_entropy(total, y) for total in totals if total is not None]
         return torch.stack(losses).sum()

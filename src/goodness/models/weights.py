@@ -1,0 +1,142 @@
+"""Weights from a file, a run or a hub into a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from goodness.errors import InputError
+from goodness.models.classifier import last_linear
+
+INSIDE_A_RUN = re.compile(
+    r"blocks\.\d+\.(?:body|tail|objective\.classifier)\.(?P<a>.+)|_readouts\.head\.head\.(?P<b>.+)"
+)
+COUNTERS = "num_batches_tracked"
+
+
+def start_from(
+    model: nn.Module,
+    part: Mapping[str, Any],
+    pretrained: bool,
+    weights: str | None,
+    image: tuple[int, int, int],
+    classes: int,
+) -> None:
+    """Load the weights that a configuration names, if it names any.
+
+    Args:
+        model: changed in place.
+        part: its name and options.
+        pretrained: whether to take the published ones.
+        weights: or these, see `read_weights`.
+        image: input shape (C, H, W).
+        classes: number of classes.
+
+    Raises:
+        InputError: both are given, they cannot be had, or they are another network's.
+    """
+    if pretrained and weights:
+        raise InputError("pretrained and weights: give one of them")
+    if pretrained:
+        from goodness.models.zoo import pretrained_state  # late: imports timm and torchvision
+
+        name = part["name"]
+        state = pretrained_state(name, image, classes, part.get("args", {}))
+        load_weights(model, state, f"what is published for '{name}'")
+    elif weights:
+        load_weights(model, read_weights(weights), f"'{weights}'")
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A model's tensors by their names in the model.
+
+    Args:
+        path: a ``.safetensors`` file, a ``.pth`` or ``.pt`` file that holds tensors alone, or a
+            run folder, whose best weights are taken.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from goodness.engine import checkpoint
+        from goodness.engine.run_folder import RunFolder
+
+        _, groups = checkpoint.load(RunFolder.open(path).best, "network")
+        found = {key: INSIDE_A_RUN.fullmatch(key) for key in groups["network"]}
+        return {m["a"] or m["b"]: groups["network"][key] for key, m in found.items() if m}
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"there are no weights at '{path}'") from None
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"'{path}' holds no weights: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # torch's unpickler refuses what is no tensor
+        raise InputError(
+            f"'{path}' holds more than tensors ({type(error).__name__}); save a state_dict"
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"'{path}' is no state_dict: a mapping of names to tensors")
+    return dict(state)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
+    """Start a model from given weights.
+
+    A classifier for another number of classes stays fresh. Of a first convolution for colour images
+    other channels take the sum or repeat the weights, as in timm.
+
+    Args:
+        model: changed in place.
+        state: tensors by name.
+        source: where they come from, for error messages.
+
+    Returns:
+        The names of the tensors that stay fresh.
+
+    Raises:
+        InputError: these are another network's weights.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith(COUNTERS)]
+    extra = [key for key in state if key not in own]
+    classifier = last_linear(model)
+    without_head = {key for key in missing if key.startswith(f"{classifier}.")}
+    if set(missing) - without_head or (extra and not without_head and classifier):
+        named = (sorted(set(missing) - without_head) or extra)[0]
+        raise InputError(
+            f"{source} is not for this network: {len(missing)} of its {len(own)} tensors are"
+            f" missing there and {len(extra)} unknown, such as '{named}'"
+        )
+    taken = {}
+    fresh = sorted(without_head)
+    for key, value in own.items():
+        given = state.get(key)
+        if given is None:
+            continue
+        if given.shape != value.shape and key == f"{_first_conv(model)}.weight":
+            from timm.models import adapt_input_conv
+
+            given = adapt_input_conv(value.shape[1], given)
+        if given.shape == value.shape:
+            taken[key] = given
+        elif key.startswith(f"{classifier}."):
+            fresh.append(key)
+        else:
+            shapes = f"{tuple(given.shape)}, not {tuple(value.shape)}"
+            raise InputError(f"{source} is not for this network: '{key}' is {shapes}")
+    model.load_state_dict(taken, strict=False)
+    return fresh
+
+
+def _first_conv(model: nn.Module) -> str:
+    return next((n for n, part in model.named_modules() if isinstance(part, nn.Conv2d)), "")

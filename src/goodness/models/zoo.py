@@ -1,0 +1,136 @@
+"""Networks of torchvision and timm by name: ``torchvision/resnet18``, ``timm/convnext_atto``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal
+
+import timm
+import torchvision
+from torch import Tensor, nn
+
+from goodness.errors import InputError
+from goodness.models.base import FAMILIES
+from goodness.models.stem import fit_stem
+
+Shape = tuple[int, int, int]
+Stem = Literal["auto", "own"]
+
+
+def names(family: str) -> list[str]:
+    """The models of a family that classify images."""
+    if family == "timm":
+        return list(timm.list_models())
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+@cache
+def from_family(family: str, model: str) -> Callable[..., nn.Module]:
+    """The builder of a network.
+
+    Raises:
+        InputError: a name that the family does not have.
+    """
+    known = names(family)
+    if model.partition(".")[0] not in known:
+        near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(f'{family}/{name}' for name in near)}?" if near else ""
+        raise InputError(
+            f"{family} has no model '{model}'{hint} (all of them: goodness models {family})"
+        )
+
+    def build(
+        image: Shape,
+        classes: int,
+        *,
+        args: dict[str, Any] = {},  # noqa: B006
+        stem: Stem = "auto",
+    ) -> nn.Module:
+        """A network of torchvision or timm, with fresh weights.
+
+        Args:
+            image: input shape (C, H, W).
+            classes: number of classes.
+            args: for the network's own constructor.
+            stem: ``"auto"`` leaves out early strides and poolings where the last map would have
+                fewer than 4 pixels a side, as is usual for 32-pixel images.
+        """
+        network = _construct(family, model, image, classes, args, pretrained=False)
+        return fit_stem(network, image, classes) if stem == "auto" else network
+
+    return build
+
+
+def pretrained_state(
+    name: str, image: Shape, classes: int, args: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The published weights of a network; downloaded, or from the library's cache.
+
+    Raises:
+        InputError: there are none, or they cannot be had.
+    """
+    family, _, model = name.partition("/")
+    if family not in FAMILIES:
+        raise InputError(f"--pretrained: there are no published weights of '{name}'")
+    try:
+        return _construct(family, model, image, classes, args, pretrained=True).state_dict()
+    except InputError:
+        raise
+    except Exception as error:  # of a hub: no network, no such file, a broken download
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the published weights of '{name}' cannot be had: {reason}"
+            " (give a file with --weights)"
+        ) from None
+
+
+def _construct(
+    family: str,
+    model: str,
+    image: Shape,
+    classes: int,
+    args: Mapping[str, Any],
+    pretrained: bool,
+) -> nn.Module:
+    given: dict[str, Any] = {"num_classes": classes, **args}
+    try:
+        if family == "timm":
+            given = {"in_chans": image[0], **given}
+            # Transformers with learnt positions are built for one size.
+            if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
+                given = {"img_size": image[1:], **given}
+            network: nn.Module = timm.create_model(model, pretrained=pretrained, **given)
+            return network
+        if model.startswith("vit_"):
+            given = {"image_size": image[1], **given}
+        if pretrained:
+            # Published classifiers tell other classes apart.
+            return torchvision.models.get_model(model, weights="DEFAULT")
+        return _with_channels(torchvision.models.get_model(model, **given), image[0])
+    except (TypeError, ValueError, AssertionError) as error:
+        shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
+        raise InputError(
+            f"{family}/{model} cannot be built for images of {'x'.join(map(str, image))}"
+            f"{f' with {shown}' if shown else ''}: {error}"
+        ) from None
+
+
+def _with_channels(network: nn.Module, channels: int) -> nn.Module:
+    """A torchvision network, all of which are made for colour, for images of other channels."""
+    name, first = next(
+        (name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d)
+    )
+    if first.in_channels != channels:
+        options = {
+            key: getattr(first, key)
+            for key in inspect.signature(nn.Conv2d).parameters
+            if hasattr(first, key) and key not in ("in_channels", "bias")
+        }
+        new = nn.Conv2d(channels, bias=first.bias is not None, **options)
+        nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+        parent, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(parent), leaf, new)
+    return network

@@ -1,0 +1,70 @@
+"""What each block of a cut network costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from goodness.partition.pieces import split
+
+IMAGES = 2
+"""As many as a batch norm needs."""
+
+
+def costs(
+    module: nn.Module,
+    image: tuple[int, int, int],
+    classes: int,
+    partition: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """One record per block, and one for the model's own classifier, ``head``.
+
+    Args:
+        module: a network, in training mode afterwards.
+        image: the shape (C, H, W) of an image.
+        classes: number of classes.
+        partition: where to cut.
+
+    Returns:
+        ``name``, ``given`` and ``sent`` (shapes without the batch), ``parameters``, and per image
+        ``flops`` (forward, by torch's counter) and ``activation_bytes``: what a step that trains
+        this block keeps for its backward pass, in float32.
+
+    Raises:
+        InputError: the network cannot be cut.
+    """
+    x = torch.zeros(IMAGES, *image)
+    pieces, head = split(module, x, classes, partition)
+    parts = [(piece.name, nn.Sequential(piece.body, piece.tail)) for piece in pieces]
+    if head is not None:
+        parts.append(("head", nn.Sequential(head)))
+    records = []
+    for name, part in parts:
+        kept: dict[tuple[int, int], int] = {}
+        own = {value.untyped_storage().data_ptr() for value in part.state_dict().values()}
+
+        def note(saved: Tensor, kept: dict[Any, int] = kept, own: set[int] = own) -> Tensor:
+            storage = saved.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
+            return saved
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved)
+        with FlopCounterMode(display=False) as counter, hooks:
+            sent = part.train()(x)
+        records.append(
+            {
+                "name": name,
+                "given": list(x.shape[1:]),
+                "sent": list(sent.shape[1:]),
+                "parameters": sum(p.numel() for p in part.parameters()),
+                "flops": counter.get_total_flops() // IMAGES,
+                "activation_bytes": sum(kept.values()) // IMAGES,
+            }
+        )
+        x = sent.detach()
+    return records

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field
+
+from goodness.errors import InputError
+from goodness.partition.base import PARTITIONS
+from goodness.partition.block import block
+from goodness.partition.chain import Chain
+from goodness.partition.layer import layer
+
+
+@PARTITIONS.register("count")
+def count(chain: Chain, *, blocks: Annotated[int, Field(ge=1)] = 4) -> set[int]:
+    """So many blocks of about equal cost.
+
+    Residual blocks stay whole where there are enough of them; otherwise layers are counted. The
+    most expensive block is as cheap as can be.
+
+    Args:
+        chain: what to cut.
+        blocks: how many.
+
+    Raises:
+        InputError: the network has fewer layers that can be told apart.
+    """
+    for rule in (block, layer):
+        starts = sorted(rule(chain) & chain.starts)
+        if len(starts) + 1 >= blocks:
+            break
+    else:
+        raise InputError(
+            f"partition.blocks: {type(chain.module).__name__} can be cut into at most"
+            f" {len(starts) + 1} blocks, not {blocks}"
+        )
+    bounds = [0, *starts, chain.head]
+    costs = [sum(chain.flops[first:stop]) for first, stop in pairwise(bounds)]
+    # best[k][i]: the most expensive of k blocks made of the first i pieces, and the last cut.
+    best: list[list[tuple[float, int]]] = [
+        [(0.0 if i == 0 else float("inf"), 0) for i in range(len(bounds))]
+    ]
+    for k in range(1, blocks + 1):
+        row = [(float("inf"), 0)] * len(bounds)
+        for i in range(k, len(bounds)):
+            row[i] = min(
+                (max(best[k - 1][j][0], float(sum(costs[j:i]))), j) for j in range(k - 1, i)
+            )
+        best.append(row)
+    places = set()
+    i = len(costs)
+    for k in range(blocks, 0, -1):
+        i = best[k][i][1]
+        places.add(bounds[i])
+    return places - {0}

@@ -1,0 +1,271 @@
+"""The pieces of a chain as modules that hold the network's own parameters under their own names."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from goodness.errors import InputError
+from goodness.partition.base import PARTITIONS
+from goodness.partition.chain import Chain
+from goodness.partition.tracing import Call, evaluating
+from goodness.partition.view import View, view_of
+
+DROPOUTS: Mapping[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout2d: nn.Dropout2d,
+    F.alpha_dropout: nn.AlphaDropout,
+}
+
+
+class Piece(NamedTuple):
+    """One block of the network before it gets its objective and boundary."""
+
+    name: str
+    """Where it begins in the network."""
+    body: nn.Module
+    """What is judged: up to the last operation that does not only pool."""
+    tail: nn.Module
+    """Parameter-free pooling and flattening behind it, which belong to what is sent on."""
+    judged: View
+    """How what is judged is seen as a map."""
+    sent: View
+    """How what is sent on is seen as a map."""
+
+
+def split(
+    module: nn.Module, example: Tensor, classes: int, partition: Mapping[str, Any]
+) -> tuple[list[Piece], nn.Module | None]:
+    """Cut a network into blocks; one after another they compute what it does, bit for bit.
+
+    The pieces share the network's modules, and keep their names in ``state_dict``.
+
+    Args:
+        module: a network that takes an image.
+        example: two images (2, C, H, W).
+        classes: number of classes.
+        partition: a rule of `PARTITIONS` with its options.
+
+    Returns:
+        The blocks, and the network's own classifier; None for a chain that ends in a map.
+
+    Raises:
+        InputError: a network that cannot be cut.
+    """
+    chain = Chain(module, example, classes)
+    starts = PARTITIONS.make(partition, chain) & chain.starts
+    bounds = [0, *sorted(starts), chain.head]
+    pieces = [_piece(chain, first, stop) for first, stop in pairwise(bounds)]
+    if chain.head == len(chain.atoms):
+        return pieces, None
+    return pieces, _assemble(chain, chain.head, len(chain.atoms))
+
+
+def split_by_hand(parts: Sequence[nn.Module], example: Tensor) -> tuple[list[Piece], nn.Module]:
+    """Blocks that the caller has cut; the last part is the classifier.
+
+    Raises:
+        InputError: fewer than two parts, or parts that do not fit together.
+    """
+    if len(parts) < 2:
+        raise InputError("blocks: at least one block and the classifier are needed")
+    *bodies, head = parts
+    pieces = []
+    x = example
+    with torch.no_grad():
+        for place, body in enumerate(bodies):
+            with evaluating(body):
+                try:
+                    x = body(x)
+                except RuntimeError as error:
+                    raise InputError(
+                        f"blocks: number {place + 1} cannot take what comes: {error}"
+                    ) from None
+            view = view_of(tuple(x.shape[1:]), channels_last=False)
+            pieces.append(
+                Piece(f"block{place + 1}", _numbered(place, body), nn.Sequential(), view, view)
+            )
+    return pieces, _numbered(len(bodies), head)
+
+
+def _numbered(place: int, part: nn.Module) -> nn.Sequential:
+    """Names in ``state_dict`` as those of an `nn.Sequential` of all parts."""
+    return nn.Sequential(OrderedDict({str(place): part}))
+
+
+def _piece(chain: Chain, first: int, stop: int) -> Piece:
+    end = stop
+    while end - 1 > first and chain.shrinks(end - 1) and _free(chain, end - 1):
+        end -= 1
+    if not any(chain.atoms[place].weighted for place in range(first, end)):
+        end = stop
+    body = _assemble(chain, first, end)
+    if _overwrites(body, chain.given(first)):
+        body = _assemble(chain, first, end, copies=True)
+    return Piece(
+        _name(chain, first, stop),
+        body,
+        _assemble(chain, end, stop),
+        _view(chain, end - 1),
+        _view(chain, stop - 1),
+    )
+
+
+def _overwrites(body: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a module works in place on what it is given, which belongs to the block before."""
+    x = torch.zeros(1, *shape)
+    with evaluating(body), torch.no_grad():
+        body(x)
+    return x._version > 0
+
+
+def _free(chain: Chain, place: int) -> bool:
+    """Whether an atom may be taken out of the modules around it without splitting their code."""
+    return all(
+        not call.path or call.is_container or all(map(chain.shrinks, inside))
+        for call, inside in chain.calls(place)
+    )
+
+
+def _name(chain: Chain, first: int, stop: int) -> str:
+    """The outermost module within a stretch that begins it, or the first one called."""
+    begins = [
+        call.path
+        for call, atoms in chain.calls(first)
+        if call.path and atoms.start == first and atoms.stop <= stop
+    ]
+    called = [
+        str(node.target)
+        for place in range(first, stop)
+        for node in chain.nodes(place)
+        if node.op == "call_module"
+    ]
+    return next(iter([*begins[::-1], *called]), chain.output(first).name)
+
+
+def _view(chain: Chain, place: int) -> View:
+    """Channels stand last where a layer norm or a linear layer works on the last dimension."""
+    shape = chain.atoms[place].shape
+    around = map(chain.traced.module_of, [*chain.nodes(place), *chain.output(place).users])
+    widths = [
+        module.normalized_shape[-1] if isinstance(module, nn.LayerNorm) else module.in_features
+        for module in around
+        # Subclasses of nn.LayerNorm work on channels that stand first.
+        if type(module) is nn.LayerNorm or isinstance(module, nn.Linear)
+    ]
+    return view_of(
+        shape, channels_last=len(shape) == 3 and shape[-1] in widths and shape[0] != shape[-1]
+    )
+
+
+def _assemble(chain: Chain, first: int, stop: int, copies: bool = False) -> nn.Module:
+    """The atoms ``first`` to ``stop - 1`` as a module.
+
+    Submodules that lie within are called as they are, so that their own code runs in training.
+
+    Args:
+        chain: the network.
+        first: the first atom.
+        stop: the one behind the last.
+        copies: whether to work on a copy of what comes in.
+    """
+    if first == stop:
+        return nn.Sequential()
+    given, wanted = chain.input(first), chain.output(stop - 1)
+    calls = _whole_calls(chain, first, stop)
+    places = {node: place for place, node in enumerate(chain.traced.nodes)}
+    needed: set[int] = set()
+    stack = [places[wanted]]
+    while stack:
+        place = stack.pop()
+        if place in needed or place == places[given]:
+            continue
+        needed.add(place)
+        node = chain.traced.nodes[place]
+        inputs = _inputs(calls[node]) if node in calls else node.all_input_nodes
+        stack += [places[other] for other in inputs]
+    order = [chain.traced.nodes[place] for place in sorted(needed)]
+    plain = _plain_chain(chain, order, calls, given)
+    if plain is not None and not copies:
+        return plain
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    env = {given: graph.call_method("clone", (x,)) if copies else x}
+    for node in order:
+        if node in calls:
+            call = calls[node]
+            args = fx.node.map_arg((call.args, call.kwargs), env.__getitem__)
+            env[node] = graph.call_module(call.path, *args)
+        else:
+            env[node] = graph.node_copy(node, env.__getitem__)
+    graph.output(env[wanted])
+    return _finished(chain.module, graph)
+
+
+def _whole_calls(chain: Chain, first: int, stop: int) -> dict[fx.Node, Call]:
+    """The outermost module calls within a stretch, by their output."""
+    low = chain.atoms[first].nodes[0]
+    high = chain.atoms[stop - 1].nodes[-1]
+    whole: dict[fx.Node, Call] = {}
+    for call in chain.traced.calls:  # inner ones end first, and are replaced by outer ones
+        made_inside = call.output in chain.traced.nodes[call.first : call.last]
+        if call.path and made_inside and low <= call.first and call.last <= high + 1:
+            assert call.output is not None
+            whole[call.output] = call
+    return whole
+
+
+def _inputs(call: Call) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.node.map_arg((call.args, call.kwargs), found.append)
+    return found
+
+
+def _plain_chain(
+    chain: Chain, order: list[fx.Node], calls: Mapping[fx.Node, Call], given: fx.Node
+) -> nn.Sequential | None:
+    """An `nn.Sequential`, where one child of the network follows the other."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    previous = given
+    for node in order:
+        call = calls.get(node)
+        if call is None or call.args != (previous,) or call.kwargs or "." in call.path:
+            return None
+        if call.path in layers:
+            return None
+        layers[call.path] = call.module
+        previous = node
+    return nn.Sequential(layers)
+
+
+def _finished(root: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    module = fx.GraphModule(root, graph, class_name="Piece")
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in DROPOUTS:
+            # Its mode was fixed when the network was read.
+            name = f"_{node.name}"
+            p = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
+            module.add_submodule(name, DROPOUTS[node.target](p))
+            with graph.inserting_after(node):
+                new = graph.call_module(name, (node.args[0],))
+            node.replace_all_uses_with(new)
+            graph.erase_node(node)
+        elif node.op == "call_function" and "training" in node.kwargs:
+            raise InputError(
+                f"{type(root).__name__}: '{node.name}' depends on the mode in the network's own"
+                " forward; make it a submodule"
+            )
+    buffers = dict(root.named_buffers())
+    kept = {name for name in root.state_dict() if name in buffers}
+    for name, _ in list(module.named_buffers()):
+        if name not in kept:
+            parent, _, leaf = name.rpartition(".")
+            module.get_submodule(parent)._non_persistent_buffers_set.add(leaf)
+    module.recompile()
+    return module

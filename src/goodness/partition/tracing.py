@@ -1,0 +1,209 @@
+"""A network as a graph of operations, by torch.fx, with the module calls that made them."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from goodness.errors import InputError
+
+TORCH = Path(torch.__file__).parent
+BY_HAND = "pass the parts yourself: localize([block1, block2, ..., head], ...)"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a submodule while the network was traced."""
+
+    path: str
+    module: nn.Module
+    first: int
+    """Number of graph nodes before the call."""
+    last: int
+    """Number of graph nodes after it."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: fx.Node | None
+    """None where it did not return a single value."""
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it only calls its children one after another."""
+        return type(self.module).forward is nn.Sequential.forward
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What `trace` found; node ``i`` made ``values[i]``."""
+
+    module: nn.Module
+    nodes: tuple[fx.Node, ...]
+    calls: tuple[Call, ...]
+    values: tuple[tuple[int, ...] | None, ...]
+    """The shape of every node's value for the example, None for what is no tensor."""
+    fixed: tuple[Any, ...]
+    """What the graph takes beside the image: the defaults of ``forward``'s other arguments."""
+
+    def module_of(self, node: fx.Node) -> nn.Module | None:
+        """The submodule that a node calls; None for a function."""
+        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+class _Tracer(fx.Tracer):
+    """Looks into every module but those without children, norms, and those that it cannot read."""
+
+    def __init__(self, opaque: set[str]) -> None:
+        super().__init__()
+        self.opaque = opaque
+        self.calls: list[Call] = []
+        self.failed: str | None = None
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        # A module of torch.nn with children is a container, or attention, which fx cannot read.
+        container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        of_torch = type(module).__module__.startswith("torch.nn") and not container
+        childless = next(module.children(), None) is None
+        return path in self.opaque or childless or of_torch or isinstance(module, _NormBase)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        path = self.path_of_module(m)
+        first = len(self.graph.nodes)
+        try:
+            out = super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or path  # the innermost
+            raise
+        given = fx.node.map_aggregate((args, kwargs), _node_of)
+        output = out.node if isinstance(out, fx.Proxy) else None
+        self.calls.append(Call(path, m, first, len(self.graph.nodes), *given, output))
+        return out
+
+
+def trace(module: nn.Module, example: Tensor) -> Traced:
+    """Follow one tensor through a network in evaluation mode.
+
+    A submodule that torch.fx cannot read is taken as one operation.
+
+    Args:
+        module: takes one tensor.
+        example: what it takes.
+
+    Raises:
+        InputError: more than one input, a ``forward`` that cannot be followed, or an example that
+            the network cannot serve.
+    """
+    fixed = _fixed_arguments(module)
+    with evaluating(module):
+        tracer, graph = _read(module, fixed)
+        values = _shapes(module, graph, (example, *fixed.values()))
+    return Traced(module, tuple(graph.nodes), tuple(tracer.calls), values, tuple(fixed.values()))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and then every submodule's own mode again."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _fixed_arguments(module: nn.Module) -> dict[str, Any]:
+    """The arguments of ``forward`` that have a default, which they keep."""
+    parameters = [
+        p
+        for p in inspect.signature(module.forward).parameters.values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    needed = [p.name for p in parameters if p.default is p.empty]
+    if len(needed) > 1:
+        raise InputError(
+            f"{type(module).__name__} takes {len(needed)} inputs ({', '.join(needed)}); blocks"
+            " can be cut only where one image goes in (wrap it in a module that takes one, or"
+            f" {BY_HAND})"
+        )
+    return {
+        p.name: p.default for p in parameters if p.default is not p.empty and p.name not in needed
+    }
+
+
+def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
+    opaque: set[str] = set()
+    while True:
+        tracer = _Tracer(opaque)
+        try:
+            return tracer, tracer.trace(module, concrete_args=fixed or None)
+        except Exception as error:
+            # The network's own forward failed, or a submodule that has been given up already.
+            if tracer.failed is None or tracer.failed in opaque:
+                raise InputError(
+                    f"{type(module).__name__} cannot be followed by torch.fx{_line_of(error)}:"
+                    f" {_reason(error)}; {BY_HAND}"
+                ) from None
+            opaque.add(tracer.failed)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _line_of(error: Exception) -> str:
+    """The innermost line of the user's own code."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(TORCH) and frame.filename != __file__
+    ]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f" at {Path(frame.filename).name}:{frame.lineno} ('{frame.line}')"
+
+
+def _node_of(value: Any) -> Any:
+    return value.node if isinstance(value, fx.Proxy) else value
+
+
+class _Shapes(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.shapes: list[tuple[int, ...] | None] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        self.shapes.append(tuple(value.shape) if isinstance(value, Tensor) else None)
+        return value
+
+
+@torch.no_grad()
+def _shapes(
+    module: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]
+) -> tuple[tuple[int, ...] | None, ...]:
+    interpreter = _Shapes(fx.GraphModule(module, graph))
+    try:
+        interpreter.run(*inputs)
+    except Exception as error:  # whatever the network raises for such an image
+        shape = "x".join(map(str, inputs[0].shape[1:]))
+        raise InputError(
+            f"{type(module).__name__} cannot serve an image of {shape}: {_reason(error)}"
+        ) from None
+    return tuple(interpreter.shapes)

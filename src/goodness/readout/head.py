@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from goodness.errors import InputError
+from goodness.objective import Spec
+from goodness.readout.base import READOUTS, Readout
+
+
+@READOUTS.register("head")
+class Head(Readout):
+    """The model's own classifier, trained on what the last block sends on.
+
+    With it the network's weights are those of a whole model again; no gradient leaves it.
+
+    Args:
+        specs: one per block; the last one holds the classifier.
+
+    Raises:
+        InputError: the model has none.
+    """
+
+    learns = True
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        super().__init__(specs)
+        if specs[-1].head is None:
+            raise InputError("readout 'head': this model has no classifier of its own")
+        self.head = specs[-1].head
+        self.last = len(specs) - 1
+
+    def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
+        """What the last block sends on, as the classifier takes it, cut off from its graph."""
+        return sent.detach().float() if index == self.last else None
+
+    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+        """The classifier's scores (N, K) at the last block."""
+        if taken is None:
+            return total
+        scores: Tensor = self.head(taken)
+        return scores

@@ -1,0 +1,111 @@
+"""Networks of torchvision and timm by name."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from goodness import InputError, build
+from goodness.models import MODELS, zoo
+from goodness.partition import split
+
+
+def make(name, image=(3, 32, 32), classes=10, **options):
+    torch.manual_seed(0)
+    return MODELS.make(MODELS.resolve({"name": name, **options}), image, classes)
+
+
+def sides(network, image=(3, 32, 32)):
+    """The side of every block's map."""
+    pieces, _ = split(network, torch.zeros(2, *image), 10, {"name": "block"})
+    x = torch.zeros(1, *image)
+    found = []
+    with torch.no_grad():
+        for piece in pieces:
+            x = piece.body.eval()(x)
+            found.append(piece.judged(x).shape[-1])
+            x = piece.tail.eval()(x)
+    return found
+
+
+def test_a_small_image_keeps_its_resolution_at_first():
+    assert sides(make("torchvision/resnet18")) == [32, 32, 32, 16, 16, 8, 8, 4, 4]
+    assert sides(make("torchvision/resnet18", stem="own")) == [16, 8, 8, 4, 4, 2, 2, 1, 1]
+    assert sides(make("torchvision/mobilenet_v3_small"))[:6] == [32, 32, 16, 16, 8, 8]
+
+
+def test_a_large_image_and_a_transformer_keep_the_model_s_own_stem():
+    image = (3, 128, 128)
+    network = make("torchvision/resnet18", image)
+    assert network.conv1.stride == (2, 2)
+    assert isinstance(network.maxpool, nn.MaxPool2d)
+    assert sides(make("timm/vit_tiny_patch16_224", args={"patch_size": 8, "depth": 2})) == [4] * 3
+
+
+def test_the_stem_keeps_the_weights_names_and_shapes():
+    fitted, own = make("timm/convnext_atto"), make("timm/convnext_atto", stem="own")
+
+    assert sides(fitted)[0] == 2 * sides(own)[0]
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in (fitted, own)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", ["torchvision/mobilenet_v3_small", "timm/resnet18"])
+def test_grey_images(name):
+    network = make(name, (1, 32, 32)).eval()
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+
+
+def test_arguments_go_to_the_constructor():
+    network = make("timm/resnet18", args={"channels": [16, 32, 64, 128]})
+    assert network.layer4[-1].conv2.out_channels == 128
+
+
+def test_weights_are_the_library_s_own_draw():
+    torch.manual_seed(0)
+    theirs = timm.create_model("resnet18", num_classes=10)
+    ours = make("timm/resnet18")
+    pairs = zip(theirs.state_dict().values(), ours.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("timm/resnet81", {}, "did you mean timm/resnet18"),
+        ("torchvision/resnet19", {}, "goodness models torchvision"),
+        ("hub/resnet18", {}, "unknown model 'hub/resnet18'"),
+        ("torchvision/resnet18", {"args": {"channels": [8]}}, "cannot be built .* channels"),
+        ("torchvision/vit_b_16", {"args": {"image_size": 33}}, "cannot be built"),
+        ("module/ResNet", {}, "pass it to localize"),
+    ],
+)
+def test_bad_names_and_arguments(name, options, message):
+    with pytest.raises(InputError, match=message):
+        make(name, **options)
+
+
+def test_unknown_options_are_named():
+    with pytest.raises(InputError, match=r"model\.widths"):
+        MODELS.resolve({"name": "timm/resnet18", "widths": [8]})
+
+
+def test_both_families_can_be_listed():
+    assert {"resnet18", "convnext_atto"} <= set(zoo.names("timm"))
+    torchvision = zoo.names("torchvision")
+    assert "resnet18" in torchvision
+    assert not any("segmentation" in name or "quant" in name for name in torchvision)
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18.a1_in1k"])
+def test_published_weights_without_a_network(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=f"published weights of '{name}' cannot be had.*--weights"):
+        build("sff", image=(3, 32, 32), classes=10, model=name, pretrained=True)
+
+
+def test_what_has_no_published_weights():
+    with pytest.raises(InputError, match="no published weights of 'small-cnn'"):
+        build("sff", image=(3, 32, 32), classes=10, model="small-cnn", pretrained=True)
