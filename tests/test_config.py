@@ -90,6 +90,7 @@ def test_switching_a_part_keeps_the_options_that_the_new_choice_knows(method):
         "loss": "ce",
         "bias": True,
         "init": "default",
+        "own": False,
     }
 
 

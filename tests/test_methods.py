@@ -129,7 +129,7 @@ def test_learns_a_separable_task(method):
 
 @pytest.mark.slow
 @methods
-@pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("amp", ["none", "bf16"])
 def test_learns_the_digits(method, amp, tmp_path):
     """On real images, through the whole loop, well above chance."""
     rate = METHODS[method].equal.get("lr")
@@ -251,7 +251,7 @@ def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
 
 @methods
 def test_half_precision_keeps_losses_finite_and_scores_in_float32(method, batch):
-    network = small(method, amp=True)
+    network = small(method, amp="bf16")
     images, y = batch(8, (1, 8, 8), 4)
     seen = []
     network.blocks[0].body[0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from goodness.engine.learner import Learner
     from goodness.engine.network import Network, build, most_classes
     from goodness.errors import GoodnessError, InputError, Interrupted, RunError
+    from goodness.integrations.sklearn import GoodnessClassifier
     from goodness.locality import Audit, audit
+    from goodness.localization import localize
 
 __version__ = _version("goodness")
 
@@ -26,6 +28,7 @@ _HOMES = {
     "Callback": "engine.callbacks",
     "Config": "config",
     "EarlyStopping": "engine.callbacks",
+    "GoodnessClassifier": "integrations.sklearn",
     "GoodnessError": "errors",
     "InputError": "errors",
     "Interrupted": "errors",
@@ -37,6 +40,7 @@ _HOMES = {
     "build": "engine.network",
     "fit": "api",
     "load": "api",
+    "localize": "localization",
     "most_classes": "engine.network",
     "plan": "api",
     "resolve": "config",
@@ -48,6 +52,7 @@ __all__ = [
     "Callback",
     "Config",
     "EarlyStopping",
+    "GoodnessClassifier",
     "GoodnessError",
     "InputError",
     "Interrupted",
@@ -59,6 +64,7 @@ __all__ = [
     "build",
     "fit",
     "load",
+    "localize",
     "most_classes",
     "plan",
     "resolve",

@@ -524,3 +524,46 @@ def test_a_configuration_is_read_as_it_was_written(make):
     trained = make("run")
 
     assert trained.run.read_config() == trained.network.config
+
+
+def test_an_epoch_may_see_every_image_several_times(make, digits, monkeypatch):
+    """With few images and many steps, validation does not follow every pass."""
+    order = []
+    batches = Split.batches
+
+    def noting(self, *args, order=None, **values):
+        if order is not None:
+            seen.append(order)
+        return batches(self, *args, order=order, **values)
+
+    seen = order
+    monkeypatch.setattr(Split, "batches", noting)
+    whole = len(digits.train) // 256
+    loop = make(epochs=1, steps_per_epoch=2 * whole + 1)
+    loop.fit()
+
+    assert loop.step == 2 * whole + 1
+    (indices,) = seen
+    assert len(indices) == (2 * whole + 1) * 256
+    for part in indices[: 2 * whole * 256].chunk(2):
+        assert len(set(part.tolist())) == whole * 256
+    assert not torch.equal(*indices[: 2 * whole * 256].chunk(2))
+
+
+def test_balanced_class_weights_are_the_inverse_shares(make, digits):
+    weights = make(class_weights="balanced").learner._class_weights
+    counts = torch.bincount(digits.train.labels)
+    assert torch.allclose(weights, len(digits.train) / (10 * counts))
+    with pytest.raises(InputError, match="class_weights: 2 for 10 classes"):
+        make(class_weights=[1, 2])
+
+
+def test_the_moving_average_is_validated_kept_and_tested(make, tmp_path):
+    loop = make("run", ema=0.9, epochs=1)
+    loop.fit()
+
+    run = RunFolder.open(tmp_path / "run")
+    kept, last = weights(run.best), weights(run.last)
+    averaged = loop.learner.answering.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in averaged.items())
+    assert any(not torch.equal(last[key], value) for key, value in kept.items())

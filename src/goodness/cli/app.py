@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli import compare, evaluate, explain, lists, predict, train
+from goodness.cli import compare, cuts, evaluate, explain, export, lists, predict, train
 from goodness.errors import InputError, Interrupted, RunError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("export")(export.export)
+app.command("cuts")(cuts.cuts)
 app.command("methods")(lists.methods)
 app.command("models")(lists.models)
 app.command("data")(lists.data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 from typing import Annotated, Any
 
 import typer
 
 from goodness.cli.output import SCHEMA, console, print_json, table
+from goodness.errors import InputError, unknown
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -34,17 +36,36 @@ def methods(as_json: AsJson = False) -> None:
     _show(rows, as_json)
 
 
-def models(as_json: AsJson = False) -> None:
-    """List the models."""
-    from goodness.models import MODELS
+def models(
+    family: Annotated[
+        str | None,
+        typer.Argument(metavar="[torchvision|timm]", help="Whose models; default: our own."),
+    ] = None,
+    like: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Only names like this, e.g. 'resnet*'.")
+    ] = "*",
+    as_json: AsJson = False,
+) -> None:
+    """List the models: our own, or all that classify images of torchvision or timm."""
+    from goodness.models import FAMILIES, MODELS
 
-    _show(
-        [
+    if family is None:
+        rows = [
             {"name": name, "title": (inspect.getdoc(MODELS[name]) or "").partition("\n")[0]}
-            for name in MODELS
-        ],
-        as_json,
-    )
+            for name in fnmatch.filter(MODELS, like)
+        ]
+        if not as_json:
+            rows.append({"name": "torchvision/…", "title": "See 'goodness models torchvision'."})
+            rows.append({"name": "timm/…", "title": "See 'goodness models timm'."})
+    elif family in FAMILIES:
+        from goodness.models.zoo import names
+
+        rows = [{"name": f"{family}/{name}"} for name in fnmatch.filter(names(family), like)]
+    else:
+        raise unknown("family of models", family, FAMILIES)
+    if not rows:
+        raise InputError(f"no model of {family} is like '{like}'")
+    _show(rows, as_json)
 
 
 def data(as_json: AsJson = False) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from goodness.cli.output import console
 from goodness.cli.report import show_plan, show_result
-from goodness.cli.values import gather
+from goodness.cli.values import gather, model_part
 from goodness.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,49 @@ def train(
         typer.Option(
             metavar="NAME",
             rich_help_panel=WHAT,
-            help="See 'goodness models'; default: the method's.",
+            help="See 'goodness models'; or torchvision/NAME, timm/NAME; default: the method's.",
+        ),
+    ] = None,
+    model_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=JSON",
+            rich_help_panel=WHAT,
+            help="For the model's constructor, e.g. channels=[16,32,64,128]; may be repeated.",
+        ),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|N",
+            rich_help_panel=WHAT,
+            help="How the model is cut: layer, block, stage, or into N blocks of equal cost; see"
+            " 'goodness cuts'; default: the method's.",
+        ),
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretrained",
+            rich_help_panel=WHAT,
+            help="Start from the published weights. Norms between blocks, which many methods have,"
+            " change what they compute.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            rich_help_panel=WHAT,
+            help="Start from a .safetensors or .pth file, or from another run's best weights.",
+        ),
+    ] = None,
+    freeze_until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BLOCK",
+            rich_help_panel=WHAT,
+            help="Leave the blocks before this one as they are; 'head': all blocks.",
         ),
     ] = None,
     data: Annotated[
@@ -61,6 +103,18 @@ def train(
     image_size: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", rich_help_panel=WHAT, help="Resize images to this side."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", rich_help_panel=WHAT, help="Only these classes of the data."),
+    ] = None,
+    per_class: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=WHAT,
+            help="Only N training images of each class, drawn by the seed.",
+        ),
     ] = None,
     val_fraction: Annotated[
         float | None,
@@ -132,8 +186,16 @@ def train(
         int | None, typer.Option(metavar="N", rich_help_panel=WHERE, help="CPU threads of torch.")
     ] = None,
     amp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            rich_help_panel=WHERE,
+            help="Mixed precision inside the blocks: bf16, fp16 or none.",
+        ),
+    ] = None,
+    compile: Annotated[
         bool | None,
-        typer.Option("--amp/--no-amp", rich_help_panel=WHERE, help="bfloat16 inside the blocks."),
+        typer.Option("--compile", rich_help_panel=WHERE, help="torch.compile every block."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -178,10 +240,16 @@ def train(
         settings or [],
         {
             "method": method,
-            "model": model,
+            "model": model_part(model, model_arg or []),
+            "granularity": granularity,
+            "pretrained": pretrained,
+            "weights": weights,
+            "freeze_until": freeze_until,
             "data": data,
             "data_root": None if data_root is None else str(data_root),
             "image_size": image_size,
+            "classes": None if classes is None else [name.strip() for name in classes.split(",")],
+            "per_class": per_class,
             "val_fraction": val_fraction,
             "skip_bad": skip_bad,
             "epochs": epochs,
@@ -194,6 +262,7 @@ def train(
             "workers": workers,
             "threads": threads,
             "amp": amp,
+            "compile": compile,
         },
     )
     from goodness import api

@@ -25,7 +25,8 @@ def gather(
         InputError: a file that is missing or not a mapping, bad YAML, a setting without ``=``, an
             unknown key.
     """
-    from goodness.config import SHORT_FORMS, Config  # late: pydantic takes a while to import
+    # Late: pydantic takes a while to import.
+    from goodness.config import SHORT_FORMS, Config, long_form
 
     named = {key: value for key, value in options.items() if value is not None}
     values: dict[str, Any] = {}
@@ -34,12 +35,32 @@ def gather(
         *(read_setting(text) for text in settings),
         named,
     ):
-        values = merge(values, _long_form(source))
+        values = merge(values, long_form(source))
     for key in values:
         # Here already, as `goodness.api.fit` has parameters that are no configuration.
         if key not in Config.model_fields:
             raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
     return values
+
+
+def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any] | str | None:
+    """A model with what ``--model-arg`` says, in the form of the configuration's ``model``.
+
+    Arguments of a network of torchvision or timm go to its own constructor.
+
+    Raises:
+        InputError: an argument without ``=``, or bad JSON.
+    """
+    given = {}
+    for text in args:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--model-arg needs key=value, got '{text}'")
+        given[key.strip()] = _parse(value, f"--model-arg {key.strip()}")
+    if not given:
+        return name
+    options = {"args": given} if name is not None and "/" in name else given
+    return options if name is None else {"name": name, **options}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -86,17 +107,6 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = merge(old, value)
         merged[key] = value
     return merged
-
-
-def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Short keys written out (``lr`` is ``optimizer.lr``), so that sources override each other."""
-    from goodness.config import SHORT_FORMS
-
-    short = {key: value for key, value in values.items() if key in SHORT_FORMS}
-    long = {key: value for key, value in values.items() if key not in SHORT_FORMS}
-    for key, value in short.items():
-        long = merge(long, {SHORT_FORMS[key]: {key: value}})
-    return long
 
 
 def _parse(text: str, where: str) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from goodness.data.preprocessing import Preprocessing
     from goodness.data.settings import AugmentConfig
     from goodness.data.split import Split
+    from goodness.data.splitting import Subset
 
 __all__ = [
     "AugmentConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "Preprocessing",
     "Split",
+    "Subset",
     "data_names",
     "open_data",
     "open_split",
@@ -34,6 +36,7 @@ _HOMES = {
     "Dataset": "opening",
     "Preprocessing": "preprocessing",
     "Split": "split",
+    "Subset": "splitting",
     "data_names": "catalogue",
     "open_data": "opening",
     "open_split": "opening",

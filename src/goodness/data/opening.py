@@ -12,7 +12,7 @@ from goodness.data.preprocessing import Preprocessing, channel_statistics
 from goodness.data.reading import read_split, several_sizes
 from goodness.data.source import Source
 from goodness.data.split import Split
-from goodness.data.splitting import split_parts
+from goodness.data.splitting import Subset, split_parts
 from goodness.errors import InputError, unknown
 
 VAL_FRACTION = 0.1
@@ -50,6 +50,7 @@ def open_data(
     image_size: int | None = None,
     val_fraction: float = VAL_FRACTION,
     skip_bad: bool = False,
+    subset: Subset = Subset(),  # noqa: B008
 ) -> Dataset:
     """Read a data set to train on.
 
@@ -63,13 +64,16 @@ def open_data(
         val_fraction: the share of the training images to validate on, where the data has no
             validation part of its own.
         skip_bad: leave unreadable images out instead of raising.
+        subset: which images are used.
 
     Raises:
         InputError: the data cannot be found, read or split; the message says which and why.
     """
     located = locate(name_or_folder, root)
     _check_several_classes(located)
-    sources = split_parts(located.parts, val_fraction)
+    if subset.classes is not None and len(subset.classes) < 2:
+        raise InputError("classes: telling classes apart needs at least 2")
+    sources = split_parts(located.parts, val_fraction, subset)
     classes = sources["train"].classes
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size is {image_size}; it should be at least 1")
@@ -114,6 +118,7 @@ def open_split(
     val_fraction: float = VAL_FRACTION,
     skip_bad: bool = False,
     whole: bool = True,
+    subset: Subset = Subset(),  # noqa: B008
 ) -> Split:
     """Read one part of a data set in the form a trained network expects.
 
@@ -129,6 +134,7 @@ def open_split(
         whole: take all images of a folder with its classes directly below it, whatever
             ``split`` is; pass False for the data the run was trained on, to hold the same
             images out as :func:`open_data` did.
+        subset: which images are used.
 
     Raises:
         InputError: the data cannot be found, read or split, or has an unknown class.
@@ -139,9 +145,10 @@ def open_split(
     if located.flat and whole:
         source = located.parts["train"]
     elif split != "train" and split in located.parts:
-        source = located.parts[split]  # without asking for training images to be there too
+        # Without asking for training images to be there too.
+        source = subset.chosen(located.parts[split])
     else:
-        source = split_parts(located.parts, val_fraction)[split]
+        source = split_parts(located.parts, val_fraction, subset)[split]
     return read_split(
         source.relabel(preprocessing.classes),
         channels=preprocessing.channels,

@@ -3,24 +3,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from goodness.clock import Clock
+from goodness.engine.gradients import Gradients
 from goodness.engine.network import Network
 from goodness.engine.optimizers import OPTIMIZERS
 from goodness.engine.rates import RATES
 from goodness.engine.seeds import mix, seed_generators
 from goodness.engine.segment import look_ahead, run_segment
 from goodness.errors import InputError
+from goodness.functional import stretch
 from goodness.objective import Look
 from goodness.readout import Readout
 from goodness.schedule import Segment
 from goodness.update import Outcome
 
-PENDING = "pending"
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
+
+PENDING, AVERAGED, HELD = "pending", "averaged", "held"
 
 
 @dataclass
@@ -38,41 +44,63 @@ class Learner:
 
     Args:
         network: what to train, as its configuration says.
+        class_weights: (K,), a weight on the losses of each class; None weighs all alike.
+
+    Raises:
+        InputError: nothing is left to train.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, class_weights: Tensor | None = None) -> None:
         config = network.config
         self.network = network
         self._rate: Mapping[str, Any] = config.rate
-        self.parameters = {
-            str(owner): parameters
-            for owner, parameters in self._owned_by_segments().items()
-            if parameters
-        }
-        options = dict.fromkeys(self.parameters, config.optimizer)
+        self._class_weights = None if class_weights is None else class_weights.to(network.device)
+        owned = {str(owner): group for owner, group in self._owned_by_segments().items() if group}
+        options = dict.fromkeys(owned, config.optimizer)
         for name, readout in network.readouts.items():
+            readout.class_weights = self._class_weights
             if readout.learns:
-                self.parameters[name] = list(readout.parameters())
+                owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
-        self.base_rates = {owner: float(options[owner]["lr"]) for owner in self.parameters}
+        self.parameters = {owner: list(group) for owner, group in owned.items()}
+        if not self.parameters and config.freeze_until is not None:
+            raise InputError(
+                f"freeze_until: with method '{config.method}' nothing is left to train behind"
+                f" '{config.freeze_until}'"
+            )
+        self.base_rates = {owner: float(options[owner]["lr"]) for owner in owned}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            owner: OPTIMIZERS.make(options[owner], parameters)
-            for owner, parameters in self.parameters.items()
+            owner: OPTIMIZERS.make(options[owner], _by_factor(group))
+            for owner, group in owned.items()
         }
+        self._gradients = Gradients(self.parameters, config, network.device)
+        self._averaged: ModelEmaV3 | None = None
+        if config.ema is not None:
+            from timm.utils import ModelEmaV3  # late: timm takes seconds to import
+
+            self._averaged = ModelEmaV3(network, decay=config.ema, use_warmup=True)
         self._looks_ahead = any(
             block.objective is not None and block.objective.looks_ahead for block in network
         )
 
-    def _owned_by_segments(self) -> dict[int, list[nn.Parameter]]:
+    @property
+    def answering(self) -> Network:
+        """The network to be asked: the one trained, or the moving average of its weights."""
+        return self.network if self._averaged is None else cast(Network, self._averaged.module)
+
+    def _owned_by_segments(self) -> dict[int, dict[nn.Parameter, float]]:
+        """The parameters of every owner, each with the factor on its learning rate."""
         network = self.network
-        owned: dict[int, dict[nn.Parameter, None]] = {}
+        factors = stretch(network.config.lr_factors or [1.0], len(network))
+        owned: dict[int, dict[nn.Parameter, float]] = {}
         for segment in network.schedule.segments():
             group = owned.setdefault(segment.owner, {})
             for index in segment.blocks:
-                group.update(dict.fromkeys(network.update.parameters(network[index])))
+                learnt = list(network.update.parameters(network[index]))
                 if index == 0:
-                    group.update(dict.fromkeys(network.presentation.parameters()))
-        return {owner: list(group) for owner, group in owned.items()}
+                    learnt += network.presentation.parameters()
+                group.update(dict.fromkeys(learnt, factors[index]))
+        return owned
 
     def rate(self, clock: Clock) -> float:
         """The factor on every learning rate at this step."""
@@ -123,7 +151,7 @@ class Learner:
                 scores += [None] * len(segment.blocks)
                 continue
             run = partial(run_segment, network, segment, x, y, look, clock.step)
-            outcome = self._learn(segment, run, clock)
+            outcome = self._learn(segment, run, y, clock)
             losses += outcome.losses
             # Pairs of rows with labels in them have goodness, but no class scores.
             shape = (len(y), network[0].spec.classes)
@@ -137,14 +165,35 @@ class Learner:
             x = outcome.sent[-1]
         if learning and not takes_here:
             taken = network.features(image, learning)
-        return Report(losses, self._teach(learning, taken, scores, y, clock))
+        scores = self._teach(learning, taken, scores, y, clock)
+        self._gradients.end_step()
+        if self._averaged is not None:
+            self._averaged.update(network, clock.step)
+        return Report(losses, scores)
 
-    def _learn(self, segment: Segment, run: Callable[[], Outcome], clock: Clock) -> Outcome:
+    def _learn(
+        self, segment: Segment, run: Callable[[], Outcome], y: Tensor, clock: Clock
+    ) -> Outcome:
         if not segment.judged:
             return run()
-        outcome = self.network.update(run, [self.network[index] for index in segment.blocks])
+
+        def weighed() -> Outcome:
+            outcome = run()
+            if outcome.rows is not None:
+                outcome.rows = self._gradients.scale(self._weigh(outcome.rows, y))
+            return outcome
+
+        outcome = self.network.update(weighed, [self.network[index] for index in segment.blocks])
         self._apply(str(segment.owner), self.rate(segment.clock or clock))
         return outcome
+
+    def _weigh(self, rows: Tensor, y: Tensor) -> Tensor:
+        """Losses times their class's weight, so that the mean is sum(w l) / sum(w), as torch's."""
+        if self._class_weights is None:
+            return rows
+        weights = self._class_weights[y]
+        weights = (weights / weights.mean()).repeat(len(rows) // len(y))
+        return rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
 
     def _teach(
         self,
@@ -158,7 +207,7 @@ class Learner:
         totals: dict[str, list[Tensor | None]] = {}
         for name, readout in learning.items():
             totals[name] = readout(taken[name])
-            readout.loss(totals[name], y).backward()
+            self._gradients.scale(readout.loss(totals[name], y)).backward()
             self._apply(name, self.rate(readout.clock(clock)))
         return self.network.block_scores(scores, totals)
 
@@ -173,14 +222,14 @@ class Learner:
             return
         optimizer = self.optimizers[owner]
         for group in optimizer.param_groups:
-            group["lr"] = self.base_rates[owner] * rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            group["lr"] = self.base_rates[owner] * rate * group["factor"]
+        self._gradients.apply(owner, optimizer)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The optimizers' state: tensors by ``owner/index/key``, and what is not a tensor.
 
-        The objectives' pending sums stand beside it, as ``pending/block/key``.
+        The objectives' pending sums stand beside it, as ``pending/block/key``, and so do the moving
+        average and gradients that wait for an update.
         """
         tensors: dict[str, Tensor] = {}
         plain: dict[str, Any] = {}
@@ -196,17 +245,28 @@ class Learner:
             if block.objective is not None:
                 for key, value in block.objective.pending.items():
                     tensors[f"{PENDING}/{index}/{key}"] = value
+        if self._averaged is not None:
+            for key, value in self._averaged.module.state_dict().items():
+                tensors[f"{AVERAGED}/0/{key}"] = value
+        for place, value in self._gradients.state().items():
+            (tensors if isinstance(value, Tensor) else plain)[f"{HELD}/{place}"] = value
         return tensors, plain
 
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         states: dict[str, dict[int, dict[str, Any]]] = {owner: {} for owner in self.optimizers}
+        averaged: dict[str, Tensor] = {}
+        held: dict[str, Any] = {}
         for place, value in [*tensors.items(), *plain.items()]:
             owner, index, key = place.rsplit("/", 2)
             if owner == PENDING:
                 objective = self.network[int(index)].objective
                 assert objective is not None
                 objective.pending[key] = value.to(self.network.device)
+            elif owner == AVERAGED:
+                averaged[key] = value
+            elif owner.startswith(HELD):
+                held[place.removeprefix(f"{HELD}/")] = value
             else:
                 states[owner].setdefault(int(index), {})[key] = value
         for owner, optimizer in self.optimizers.items():
@@ -217,3 +277,14 @@ class Learner:
                         # Fused optimizers walk through memory: it must be laid out alike.
                         entry[key] = torch.empty_like(parameter).copy_(value)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states[owner]})
+        if self._averaged is not None:
+            self._averaged.module.load_state_dict(averaged)
+        self._gradients.load_state(held)
+
+
+def _by_factor(group: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
+    """Parameter groups of an optimizer, the parameters in the same order."""
+    return [
+        {"params": [parameter for parameter, _ in run], "factor": factor}
+        for factor, run in groupby(group.items(), key=lambda item: item[1])
+    ]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,11 +60,11 @@ class Loop:
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
-        self.learner = Learner(network)
+        self.learner = Learner(network, self._class_weights())
         self.augment = Augmentation(config.augment, dataset.train.image_shape)
         self.epochs = config.epochs
-        whole = len(dataset.train) // config.batch_size
-        self.steps_per_epoch = min(whole, config.steps_per_epoch or whole)
+        self._whole = len(dataset.train) // config.batch_size
+        self.steps_per_epoch = config.steps_per_epoch or self._whole
         self.block_names = network.names
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -81,6 +82,7 @@ class Loop:
         self._saved_at = time.perf_counter()
         self._steps_here = 0
         self._totals = Totals(len(network), network.device)
+        self._asked = self.learner.answering
 
     @property
     def epoch(self) -> int:
@@ -148,9 +150,7 @@ class Loop:
     def _train_epoch(self) -> None:
         config, device = self.config, self.network.device
         train = self.dataset.train
-        # The last, smaller batch is left out; another shuffle leaves out other images.
-        order = permutation(len(train), mix(config.seed, "order", self.epoch))
-        order = order[: self.steps_per_epoch * config.batch_size]
+        order = self._order()
         start = self.step % self.steps_per_epoch
         batches = train.batches(
             config.batch_size, device, order=order, start=start, workers=config.workers
@@ -176,6 +176,33 @@ class Loop:
             self._mark = self._now()
         self.learner.end_epoch()
         self._check_weights()
+
+    def _order(self) -> Tensor:
+        """The images of this epoch, which may see every one several times, or only some."""
+        config = self.config
+        passes = -(-self.steps_per_epoch // self._whole)
+        # The last, smaller batch is left out; another shuffle leaves out other images.
+        orders = [
+            permutation(len(self.dataset.train), mix(config.seed, "order", number))
+            for number in range(self.epoch * passes, (self.epoch + 1) * passes)
+        ]
+        shuffled = torch.cat([order[: self._whole * config.batch_size] for order in orders])
+        return shuffled[: self.steps_per_epoch * config.batch_size]
+
+    def _class_weights(self) -> Tensor | None:
+        chosen, classes = self.config.class_weights, len(self.dataset.classes)
+        if chosen is None:
+            return None
+        if chosen == "balanced":
+            labels = self.dataset.train.labels.numpy()
+            # Imported here: it takes seconds.
+            from sklearn.utils.class_weight import compute_class_weight
+
+            found = compute_class_weight("balanced", classes=np.arange(classes), y=labels)
+            return torch.tensor(found, dtype=torch.float32)
+        if len(chosen) != classes:
+            raise InputError(f"class_weights: {len(chosen)} for {classes} classes")
+        return torch.tensor(chosen)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Augmented and standardised images; the draws belong to (seed, step)."""
@@ -225,7 +252,7 @@ class Loop:
     def evaluate(self, split: str) -> Evaluation:
         """Ask the network about ``"val"`` or ``"test"``."""
         return evaluate(
-            self.network,
+            self._asked,
             getattr(self.dataset, split),
             self.dataset.preprocessing,
             batch_size=max(self.config.batch_size, 256),
@@ -280,6 +307,7 @@ class Loop:
         """Evaluate the best weights on validation again and, this once, on the test split."""
         if self.run is not None:
             checkpoint.load_network(self.run.best, self.network)
+            self._asked = self.network
         readout = self.best["readout"]
         result: dict[str, Any] = {
             "schema": checkpoint.SCHEMA,
@@ -323,7 +351,8 @@ class Loop:
 
     def _save_best(self) -> None:
         if self.run is not None:
-            checkpoint.save(self.run.best, self._meta(), {"network": self.network.state_dict()})
+            answering = self.learner.answering.state_dict()
+            checkpoint.save(self.run.best, self._meta(), {"network": answering})
 
     def _save_last(self) -> None:
         if self.run is None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch.optim.lr_scheduler import OneCycleLR
 
 from goodness.clock import Clock
 from goodness.registry import Registry
@@ -47,6 +50,50 @@ def cosine(
         return (time + 0.5 / clock.steps) / warmup
     time = (time - warmup) / max(1 - warmup, 1e-12)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * time))
+
+
+@RATES.register("one-cycle")
+def one_cycle(
+    clock: Clock,
+    *,
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04,
+    final: Annotated[float, Field(gt=0, le=1)] = 4e-6,
+) -> float:
+    """Half a cosine up to 1, and another one down; torch's OneCycleLR.
+
+    Args:
+        clock: where the run is.
+        warmup: part of the run that the rate rises.
+        start: the factor at the first step.
+        final: the factor at the last step.
+
+    >>> [round(one_cycle(Clock(step, 1, 4)), 3) for step in range(4)]
+    [0.04, 0.812, 0.283, 0.0]
+    """
+    return _cycle(clock.steps, warmup, start, final)[min(clock.step, clock.steps - 1)]
+
+
+@lru_cache(maxsize=8)
+def _cycle(steps: int, warmup: float, start: float, final: float) -> list[float]:
+    """Every step's factor."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = OneCycleLR(
+        optimizer,
+        max_lr=1.0,
+        total_steps=steps,
+        pct_start=warmup,
+        div_factor=1 / start,
+        final_div_factor=start / final,
+        cycle_momentum=False,
+    )
+    factors = []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        if len(factors) < steps:
+            optimizer.step()  # which the scheduler expects to come first
+            schedule.step()
+    return factors
 
 
 @RATES.register("linear")

@@ -1,5 +1,6 @@
 """Axis: which blocks learn together at a step, as a plan of segments."""
 
 from goodness.schedule.base import SCHEDULES, Schedule, Segment
+from goodness.schedule.frozen import Frozen
 
-__all__ = ["SCHEDULES", "Schedule", "Segment"]
+__all__ = ["SCHEDULES", "Frozen", "Schedule", "Segment"]

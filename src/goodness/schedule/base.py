@@ -29,6 +29,9 @@ class Schedule:
         count: blocks in the network.
     """
 
+    needs_length = False
+    """Whether the plan depends on the run's length."""
+
     def __init__(self, count: int) -> None:
         self.count = count
 

@@ -15,6 +15,8 @@ class Calibrated(Together):
     epoch and at test time.
     """
 
+    needs_length = True
+
     def plan(self, clock: Clock) -> tuple[Segment, ...]:
         """All blocks: unjudged in the first epoch, frozen and judged from the second on."""
         first = clock.step < min(clock.steps_per_epoch, clock.steps // 2)

@@ -33,6 +33,8 @@ class Windows(Together):
         InputError: no window, one that ends before it starts, or one behind the run's end.
     """
 
+    needs_length = True
+
     def __init__(
         self,
         count: int,

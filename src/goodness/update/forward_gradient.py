@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class Site:
     """The layer's input at this step."""
     z: Tensor | None = None
     """The layer's output."""
+    out: Tensor | None = None
+    """The same with its tangent."""
     noise: Tensor | None = None
 
     @property
@@ -59,16 +62,38 @@ class ForwardGradient(Update):
 
     records_body = False
 
+    def __init__(self) -> None:
+        self._apart: WeakSet[nn.Module] = WeakSet()
+        """Layers whose norm does not follow at once, though it stands behind them."""
+        self._seen: WeakSet[nn.Module] = WeakSet()
+        """Blocks of which this is known."""
+
     def parameters(self, block: Block) -> list[nn.Parameter]:
         """The weight layers', their norms' and the head's."""
-        modules = [m for s in _sites([block]) for m in (s.layer, s.norm) if m is not None]
+        modules = [m for s in self._sites([block]) for m in (s.layer, s.norm) if m is not None]
         own = [p for module in modules for p in module.parameters()]
         return own + ([] if block.objective is None else list(block.objective.parameters()))
 
     def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
         """One forward pass that carries tangents."""
         _quiet_import()
-        sites = _sites(blocks)
+        if self._seen.issuperset(blocks):
+            return self._estimate(run, blocks)
+        buffers = [b for block in blocks for b in block.body.buffers()]
+        kept = [(buffer, buffer.clone()) for buffer in buffers]
+        while True:
+            try:
+                outcome = self._estimate(run, blocks)
+            except _Apart as found:
+                self._apart.add(found.layer)
+                for buffer, value in kept:
+                    buffer.copy_(value)
+            else:
+                self._seen.update(blocks)
+                return outcome
+
+    def _estimate(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
+        sites = self._sites(blocks)
         hooks = [hook for site in sites for hook in _perturb(site)]
         try:
             with forward_ad.dual_level():
@@ -86,6 +111,8 @@ class ForwardGradient(Update):
         # The head's gradient is analytic: its graph starts at the detached features.
         if rows.requires_grad:
             rows.mean().backward()
+        # A layer may be used without being called, as inside torch's attention.
+        sites = [site for site in sites if site.noise is not None]
         slope = _pooled(slope, sites, blocks)
         for site in sites:
             assert site.noise is not None
@@ -93,21 +120,27 @@ class ForwardGradient(Update):
             _pull_back(site, site_gradient)
         return outcome
 
+    def _sites(self, blocks: Sequence[Block]) -> list[Site]:
+        """In the order of the layers."""
+        found: list[Site] = []
+        previous: nn.Module | None = None
+        for block in blocks:
+            for module in block.body.modules():
+                if next(module.children(), None) is not None:
+                    continue
+                if isinstance(module, WEIGHT_LAYERS):
+                    found.append(Site(module, None))
+                elif isinstance(module, NORMS) and found and previous is found[-1].layer:
+                    found[-1].norm = None if previous in self._apart else module
+                previous = module
+        return found
 
-def _sites(blocks: Sequence[Block]) -> list[Site]:
-    """In the order of the layers."""
-    found: list[Site] = []
-    previous: nn.Module | None = None
-    for block in blocks:
-        for module in block.body.modules():
-            if next(module.children(), None) is not None:
-                continue
-            if isinstance(module, WEIGHT_LAYERS):
-                found.append(Site(module, None))
-            elif isinstance(module, NORMS) and found and previous is found[-1].layer:
-                found[-1].norm = module
-            previous = module
-    return found
+
+class _Apart(Exception):
+    """A norm stands behind a layer, but other operations come between."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
 
 
 def _perturb(site: Site) -> list[torch.utils.hooks.RemovableHandle]:
@@ -116,9 +149,12 @@ def _perturb(site: Site) -> list[torch.utils.hooks.RemovableHandle]:
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         site.given = forward_ad.unpack_dual(inputs[0]).primal
         site.z = forward_ad.unpack_dual(output).primal
+        site.out = output
 
     def perturb(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         primal, tangent = forward_ad.unpack_dual(output)
+        if module is site.norm and inputs[0] is not site.out:
+            raise _Apart(site.layer)
         site.noise = torch.randn_like(primal)
         # A copy: activations that work in place would change the tangent.
         return forward_ad.make_dual(
@@ -139,7 +175,8 @@ def _pooled(slope: Tensor, sites: Sequence[Site], blocks: Sequence[Block]) -> Te
         return slope
     noise = sites[0].noise
     assert noise is not None
-    divides = all(
+    # Of a linear layer on maps or tokens the channels are the last dimension.
+    divides = isinstance(sites[0].layer, nn.Conv2d) and all(
         size % part == 0 for size, part in zip(noise.shape[2:], slope.shape[2:], strict=True)
     )
     if len(sites) > 1 or behind or not divides:
@@ -175,7 +212,9 @@ def _pull_back(site: Site, gradient: Tensor) -> None:
         )
         across = [0, 2, 3]
     else:
-        gradient, given = gradient.flatten(1), given.flatten(1)
+        # Images, or tokens as well.
+        gradient = gradient.reshape(-1, layer.out_features)
+        given = given.reshape(-1, layer.in_features)
         weight = gradient.T @ given
         across = [0]
     # Laid out as the weight is: fused optimizers walk through memory.

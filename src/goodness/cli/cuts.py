@@ -1,0 +1,61 @@
+"""``goodness cuts``: the blocks that a model is cut into, and what each costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from goodness.cli.lists import AsJson
+from goodness.cli.output import SCHEMA, console, print_json, table
+from goodness.cli.values import model_part
+
+NUMBERS = ("parameters", "MFLOPs", "activations")
+
+
+def cuts(
+    model: Annotated[str, typer.Argument(help="A model, e.g. timm/resnet18.", show_default=False)],
+    granularity: Annotated[
+        str, typer.Option(metavar="NAME|N", help="layer, block, stage, or a number of blocks.")
+    ] = "block",
+    image_size: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="Side.")] = 32,
+    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
+    classes: Annotated[int, typer.Option(min=2, help="How many there are.")] = 10,
+    model_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=JSON", help="For the model's constructor; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a model is cut, with shapes, parameters, FLOPs and activation memory."""
+    from goodness.config import partition_of
+    from goodness.models import MODELS
+    from goodness.partition.costs import costs
+
+    part = MODELS.resolve(model_part(model, model_arg or []) or model)
+    image = (channels, image_size, image_size)
+    rows = costs(MODELS.make(part, image, classes), image, classes, partition_of(granularity))
+    if as_json:
+        print_json({"schema": SCHEMA, "model": part, "image": image, "blocks": rows})
+        return
+    shown = table("block", "given", "sent", *NUMBERS, numbers=NUMBERS)
+    for row in rows:
+        shown.add_row(
+            row["name"],
+            "×".join(map(str, row["given"])),
+            "×".join(map(str, row["sent"])),
+            f"{row['parameters']:,}",
+            f"{row['flops'] / 1e6:,.1f}",
+            f"{row['activation_bytes'] / 2**20:.2f} MiB",
+        )
+    console().print(shown)
+    blocks = sum(row["name"] != "head" for row in rows)
+    highest = max(row["activation_bytes"] for row in rows)
+    total = sum(row["activation_bytes"] for row in rows)
+    console().print(
+        f"\n{blocks} blocks, {sum(row['parameters'] for row in rows):,} parameters; per image"
+        f" {sum(row['flops'] for row in rows) / 1e6:,.1f} MFLOPs forward, and of activations kept"
+        f" for the gradient {total / 2**20:.2f} MiB in all, {highest / 2**20:.2f} MiB in the"
+        " largest block",
+        soft_wrap=True,
+    )

@@ -1,0 +1,36 @@
+"""``goodness export``: the trained model's own weights, for torchvision, timm or plain torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goodness.cli.output import console
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A .safetensors file; default: in the run folder."),
+    ] = None,
+) -> None:
+    """Write the weights of the model alone, by their names in torchvision or timm."""
+    from safetensors.torch import save_file
+
+    from goodness import api
+
+    loaded = api.load(run, device="cpu")
+    path = loaded.folder / "model.safetensors" if out is None else out
+    state = loaded.network.backbone_state()
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
+    boundary = loaded.config.boundary["name"]
+    if boundary != "identity":
+        console().print(
+            f"note: '{loaded.config.method}' puts '{boundary}' between blocks, which the plain"
+            " model lacks: its features come out differently there",
+            soft_wrap=True,
+        )
+    print(path)

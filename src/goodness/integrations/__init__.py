@@ -1,0 +1,1 @@
+"""goodness inside other libraries: a scikit-learn estimator and a Lightning module."""

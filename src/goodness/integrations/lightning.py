@@ -1,0 +1,67 @@
+"""A Lightning module: the Trainer brings data, devices and logging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+from torch import Tensor
+
+from goodness.engine.network import Network
+
+
+class GoodnessModule(lightning.LightningModule):
+    """Trains a network of local losses with manual optimisation.
+
+        network = goodness.localize(resnet18(), "sff", "block", 10, (3, 32, 32))
+        lightning.Trainer(max_epochs=10).fit(GoodnessModule(network), loader)
+
+    Precision, gradient clipping and accumulation are the network's own options (``amp``, ``clip``,
+    ``accumulate``), as the Trainer's act on an optimizer of its own.
+
+    Args:
+        network: from `goodness.localize` or `goodness.build`.
+        readout: which one answers; None takes the method's first.
+    """
+
+    def __init__(self, network: Network, readout: str | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.readout = readout
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One step of every block; logs ``train_loss``, the mean of their losses."""
+        self.log("train_loss", self.network.step(*batch), prog_bar=True)
+        # What counts as a step for Lightning is the step of an optimizer.
+        loop = self.trainer.fit_loop.epoch_loop.manual_optimization
+        loop.optim_step_progress.increment_completed()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs ``val_accuracy``."""
+        self._log_accuracy("val", batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs ``test_accuracy``."""
+        self._log_accuracy("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Classes by number (N,), of images or of images with labels."""
+        x = batch[0] if isinstance(batch, list | tuple) else batch
+        return self.network.predict(x, self.readout)
+
+    def _log_accuracy(self, split: str, batch: tuple[Tensor, Tensor]) -> None:
+        x, y = batch
+        right = self.network.predict(x, self.readout) == y
+        self.log(f"{split}_accuracy", right.float().mean(), prog_bar=True, batch_size=len(y))
+
+    def configure_optimizers(self) -> None:
+        """None for Lightning: every block has its own."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the blocks' optimizers."""
+        checkpoint["goodness"] = self.network.training_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        self.network.load_training_state(checkpoint["goodness"])

@@ -1,0 +1,106 @@
+"""The scikit-learn estimator."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import timm
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from goodness import GoodnessClassifier
+
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+@parametrize_with_checks(
+    [GoodnessClassifier(epochs=15, batch_size=16, random_state=0)],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+def test_scikit_learn_s_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:600].astype(np.float32), y[:600]
+
+
+SMALL = {"epochs": 8, "random_state": 0, "lr": 5e-3}
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8)])
+def test_images_of_every_shape(digits, shape):
+    X, y = digits
+    classifier = GoodnessClassifier(**SMALL).fit(X[:400].reshape(-1, *shape), y[:400])
+
+    assert classifier.network_.image == (1, 8, 8)
+    assert classifier.score(X[400:].reshape(-1, *shape), y[400:]) > 0.85
+    proba = classifier.predict_proba(X[400:].reshape(-1, *shape))
+    assert proba.shape == (200, 10)
+    assert proba.sum(1) == pytest.approx(1, abs=1e-5)
+    assert len(classifier.loss_curve_) == 8
+    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
+
+
+@pytest.mark.parametrize("method", ["sff", "mono-forward", "backprop", "cwc"])
+def test_other_methods(digits, method):
+    X, y = digits
+    classifier = GoodnessClassifier(method, epochs=6, random_state=0).fit(X[:400], y[:400])
+    assert classifier.score(X[400:], y[400:]) > 0.5
+
+
+def test_in_a_pipeline_a_search_and_a_pickle(digits):
+    X, y = digits
+    pipeline = make_pipeline(StandardScaler(), GoodnessClassifier(**{**SMALL, "epochs": 8}))
+    assert cross_val_score(pipeline, X[:300], y[:300], cv=2).min() > 0.3
+
+    search = GridSearchCV(GoodnessClassifier(**{**SMALL, "epochs": 8}), {"lr": [1e-9, 1e-2]}, cv=2)
+    search.fit(X[:300], y[:300])
+    assert search.best_params_ == {"lr": 1e-2}
+
+    best = search.best_estimator_
+    again = pickle.loads(pickle.dumps(best))
+    assert np.array_equal(again.predict_proba(X[:50]), best.predict_proba(X[:50]))
+
+
+def test_a_module_is_copied_and_its_classes_are_fitted(digits):
+    X, y = digits
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=7, channels=[4, 4, 8, 8], stem_width=4)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    colour = np.repeat(X[:64].reshape(-1, 1, 8, 8), 3, axis=1)
+    labels = np.array([f"digit {label}" for label in y[:64]])
+    classifier = GoodnessClassifier("sff", model, "block", epochs=1, random_state=0)
+
+    fitted = clone(classifier).fit(colour, labels)
+
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    assert set(fitted.predict(colour)) <= set(labels)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.predict(colour), fitted.predict(colour))
+
+
+@pytest.mark.parametrize(
+    ("values", "X", "message"),
+    [
+        ({"method": "asgee"}, np.ones((20, 64)), "unknown method 'asgee'"),
+        ({"model": "timm/resnet81"}, np.ones((20, 64)), "did you mean"),
+        ({"readout": "sums"}, np.random.rand(20, 64), "unknown readout 'sums'"),
+        ({"image_shape": (3, 4, 4)}, np.ones((20, 64)), "is not 64 numbers"),
+        ({"model": "vgg8"}, np.ones((20, 64)), "8x8 pixels are too few"),
+        ({}, np.ones((20, 1, 2, 2, 2)), "has 5 dimensions"),
+        ({"options": {"lrr": 1}}, np.ones((20, 64)), "unknown configuration key"),
+    ],
+)
+def test_bad_input_is_a_value_error(values, X, message):
+    with pytest.raises(ValueError, match=message):
+        GoodnessClassifier(**{"epochs": 1, **values}).fit(X, np.arange(20) % 2)
