@@ -14,57 +14,15 @@ Every run is the printed ``goodness train`` command; trials never see the test s
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import goodness
-
-FACTORS = (1 / 3, 1, 3)
-
-
-def train(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Run one command; its record."""
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
-    command = ["goodness", "train", *words]
-    print(shlex.join(command), file=sys.stderr, flush=True)
-    python = [sys.executable, "-m", "goodness", "train", *words, f"--out={folder}", "--overwrite"]
-    subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
-    environment = json.loads((folder / "environment.json").read_text())
-    del environment["command"]  # it names this run's scratch folder
-    return {
-        "command": shlex.join(command),
-        "environment": environment,
-        **json.loads((folder / "result.json").read_text()),
-    }
-
-
-def search(folder: Path, options: dict[str, Any]) -> tuple[float, list[dict[str, Any]], float]:
-    """The rate with the best validation accuracy, all trials, and the seconds per epoch."""
-    config = goodness.resolve({"method": options["method"], "data": options["data"]})
-    default = config.optimizer["lr"]
-    epochs = max(1, round(options["epochs"] / 15))
-    trials = []
-    for factor in FACTORS:
-        lr = float(f"{default * factor:.2g}")
-        record = train(folder, {**options, "epochs": epochs, "lr": lr, "set": "final_test=false"})
-        trials.append(
-            {
-                "lr": lr,
-                "command": record["command"],
-                "val_accuracy": record["val"]["accuracy"],
-                "seconds_per_epoch": record["train"]["seconds"] / epochs,
-            }
-        )
-        print(f"  val {record['val']['accuracy']:.4f}", file=sys.stderr, flush=True)
-    best = max(trials, key=lambda trial: trial["val_accuracy"])
-    return best["lr"], trials, statistics.median(trial["seconds_per_epoch"] for trial in trials)
+from runs import search, train, write
 
 
 def main() -> None:
@@ -85,34 +43,29 @@ def main() -> None:
         "methods": {},
     }
     path = Path(args.out) / f"{args.data}.json"
-    path.parent.mkdir(exist_ok=True)
     seconds = None
-    with tempfile.TemporaryDirectory() as scratch:
-        for method in (args.method, "backprop"):
-            folder = Path(scratch) / "run"
-            options = {
-                "method": method,
-                "data": args.data,
-                "epochs": args.epochs,
-                "threads": args.threads,
-            }
-            lr, trials, epoch_seconds = search(folder, options)
-            if seconds is not None:
-                options["epochs"] = max(1, int(seconds / epoch_seconds))
-            runs = [
-                train(folder, {**options, "lr": lr, "seed": seed}) for seed in range(args.seeds)
-            ]
-            seconds = seconds or sum(run["train"]["seconds"] for run in runs) / len(runs)
-            accuracies = [run["test"]["accuracy"] for run in runs]
-            record["methods"][method] = {
-                "lr": lr,
-                "search": trials,
-                "test_accuracy": sum(accuracies) / len(accuracies),
-                "test_accuracies": accuracies,
-                "runs": runs,
-            }
-            print(f"{method}: test {accuracies}", file=sys.stderr, flush=True)
-            path.write_text(json.dumps(record, indent=1) + "\n")
+    for method in (args.method, "backprop"):
+        words = [f"--method={method}", f"--data={args.data}", f"--threads={args.threads}"]
+        centre = goodness.resolve({"method": method, "data": args.data}).optimizer["lr"]
+        short = max(1, round(args.epochs / 15))
+        lr, trials = search(words, centre, [f"--epochs={short}"])
+        epochs = args.epochs
+        if seconds is not None:
+            epoch = statistics.median(trial["seconds"] / short for trial in trials)
+            epochs = max(1, int(seconds / epoch))
+        words += [f"--epochs={epochs}", f"--lr={lr}"]
+        runs = [train([*words, f"--seed={seed}"]) for seed in range(args.seeds)]
+        seconds = seconds or sum(run["train"]["seconds"] for run in runs) / len(runs)
+        accuracies = [run["test"]["accuracy"] for run in runs]
+        record["methods"][method] = {
+            "lr": lr,
+            "search": trials,
+            "test_accuracy": sum(accuracies) / len(accuracies),
+            "test_accuracies": accuracies,
+            "runs": runs,
+        }
+        print(f"{method}: test {accuracies}", file=sys.stderr, flush=True)
+        write(path, record)
 
 
 if __name__ == "__main__":

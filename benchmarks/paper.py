@@ -11,11 +11,12 @@ are copied to ``results/asge-<data>.json``. ``--epochs`` and ``--method`` try th
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from runs import record, write
 
 STOPPED = 143  # what `goodness train` exits with after SIGTERM
 
@@ -54,16 +55,9 @@ def main() -> None:
             folder, [*words, f"--out={folder}", "--overwrite"], deadline
         ):
             return
-        environment = json.loads((folder / "environment.json").read_text())
-        del environment["command"]  # it names this machine's run folder
-        record = {
-            "command": " ".join(["goodness", "train", *words]),
-            "environment": environment,
-            **json.loads((folder / "result.json").read_text()),
-        }
-        path = args.results / f"{args.method}-{data}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"{data}: {record['test']['accuracy']:.4f}", file=sys.stderr)
+        found = record(folder, " ".join(["goodness", "train", *words]))
+        write(args.results / f"{args.method}-{data}.json", found)
+        print(f"{data}: {found['test']['accuracy']:.4f}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ script may be stopped and started again.
 
 from __future__ import annotations
 
-import json
-import shlex
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from runs import train, write
 
 RUNS: dict[str, list[str]] = {
     "cafo": [],
@@ -33,22 +31,8 @@ def main() -> None:
         path = Path("results") / f"mnist-{method}.json"
         if path.exists():
             continue
-        words = [f"--method={method}", "--data=mnist", *RUNS[method]]
-        command = shlex.join(["goodness", "train", *words])
-        print(command, file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "run"
-            subprocess.run(
-                [sys.executable, "-m", "goodness", "train", *words, f"--out={folder}"],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            environment = json.loads((folder / "environment.json").read_text())
-            del environment["command"]  # it names this run's scratch folder
-            result = json.loads((folder / "result.json").read_text())
-        path.parent.mkdir(exist_ok=True)
-        record = {"schema": 1, "command": command, "environment": environment, **result}
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        result = train([f"--method={method}", "--data=mnist", *RUNS[method]])
+        write(path, {"schema": 1, **result})
         print(f"  test {result['test']['accuracy']:.4f}", file=sys.stderr, flush=True)
 
 

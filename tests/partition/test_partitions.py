@@ -31,7 +31,7 @@ BACKBONES = [
     pytest.param("torchvision/convnext_tiny", 22, 22, 4, marks=SLOW),
     pytest.param("torchvision/regnet_y_400mf", 17, 17, 5, marks=SLOW),
     pytest.param("torchvision/vit_b_16", 25, 13, 1, marks=SLOW),
-    pytest.param("torchvision/swin_t", 25, 12, 4, marks=SLOW),
+    pytest.param("torchvision/swin_t", 16, 16, 4, marks=SLOW),
     ("timm/convnext_atto", 16, 16, 4),
     ("timm/vit_tiny_patch16_224", 25, 13, 1),
     pytest.param("timm/mobilenetv3_small_100", 20, 13, 5, marks=SLOW),

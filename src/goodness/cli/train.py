@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -267,6 +267,7 @@ def train(
     )
     from goodness import api
 
+    _warn_of_boundary(values)
     if dry_run:
         show_plan(api.plan(**values))
         return
@@ -274,6 +275,22 @@ def train(
     with _watching(quiet) as callbacks:
         run = api.fit(**values, out=out, overwrite=overwrite, callbacks=callbacks, command=command)
     show_result(run)
+
+
+def _warn_of_boundary(values: dict[str, Any]) -> None:
+    """Say it where weights that were made without a method's boundary will compute another thing."""
+    from goodness.config import resolve
+
+    if not values.get("pretrained") and not Path(values.get("weights", ".")).is_file():
+        return
+    config = resolve(values)
+    if config.boundary["name"] != "identity":
+        console().print(
+            f"note: '{config.method}' puts '{config.boundary['name']}' between blocks, so that the"
+            " given weights compute other features than in their own network"
+            " (--set boundary=identity leaves them)",
+            soft_wrap=True,
+        )
 
 
 def _refuse_others(context: typer.Context) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.grad import conv2d_weight
 
 from goodness.errors import InputError
@@ -96,7 +97,8 @@ class ForwardGradient(Update):
         sites = self._sites(blocks)
         hooks = [hook for site in sites for hook in _perturb(site)]
         try:
-            with forward_ad.dual_level():
+            # Of the kinds of attention this one alone has a forward-mode derivative.
+            with sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
                 outcome = run()
                 assert outcome.rows is not None
                 rows, slope = forward_ad.unpack_dual(outcome.rows)
@@ -104,7 +106,8 @@ class ForwardGradient(Update):
                     raise InputError("update 'forward-gradient': the loss ignores the features")
                 slope = slope.detach()
         except NotImplementedError as error:
-            raise InputError(f"update 'forward-gradient': no forward-mode AD: {error}") from None
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"update 'forward-gradient': {reason}") from None
         finally:
             for hook in hooks:
                 hook.remove()

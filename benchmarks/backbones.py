@@ -1,0 +1,134 @@
+"""Networks of other libraries trained block by block on CIFAR-10, with backprop beside it.
+
+    GOODNESS_DATA=... python benchmarks/backbones.py epochs    # narrow ResNet18, MobileNetV3-small
+    GOODNESS_DATA=... python benchmarks/backbones.py few       # 50 images of each class, 5 seeds
+    GOODNESS_DATA=... python benchmarks/backbones.py transfer  # half of the classes, then the other
+    GOODNESS_DATA=... python benchmarks/backbones.py gpu       # ResNet18 in full, with CUDA
+
+Every column has its learning rate searched alike: three rates (the centre is 3e-3) for a part of
+the run, judged on validation. Each run is the ``goodness train`` command that is printed; a record
+in ``results/backbones-<part>.json`` holds finished columns; started again, the script goes on with
+the next one. ``--steps N`` makes every epoch N steps, to try the script out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runs import search, train, write
+
+CENTRE = 3e-3
+NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
+MOBILE = ["--model=torchvision/mobilenet_v3_small"]
+METHODS = {
+    "sff, block": ["--method=sff", "--granularity=block"],
+    "sff, layer": ["--method=sff", "--granularity=layer"],
+    "backprop": ["--method=backprop", "--granularity=block"],
+}
+FIRST = "airplane,automobile,bird,cat,deer"
+SECOND = "dog,frog,horse,ship,truck"
+
+
+class Record:
+    """Columns of one part, kept after each."""
+
+    def __init__(self, part: str, folder: Path) -> None:
+        self.path = folder / f"backbones-{part}.json"
+        self.content: dict[str, Any] = {"schema": 1, "columns": {}}
+        if self.path.exists():
+            self.content = json.loads(self.path.read_text())
+        self.content["command"] = f"python benchmarks/backbones.py {shlex.join(sys.argv[1:])}"
+
+    def add(self, name: str, words: Sequence[str], trial: Sequence[str], seeds: int = 1) -> None:
+        """Search the rate of a column and train it, unless it is there."""
+        if name in self.content["columns"]:
+            return
+        lr, trials = search(words, CENTRE, trial)
+        runs = [train([*words, f"--lr={lr}", f"--seed={seed}"]) for seed in range(seeds)]
+        accuracies = [run["test"]["accuracy"] for run in runs]
+        spread = statistics.stdev(accuracies) if seeds > 1 else None
+        self.content["columns"][name] = {
+            "lr": lr,
+            "search": trials,
+            "test_accuracy": statistics.mean(accuracies),
+            "test_accuracies": accuracies,
+            "standard_deviation": spread,
+            "runs": runs,
+        }
+        write(self.path, self.content)
+        print(f"{name}: test {accuracies}", file=sys.stderr, flush=True)
+
+
+def epochs(record: Record, common: Sequence[str]) -> None:
+    """8 epochs; trials of one."""
+    for network, model in (("mobilenet_v3_small", MOBILE), ("narrow resnet18", NARROW)):
+        for method, words in METHODS.items():
+            if (network, method) == ("narrow resnet18", "sff, layer"):
+                continue  # a residual block is one layer: the same cuts
+            given = [*model, *words, *common]
+            record.add(f"{network}: {method}", [*given, "--epochs=8"], ["--epochs=1"])
+
+
+def few(record: Record, common: Sequence[str]) -> None:
+    """1,500 steps on 500 images, validated five times; the search on seed 0."""
+    for method in ("sff, block", "backprop"):
+        words = [*NARROW, *METHODS[method], *common]
+        words += ["--per-class=50", "--batch-size=50", "--epochs=5", "--set=steps_per_epoch=300"]
+        record.add(method, words, ["--epochs=2"], seeds=5)
+
+
+def transfer(record: Record, common: Sequence[str]) -> None:
+    """5 epochs on five classes, then 2 epochs with 100 images of each of the other five."""
+    new = [f"--classes={SECOND}", "--per-class=100", "--batch-size=50"]
+    new += ["--epochs=3", "--set=steps_per_epoch=100"]
+    with tempfile.TemporaryDirectory() as scratch:
+        for method in ("sff, block", "backprop"):
+            words = [*NARROW, *METHODS[method], *common]
+            start = Path(scratch) / method.replace(", ", "-")
+            wanted = [
+                f"{method}: {way}" for way in ("fine-tuned", "frozen until layer3", "scratch")
+            ]
+            if all(name in record.content["columns"] for name in wanted):
+                continue
+            first = train([*words, f"--classes={FIRST}", "--epochs=5", f"--lr={CENTRE}"], start)
+            record.content.setdefault("first", {})[method] = first
+            given = f"--weights={start}"
+            record.add(wanted[0], [*words, *new, given], ["--epochs=1"], seeds=3)
+            frozen = [*words, *new, given, "--freeze-until=layer3.0"]
+            record.add(wanted[1], frozen, ["--epochs=1"], seeds=3)
+            record.add(wanted[2], [*words, *new], ["--epochs=1"], seeds=3)
+
+
+def gpu(record: Record, common: Sequence[str]) -> None:
+    """ResNet18 at its full width, 60 epochs."""
+    for method in ("sff, block", "backprop"):
+        words = ["--model=torchvision/resnet18", *METHODS[method], *common, "--amp=bf16"]
+        record.add(method, [*words, "--epochs=60"], ["--epochs=4"])
+
+
+def main() -> None:
+    """Go on with one part."""
+    parts = {"epochs": epochs, "few": few, "transfer": transfer, "gpu": gpu}
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    common = ["--data=cifar10", f"--threads={args.threads}", "--quiet"]
+    if args.steps:
+        common.append(f"--set=steps_per_epoch={args.steps}")
+    parts[args.part](Record(args.part, args.out), common)
+
+
+if __name__ == "__main__":
+    main()

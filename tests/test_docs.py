@@ -1,0 +1,41 @@
+"""What docs/backbones.md shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from goodness.cli.app import app
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "backbones.md").read_text()
+PAGES = [DOCS / "backbones.md", DOCS / "usage.md", DOCS.parent / "README.md"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of what Lightning imports and advises
+def test_the_snippets_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    state: dict[str, object] = {"__name__": "docs"}
+    snippets = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        exec(snippet.replace("max_epochs=1", 'max_epochs=1, accelerator="cpu"'), state)
+    scores = [float(number) for number in re.findall(r"\d\.\d+", capsys.readouterr().out)[:2]]
+    assert min(scores) > 0.7
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_option_that_is_shown_exists(page):
+    root = typer.main.get_command(app)
+    commands = root.commands  # type: ignore[attr-defined]
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    shown = re.findall(r"^goodness .*$", "".join(blocks), flags=re.MULTILINE)
+    assert shown
+    for line in shown:
+        _, command, *words = shlex.split(line, comments=True)
+        known = {name for parameter in commands[command].params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
