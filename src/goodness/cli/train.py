@@ -278,7 +278,7 @@ def train(
 
 
 def _warn_of_boundary(values: dict[str, Any]) -> None:
-    """Say it where weights that were made without a method's boundary will compute another thing."""
+    """Say where weights made without a method's boundary will compute something else."""
     from goodness.config import resolve
 
     if not values.get("pretrained") and not Path(values.get("weights", ".")).is_file():
