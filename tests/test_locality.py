@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+import timm
 import torch
 
-from goodness import audit, build
+from goodness import audit, build, localize
 from goodness.methods import Locality
 from goodness.objective.spatial_goodness import SpatialGoodness
 from goodness.schedule import Schedule, Segment
@@ -132,4 +133,33 @@ def test_the_report_reads_well():
     text = str(audit(network((4, 5))))
 
     assert text.startswith("locality: layer")
-    assert "conv2: its loss reaches blocks.1.body.conv2.weight" in text
+    assert "conv2: its loss reaches 3 tensors of conv2; a step changes 6 tensors of conv2" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "granularity", "found"),
+    [
+        ("sff", "block", Locality.BLOCK),
+        ("asge", "stage", Locality.BLOCK),
+        ("distance-forward", "block", Locality.OVERLAPPING),
+        ("cafo-dfa", "block", Locality.BROADCAST),
+        ("cafo", "block", Locality.READOUT_ONLY),
+        ("backprop", "block", Locality.GLOBAL),
+    ],
+)
+def test_a_residual_network_s_blocks(method, granularity, found):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=3, channels=[4, 4, 8, 8], stem_width=4)
+    length = {"epochs": 1, "steps_per_epoch": 4}
+    net = localize(model, method, granularity, example_input=(3, 16, 16), **length)
+    assert audit(net).locality is found
+
+
+def test_a_transformer_s_blocks():
+    options = {"img_size": 16, "patch_size": 4, "depth": 2, "embed_dim": 12, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, **options)
+    report = audit(localize(model, "sff", "block", example_input=(3, 16, 16)))
+
+    assert report.locality is Locality.BLOCK
+    for block in report.blocks:
+        assert all(name.startswith(f"blocks.{block.index}.") for name in block.touches)

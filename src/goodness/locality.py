@@ -11,6 +11,7 @@ Two experiments on copies of the network:
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -84,13 +85,21 @@ class Audit:
     def _touched(self, block: BlockReport) -> set[int]:
         return {place for name in block.touches if (place := _block_of(name)) is not None}
 
+    def _counted(self, tensors: list[str]) -> str:
+        """How many tensors of each block."""
+        places = Counter(_block_of(name) for name in tensors)
+        names: dict[int | None, str] = {block.index: block.name for block in self.blocks}
+        names[None] = "no block"
+        found = [f"{count} tensors of {names[place]}" for place, count in places.items()]
+        return ", ".join(found) or "nothing"
+
     def __str__(self) -> str:
         lines = [f"locality: {self.locality.value}"]
         for block in self.blocks:
             later = [self.blocks[i].name for i in block.depends_on if i > block.index]
             lines.append(
-                f"{block.name}: its loss reaches {', '.join(block.touches) or 'nothing'};"
-                f" a step changes {', '.join(block.updates) or 'nothing'};"
+                f"{block.name}: its loss reaches {self._counted(block.touches)};"
+                f" a step changes {self._counted(block.updates)};"
                 f" later blocks it depends on: {', '.join(later) or 'none'}"
             )
         return "\n".join(lines)

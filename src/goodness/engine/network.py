@@ -372,7 +372,15 @@ def build(
             if initial:
                 start_from(made, config.model, config.pretrained, config.weights, shown, classes)
             module = made
-        pieces, head = _cut(module, torch.zeros(2, *shown), classes, config)
+        try:
+            pieces, head = _cut(module, torch.zeros(2, *shown), classes, config)
+        except InputError as error:
+            if shown == image:
+                raise
+            raise InputError(
+                f"{error} (presentation '{config.presentation['name']}' makes"
+                f" {'x'.join(map(str, shown))} of an image of {'x'.join(map(str, image))})"
+            ) from None
         boundaries = [BOUNDARIES.make(config.boundary, classes) for _ in pieces]
         specs = _specs(presentation, pieces, boundaries, image, classes, head)
         schedule = SCHEDULES.make(config.schedule, len(pieces))
