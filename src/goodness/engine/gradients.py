@@ -48,6 +48,8 @@ class Gradients:
             if self._steps[owner] < self._count:
                 return
             self._give(owner)
+        if all(parameter.grad is None for parameter in self._parameters[owner]):
+            return  # nothing was learnt, and a loss scale cannot be checked by nothing
         self._scaler.unscale_(optimizer)
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self._parameters[owner], self._clip)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,14 @@ class StopOnSignal(Callback):
 
     def __init__(self) -> None:
         self._loop: Loop | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._handling = ExitStack()
 
     def __enter__(self) -> StopOnSignal:
-        self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._handling.enter_context(_handled_by(self._handle))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._handling.close()
 
     def on_start(self, loop: Loop) -> None:
         """From here on there is a state worth saving."""
@@ -55,9 +54,16 @@ def interruptible() -> Iterator[None]:
         name = signal.Signals(number).name
         raise Interrupted(f"stopped by {name}; the same command goes on", number)
 
-    previous = {number: signal.signal(number, stop) for number in SIGNALS}
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside it a function handles both signals; afterwards whatever did before."""
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
