@@ -28,7 +28,7 @@ from runs import search, train, write
 
 CENTRE = 3e-3
 NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
-# torchvision's has batch norms of momentum 0.01, whose statistics lag behind for thousands of steps.
+# Batch norms of torchvision's have momentum 0.01: their statistics lag thousands of steps behind.
 MOBILE = ["--model=timm/mobilenetv3_small_100"]
 METHODS = {
     "sff, block": ["--method=sff", "--granularity=block"],

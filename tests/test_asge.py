@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from goodness.clock import Clock
+from goodness.engine.build import build
 from goodness.engine.learner import Learner
-from goodness.engine.network import build
 
 IMAGE = (3, 9, 7)
 CLASSES = 4

@@ -109,8 +109,9 @@ def test_a_run_of_known_length_has_the_method_s_own_rates(batch):
     network = localize(narrow(), example_input=x, epochs=2, steps_per_epoch=5)
     for _ in range(11):  # one more than was said
         network.step(x, y)
-        assert network._learner is not None
-        rates.append(next(iter(network._learner.optimizers.values())).param_groups[0]["lr"])
+        assert network._stepper is not None
+        optimizers = network._stepper.learner.optimizers
+        rates.append(next(iter(optimizers.values())).param_groups[0]["lr"])
 
     assert rates[0] < max(rates)
     assert rates[9] < max(rates) / 5

@@ -12,8 +12,8 @@ from goodness import InputError, audit, most_classes, resolve
 from goodness.api import fit
 from goodness.clock import Clock
 from goodness.engine import checkpoint
+from goodness.engine.build import build
 from goodness.engine.learner import Learner
-from goodness.engine.network import build
 from goodness.engine.segment import run_segment
 from goodness.methods import METHODS, Locality
 from goodness.objective import Look

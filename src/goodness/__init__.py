@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from goodness.api import Run, fit, load, plan, resume
     from goodness.config import Config, resolve
+    from goodness.engine.build import build, most_classes
     from goodness.engine.callbacks import Callback, EarlyStopping
     from goodness.engine.learner import Learner
-    from goodness.engine.network import Network, build, most_classes
+    from goodness.engine.network import Network
     from goodness.errors import GoodnessError, InputError, Interrupted, RunError
     from goodness.integrations.sklearn import GoodnessClassifier
     from goodness.locality import Audit, audit
@@ -37,11 +38,11 @@ _HOMES = {
     "Run": "api",
     "RunError": "errors",
     "audit": "locality",
-    "build": "engine.network",
+    "build": "engine.build",
     "fit": "api",
     "load": "api",
     "localize": "localization",
-    "most_classes": "engine.network",
+    "most_classes": "engine.build",
     "plan": "api",
     "resolve": "config",
     "resume": "api",

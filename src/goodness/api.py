@@ -15,12 +15,13 @@ from goodness.clock import Clock
 from goodness.config import Config, resolve
 from goodness.data import Preprocessing, Subset, open_data, open_split
 from goodness.engine import checkpoint
+from goodness.engine.build import build
 from goodness.engine.callbacks import Callback
 from goodness.engine.evaluation import evaluate
 from goodness.engine.learner import Learner
 from goodness.engine.loop import Loop
 from goodness.engine.machine import choose_device, set_machine
-from goodness.engine.network import Network, build
+from goodness.engine.network import Network
 from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError
 from goodness.explanation import Explanation, explain

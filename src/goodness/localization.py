@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from goodness.config import resolve
-from goodness.engine.network import Network, build
+from goodness.engine.build import build
+from goodness.engine.network import Network
 from goodness.errors import InputError
 from goodness.models.classifier import class_count, set_classes
 from goodness.partition.tracing import evaluating

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from goodness.clock import Clock
+from goodness.engine.build import build
 from goodness.engine.learner import Learner
-from goodness.engine.network import build
 from goodness.engine.segment import run_segment
 from goodness.objective import Look
 

@@ -11,9 +11,9 @@ import torch
 from goodness.data import open_data
 from goodness.data.split import Split
 from goodness.engine import checkpoint, loop
+from goodness.engine.build import build
 from goodness.engine.callbacks import Callback, EarlyStopping
 from goodness.engine.loop import Loop
-from goodness.engine.network import build
 from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError, Interrupted, RunError
 

@@ -67,6 +67,6 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(loader, tmp_path
         again, loader, ckpt_path=tmp_path / "half.ckpt", weights_only=False
     )
 
-    assert whole.network._steps == again.network._steps == 16
+    assert whole.network._stepper.steps == again.network._stepper.steps == 16
     pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

@@ -1,0 +1,209 @@
+"""From a configuration to a network: the model, its blocks, their objectives and readouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from goodness.boundary import BOUNDARIES, Boundary
+from goodness.config import Config, resolve
+from goodness.engine.block import Block
+from goodness.engine.network import Network, Shape
+from goodness.engine.seeds import mix
+from goodness.errors import InputError, unknown
+from goodness.models import MODELS
+from goodness.models.weights import start_from
+from goodness.objective import OBJECTIVES, Objective, Spec
+from goodness.partition import Piece, split, split_by_hand
+from goodness.presentation import PRESENTATIONS, Presentation
+from goodness.readout import READOUTS
+from goodness.schedule import SCHEDULES, Frozen
+from goodness.update import UPDATES
+
+
+def build(
+    method: str | Config,
+    *,
+    image: Shape,
+    classes: int,
+    module: nn.Module | Sequence[nn.Module] | None = None,
+    initial: bool = True,
+    **values: Any,
+) -> Network:
+    """The network that a method describes, with weights drawn from its seed.
+
+    Args:
+        method: a method's name, or a whole configuration.
+        image: the shape (C, H, W) of an image.
+        classes: number of classes, K.
+        module: a network to be cut, or its blocks and its classifier one after the other; None
+            takes what the configuration names.
+        initial: whether to start from the weights that the configuration names; a network whose
+            own are loaded afterwards need not.
+        values: configuration keys beside a method's name, e.g. ``model="vgg8"``.
+
+    Raises:
+        InputError: a bad value, or the model cannot serve this image.
+    """
+    config = resolve({**values, "method": method}) if isinstance(method, str) else method
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(config.seed, "weights"))
+        shows = PRESENTATIONS[config.presentation["name"]]
+        most = shows.most_classes(image, config.presentation)
+        _check_classes(f"presentation '{config.presentation['name']}'", classes, most)
+        presentation = PRESENTATIONS.make(config.presentation, image, classes)
+        shown = tuple(presentation.probe(torch.zeros(1, *image)).shape[1:])
+        if module is None:
+            made = MODELS.make(config.model, shown, classes)
+            if initial:
+                start_from(made, config.model, config.pretrained, config.weights, shown, classes)
+            module = made
+        try:
+            pieces, head = _cut(module, torch.zeros(2, *shown), classes, config)
+        except InputError as error:
+            if shown == image:
+                raise
+            raise InputError(
+                f"{error} (presentation '{config.presentation['name']}' makes"
+                f" {'x'.join(map(str, shown))} of an image of {'x'.join(map(str, image))})"
+            ) from None
+        boundaries = [BOUNDARIES.make(config.boundary, classes) for _ in pieces]
+        specs = _specs(presentation, pieces, boundaries, image, classes, head)
+        schedule = SCHEDULES.make(config.schedule, len(pieces))
+        if config.freeze_until is not None:
+            first = _place(config.freeze_until, [piece.name for piece in pieces])
+            schedule = Frozen(schedule, first)
+        judged_blocks = {i for segment in schedule.segments() for i in segment.judged}
+        blocks = [
+            Block(
+                spec,
+                piece,
+                boundary,
+                _objective(config, piece.name, spec) if spec.index in judged_blocks else None,
+            )
+            for piece, spec, boundary in zip(pieces, specs, boundaries, strict=True)
+        ]
+        readouts = {
+            name: READOUTS.make({"name": name, **options}, specs)
+            for name, options in config.readouts.items()
+        }
+        for readout in readouts.values():
+            readout.label_smoothing = config.label_smoothing
+    update = UPDATES.make(config.update)
+    network = Network(presentation, blocks, readouts, schedule, update, image, config)
+    if config.compile:
+        for block in network:
+            block.body.compile()
+    return network.to(memory_format=network.memory_format)
+
+
+def most_classes(method: str | Config, *, image: Shape, **values: Any) -> int | None:
+    """The largest number of classes that a method can serve for an image of this shape (C, H, W).
+
+    Returns:
+        None where there is no limit.
+    """
+    network = build(method, image=image, classes=1, **values)
+    config = network.config
+    limits = [type(network.presentation).most_classes(image, config.presentation)]
+    for block in network:
+        if block.objective is not None:
+            limits.append(type(block.objective).most_classes(block.spec, config.objective))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _place(block: str, names: Sequence[str]) -> int:
+    """Where a block stands that is given by name or number; the classifier is the last."""
+    if block == "head":
+        return len(names)
+    if block.isdecimal() and block not in names and int(block) < len(names):
+        return int(block)
+    if block not in names:
+        raise unknown("block", block, [*names, "head"])
+    return names.index(block)
+
+
+def _objective(config: Config, block: str, spec: Spec) -> Objective:
+    name = config.objective["name"]
+    most = OBJECTIVES[name].most_classes(spec, config.objective)
+    _check_classes(f"objective '{name}' at block '{block}'", spec.classes, most)
+    objective: Objective = OBJECTIVES.make(config.objective, spec)
+    if config.label_smoothing and not objective.smooths:
+        raise InputError(
+            f"label_smoothing: the loss of objective '{name}' is no cross-entropy over the classes"
+        )
+    objective.label_smoothing = config.label_smoothing
+    return objective
+
+
+def _check_classes(what: str, classes: int, most: int | None) -> None:
+    if most is not None and classes > most:
+        raise InputError(f"{what} can serve at most {most} classes here, not {classes}")
+
+
+def _cut(
+    module: nn.Module | Sequence[nn.Module], example: Tensor, classes: int, config: Config
+) -> tuple[list[Piece], nn.Module | None]:
+    """The network's blocks and its classifier."""
+    if isinstance(module, nn.Module):
+        pieces, head = split(module, example, classes, config.partition)
+    else:
+        pieces, head = split_by_hand(module, example)
+    if head is not None and OBJECTIVES[config.objective["name"]].takes_head(config.objective):
+        # It needs all that the model's classifier takes.
+        pieces[-1] = pieces[-1]._replace(judged=pieces[-1].judged.whole())
+    return pieces, head
+
+
+@torch.no_grad()
+def _specs(
+    presentation: Presentation,
+    pieces: Sequence[Piece],
+    boundaries: Sequence[Boundary],
+    image: Shape,
+    classes: int,
+    head: nn.Module | None,
+) -> list[Spec]:
+    """What every block's objective is told, from one image of zeros, evaluated."""
+    x = presentation.probe(torch.zeros(1, *image))
+    seen = x
+    shapes: list[tuple[Shape, Shape, Shape]] = []
+    for index, (piece, boundary) in enumerate(zip(pieces, boundaries, strict=True)):
+        if index > 0:
+            view = pieces[index - 1].sent
+            x = view.gather(presentation.enter(view.spread(x), learning=False))
+        try:
+            value = piece.body.eval()(x)
+            sent = piece.tail.eval()(value)
+            x = piece.sent.gather(boundary.eval()(piece.sent.spread(sent)))
+        except RuntimeError as error:
+            raise InputError(
+                f"block '{piece.name}' cannot serve an input of {tuple(x.shape[1:])}: {error}"
+            ) from None
+        given, seen = seen, piece.sent(x)
+        shapes.append((_shape(given), _shape(piece.judged(value)), _shape(seen)))
+    return [
+        Spec(
+            index=index,
+            count=len(pieces),
+            classes=classes,
+            image=image,
+            input=shapes[index][0],
+            judged=shapes[index][1],
+            sent=shapes[index][2],
+            widest=max(judged[0] for _, judged, _ in shapes),
+            judged_view=piece.judged,
+            sent_view=piece.sent,
+            head=head if index == len(pieces) - 1 else None,
+        )
+        for index, piece in enumerate(pieces)
+    ]
+
+
+def _shape(x: Tensor) -> Shape:
+    """(C, H, W)."""
+    _, channels, height, width = x.shape
+    return channels, height, width
