@@ -135,10 +135,15 @@ class Run:
                 records.append({"file": str(path), **guesses[row], "blocks": blocks})
         return records
 
-    def explain(self, path: str | Path) -> Explanation:
-        """What each block has seen in an image file; see `goodness.explanation.explain`."""
-        pixels = self._preprocessing.load(path).to(self.network.device)
-        image = self._preprocessing.apply(pixels[None], self.config.standardise)[0]
+    def explain(self, image: str | Path | Tensor) -> Explanation:
+        """What each block has seen; see `goodness.explanation.explain`.
+
+        Args:
+            image: a file, or what `pixels` gave for it.
+        """
+        pixels = image if isinstance(image, Tensor) else self.pixels(image)
+        batch = pixels[None].to(self.network.device)
+        image = self._preprocessing.apply(batch, self.config.standardise)[0]
         return explain(self.network, image, self._readout)
 
     def pixels(self, path: str | Path) -> Tensor:

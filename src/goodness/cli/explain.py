@@ -30,10 +30,11 @@ def explain(
     folder.mkdir(parents=True, exist_ok=True)
     names: dict[str, int] = {}
     for image in images:
-        explanation = loaded.explain(image)
+        pixels = loaded.pixels(image)
+        explanation = loaded.explain(pixels)
         # Two images of one name, from two folders, get two pictures.
         names[image.stem] = names.get(image.stem, 0) + 1
         count = names[image.stem]
         picture = folder / (f"{image.stem}.png" if count == 1 else f"{image.stem}-{count}.png")
-        draw_explanation(explanation, loaded.pixels(image), loaded.classes, picture)
+        draw_explanation(explanation, pixels, loaded.classes, picture)
         console().print(f"{image}: {loaded.classes[explanation.answer]}, {picture}", soft_wrap=True)

@@ -114,17 +114,16 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
             model = {"name": "mlp", "widths": [128, 128], "norm": "batch"}
         elif model is None:
             model = METHODS[self.method].values["model"]
+        values: dict[str, Any] = {"epochs": self.epochs, "steps_per_epoch": steps, "seed": seed}
+        if self.lr is not None:
+            values["lr"] = self.lr
         network = localize(
             model,
             self.method,
             self.granularity,
             num_classes=len(self.classes_),
             example_input=images,
-            epochs=self.epochs,
-            steps_per_epoch=steps,
-            seed=seed,
-            **({} if self.lr is None else {"lr": self.lr}),
-            **(self.options or {}),
+            **{**values, **(self.options or {})},
         )
         return network.to(choose_device(self.device))
 
