@@ -18,14 +18,15 @@ def export(
     ] = None,
 ) -> None:
     """Write the weights of the model alone, by their names in torchvision or timm."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from goodness import api
+    from goodness.engine.checkpoint import write_whole
 
     loaded = api.load(run, device="cpu")
     path = loaded.folder / "model.safetensors" if out is None else out
     state = loaded.network.backbone_state()
-    save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
+    write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))
     boundary = loaded.config.boundary["name"]
     if boundary != "identity":
         console().print(

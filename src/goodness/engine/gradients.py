@@ -65,10 +65,10 @@ class Gradients:
 
     def _hold(self, owner: str) -> None:
         held = self._held[owner]
+        scale = self._scaler.get_scale()  # waits for a GPU; it may change before the update
         for place, parameter in enumerate(self._parameters[owner]):
             if parameter.grad is not None:
-                # The scale may change before the update.
-                own = parameter.grad / self._scaler.get_scale()
+                own = parameter.grad / scale
                 held[place] = held[place] + own if place in held else own
                 parameter.grad = None
         self._steps[owner] += 1

@@ -47,11 +47,14 @@ class Learner:
         class_weights: (K,), a weight on the losses of each class; None weighs all alike.
 
     Raises:
-        InputError: nothing is left to train.
+        InputError: nothing is left to train, or there are more or fewer weights than classes.
     """
 
     def __init__(self, network: Network, class_weights: Tensor | None = None) -> None:
         config = network.config
+        classes = network[0].spec.classes
+        if class_weights is not None and len(class_weights) != classes:
+            raise InputError(f"class_weights: {len(class_weights)} for {classes} classes")
         self.network = network
         self._rate: Mapping[str, Any] = config.rate
         self._class_weights = None if class_weights is None else class_weights.to(network.device)

@@ -190,19 +190,16 @@ class Loop:
         return shuffled[: self.steps_per_epoch * config.batch_size]
 
     def _class_weights(self) -> Tensor | None:
-        chosen, classes = self.config.class_weights, len(self.dataset.classes)
-        if chosen is None:
-            return None
-        if chosen == "balanced":
-            labels = self.dataset.train.labels.numpy()
-            # Imported here: it takes seconds.
-            from sklearn.utils.class_weight import compute_class_weight
+        chosen = self.config.class_weights
+        if chosen != "balanced":
+            return None if chosen is None else torch.tensor(chosen)
+        # Imported here: it takes seconds.
+        from sklearn.utils.class_weight import compute_class_weight
 
-            found = compute_class_weight("balanced", classes=np.arange(classes), y=labels)
-            return torch.tensor(found, dtype=torch.float32)
-        if len(chosen) != classes:
-            raise InputError(f"class_weights: {len(chosen)} for {classes} classes")
-        return torch.tensor(chosen)
+        classes = np.arange(len(self.dataset.classes))
+        labels = self.dataset.train.labels.numpy()
+        found = compute_class_weight("balanced", classes=classes, y=labels)
+        return torch.tensor(found, dtype=torch.float32)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Augmented and standardised images; the draws belong to (seed, step)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -27,7 +27,11 @@ POOL_FUNCTIONS = {
     F.adaptive_max_pool2d,
     torch.max_pool2d,
 }
-DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
+DROPOUTS: Mapping[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout2d: nn.Dropout2d,
+    F.alpha_dropout: nn.AlphaDropout,
+}
 RESHAPES = {"reshape", "view", "permute", "transpose", "flatten", "contiguous", torch.permute}
 PROBABILITIES = (nn.Softmax, nn.Sigmoid)
 PROBABILITY_FUNCTIONS = {F.softmax, torch.softmax, torch.sigmoid, F.sigmoid, "softmax", "sigmoid"}
@@ -171,7 +175,9 @@ class Chain:
         for place in range(before, last):
             if self.shrinks(place):  # pooled, flattened, or one token taken
                 return place
-        drops = before < last and _is(self.traced, self.output(last - 1), DROPOUTS, set())
+        drops = before < last and isinstance(
+            self.traced.module_of(self.output(last - 1)), tuple(DROPOUTS.values())
+        )
         return last - 1 if drops else last
 
     def _starts(self) -> frozenset[int]:

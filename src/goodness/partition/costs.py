@@ -39,9 +39,11 @@ def costs(
     """
     x = torch.zeros(IMAGES, *image)
     pieces, head = split(module, x, classes, partition)
-    parts = [(piece.name, nn.Sequential(piece.body, piece.tail)) for piece in pieces]
+    parts: list[tuple[str, nn.Module]] = [
+        (piece.name, nn.Sequential(piece.body, piece.tail)) for piece in pieces
+    ]
     if head is not None:
-        parts.append(("head", nn.Sequential(head)))
+        parts.append(("head", head))
     records = []
     for name, part in parts:
         kept: dict[tuple[int, int], int] = {}

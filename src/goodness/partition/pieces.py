@@ -9,19 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from goodness.errors import InputError
 from goodness.partition.base import PARTITIONS
-from goodness.partition.chain import Chain
+from goodness.partition.chain import DROPOUTS, Chain
 from goodness.partition.tracing import Call, evaluating
 from goodness.partition.view import View, view_of
-
-DROPOUTS: Mapping[Any, type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout2d: nn.Dropout2d,
-    F.alpha_dropout: nn.AlphaDropout,
-}
 
 
 class Piece(NamedTuple):
