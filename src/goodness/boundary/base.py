@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from goodness.functional import dropout
 from goodness.registry import Registry
 
 BOUNDARIES: Registry[type[Boundary]]
@@ -25,7 +27,8 @@ class Boundary(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = classes
-        self.dropout = nn.Dropout2d(dropout) if whole_channels else nn.Dropout(dropout)
+        self.dropout = dropout
+        self.whole_channels = whole_channels
 
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
@@ -33,7 +36,10 @@ class Boundary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        return self.normalise(self.dropout(x))
+        if self.training and self.dropout:
+            drop = F.dropout2d if self.whole_channels else dropout
+            x = drop(x, self.dropout)
+        return self.normalise(x)
 
 
 BOUNDARIES = Registry("boundary", __package__)

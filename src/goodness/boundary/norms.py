@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.boundary.base import BOUNDARIES, Boundary, Fraction
-from goodness.functional import group_matrix, rms_normalise
+from goodness.functional import group_matrix, layer_normalise, rms_normalise
 
 Eps = Annotated[float, Field(ge=0)]
 
@@ -43,7 +43,7 @@ class LayerNorm(Boundary):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W)."""
-        return F.layer_norm(x, x.shape[1:])
+        return layer_normalise(x)
 
 
 @BOUNDARIES.register("group-rms")

@@ -12,6 +12,7 @@ from goodness.boundary import BOUNDARIES, Boundary
 from goodness.config import Config, resolve
 from goodness.engine.block import Block
 from goodness.engine.network import Network, Shape
+from goodness.engine.rectifier import with_open_end
 from goodness.engine.seeds import mix
 from goodness.errors import InputError, unknown
 from goodness.models import MODELS
@@ -20,7 +21,7 @@ from goodness.objective import OBJECTIVES, Objective, Spec
 from goodness.partition import Piece, split, split_by_hand
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import READOUTS
-from goodness.schedule import SCHEDULES, Frozen
+from goodness.schedule import SCHEDULES, Frozen, Schedule
 from goodness.update import UPDATES
 
 
@@ -77,15 +78,13 @@ def build(
             first = _place(config.freeze_until, [piece.name for piece in pieces])
             schedule = Frozen(schedule, first)
         judged_blocks = {i for segment in schedule.segments() for i in segment.judged}
-        blocks = [
-            Block(
-                spec,
-                piece,
-                boundary,
-                _objective(config, piece.name, spec) if spec.index in judged_blocks else None,
-            )
-            for piece, spec, boundary in zip(pieces, specs, boundaries, strict=True)
+        objectives = [
+            _objective(config, piece.name, spec) if spec.index in judged_blocks else None
+            for piece, spec in zip(pieces, specs, strict=True)
         ]
+        pieces = _lean(pieces, objectives, schedule, config)
+        parts = zip(specs, pieces, boundaries, objectives, strict=True)
+        blocks = [Block(*part) for part in parts]
         readouts = {
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
@@ -137,6 +136,24 @@ def _objective(config: Config, block: str, spec: Spec) -> Objective:
         )
     objective.label_smoothing = config.label_smoothing
     return objective
+
+
+def _lean(
+    pieces: Sequence[Piece],
+    objectives: Sequence[Objective | None],
+    schedule: Schedule,
+    config: Config,
+) -> list[Piece]:
+    """Pieces that learn from nothing but an objective that needs no ReLU's mask, without it."""
+    alone = {s.blocks[0] for s in schedule.segments() if len(s.blocks) == 1}
+    shared = {index for s in schedule.segments() if len(s.blocks) > 1 for index in s.blocks}
+    fit = alone - shared if config.update["name"] == "gradient" else set()
+    return [
+        piece._replace(body=with_open_end(piece.body))
+        if index in fit and objective is not None and objective.vanishes
+        else piece
+        for index, (piece, objective) in enumerate(zip(pieces, objectives, strict=True))
+    ]
 
 
 def _check_classes(what: str, classes: int, most: int | None) -> None:

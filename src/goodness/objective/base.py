@@ -65,6 +65,8 @@ class Objective(nn.Module):
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False
     """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
+    vanishes = False
+    """Whether the gradient by a feature is zero wherever that feature is zero."""
     smooths = False
     """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
     label_smoothing = 0.0

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from goodness.functional import margin_loss
+from goodness.functional import class_goodness, margin_loss
 from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
 
 
@@ -41,6 +41,8 @@ class ClassMaps(Objective):
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
+        if self.conv.kernel_size == (1, 1) and self.conv.bias is not None:
+            return class_goodness(h, self.conv.weight, self.conv.bias)
         return self.maps(h).mean((2, 3))
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:

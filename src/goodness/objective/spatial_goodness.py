@@ -35,6 +35,7 @@ class SpatialGoodness(Objective):
     projection: Tensor
     bias: Tensor
 
+    vanishes = True
     smooths = True
 
     def __init__(

@@ -1,0 +1,58 @@
+"""A ReLU's mask is left out only where it changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from goodness import Learner, build
+from goodness.clock import Clock
+from goodness.engine.rectifier import OpenReLU, with_open_end
+
+
+def opened(network):
+    return [any(isinstance(part, OpenReLU) for part in block.modules()) for block in network]
+
+
+def test_layer_local_squares_train_alike_with_and_without_the_mask():
+    x, y = torch.randn(16, 3, 8, 8), torch.randint(3, (16,))
+    model = {"name": "cnn", "widths": [6, 8], "pools": [1]}
+    states = []
+    for plain in (False, True):
+        network = build("asge", image=(3, 8, 8), classes=3, model=model, boundary={"dropout": 0.0})
+        assert opened(network) == [True, True]
+        if plain:
+            for block in network:
+                block.body[-1] = nn.ReLU(inplace=True)
+        learner = Learner(network)
+        for step in range(3):
+            learner.step(x, y, Clock(step, 3, 1))
+        states.append(network.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("sff", {}),
+        ("backprop", {}),
+        ("deep-supervision", {}),
+        ("asge", {"schedule": "end-to-end"}),
+        ("asge", {"schedule": "pairs"}),
+        ("asge", {"update": "forward-gradient"}),
+    ],
+)
+def test_the_mask_stays_where_the_gradient_needs_it(method, values):
+    network = build(method, image=(3, 8, 8), classes=3, model="small-cnn", **values)
+
+    assert not any(opened(network))
+
+
+def test_only_a_last_relu_that_works_in_place_is_opened():
+    conv = nn.Conv2d(3, 3, 1)
+
+    assert isinstance(with_open_end(nn.Sequential(conv, nn.ReLU(inplace=True)))[-1], OpenReLU)
+    for body in (nn.Sequential(conv, nn.ReLU()), nn.Sequential(conv), nn.Sequential(), conv):
+        assert with_open_end(body) is body
