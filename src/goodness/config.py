@@ -59,6 +59,8 @@ class Config(BaseModel):
     """Lay feature maps out with the channels last."""
     compile: bool = False
     """torch.compile every block."""
+    checkpointing: bool = False
+    """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
     skip_bad: bool = False
 
     pretrained: bool = False

@@ -9,7 +9,9 @@ import pytest
 HEAVY = ("torch", "torchvision", "kornia", "matplotlib", "sklearn", "numpy", "goodness.config")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["methods"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["methods"], ["bench"], ["profile"]]
+)
 def test_help_is_quick_because_it_imports_nothing_heavy(command):
     program = (
         "import sys\n"

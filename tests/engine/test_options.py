@@ -286,3 +286,26 @@ def test_math_of_the_one_cycle_s_ends():
     assert factors[0] == pytest.approx(0.04)
     assert factors[-1] == pytest.approx(4e-6)
     assert math.isclose(factors.index(max(factors)), 29, abs_tol=1)
+
+
+@pytest.mark.parametrize("method", ["backprop", "deep-supervision", "trifecta"])
+def test_checkpointing_changes_memory_alone(method, batch):
+    """Batch norms count every batch once, though they see it twice."""
+    x, y = batch(8, IMAGE, CLASSES)
+    model = {"name": "cnn", "widths": [4, 6, 8], "pools": [1], "norm": "batch"}
+    states = []
+    for checkpointing in (False, True):
+        network = build(
+            method,
+            image=IMAGE,
+            classes=CLASSES,
+            model=model,
+            boundary={"dropout": 0.3},
+            checkpointing=checkpointing,
+        )
+        learner = Learner(network)
+        for step in range(3):
+            learner.step(x, y, Clock(step, 10, 2))
+        states.append(network.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert any(name.endswith("num_batches_tracked") for name in states[0])

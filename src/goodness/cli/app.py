@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli import compare, cuts, evaluate, explain, export, lists, predict, train
+from goodness.cli import (
+    bench,
+    compare,
+    cuts,
+    evaluate,
+    explain,
+    export,
+    lists,
+    predict,
+    profile,
+    train,
+)
 from goodness.errors import InputError, Interrupted, RunError
 
 app = typer.Typer(
@@ -27,6 +38,8 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("cuts")(cuts.cuts)
+app.command("bench")(bench.bench)
+app.command("profile")(profile.profile)
 app.command("methods")(lists.methods)
 app.command("models")(lists.models)
 app.command("data")(lists.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -23,6 +24,11 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def command_line() -> str:
+    """What the user typed, for records."""
+    return shlex.join(["goodness", *sys.argv[1:]])
 
 
 def percent(share: float | None) -> str:

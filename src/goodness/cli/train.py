@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from goodness.cli.output import console
+from goodness.cli.output import command_line, console
 from goodness.cli.report import show_plan, show_result
 from goodness.cli.values import gather, model_part
 from goodness.errors import InputError
@@ -271,7 +269,7 @@ def train(
     if dry_run:
         show_plan(api.plan(**values))
         return
-    command = shlex.join(["goodness", *sys.argv[1:]])
+    command = command_line()
     with _watching(quiet) as callbacks:
         run = api.fit(**values, out=out, overwrite=overwrite, callbacks=callbacks, command=command)
     show_result(run)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from goodness.engine.checkpointing import run_checkpointed
 from goodness.engine.seeds import mix, seed_generators
 from goodness.objective import Look
 from goodness.schedule import Segment
@@ -40,8 +41,14 @@ def run_segment(
         seed_generators(x.device, mix(network.config.seed, "block", step, index))
         x = network.enter(index, x, learning=True)
         records = segment.live and bool(segment.judged) and network.update.records_body
+        # Behind the segment's last block no gradient flows, so that no graph is kept for it.
+        inside = records and index != segment.blocks[-1]
+        sends: Tensor | None = None
         with torch.set_grad_enabled(records), network.autocast():
-            value = block.body(x)
+            if inside and network.config.checkpointing:
+                value, sends = run_checkpointed(block, x)
+            else:
+                value = block.body(x)
         if index in segment.judged and block.objective is not None:
             block.objective.train()  # a head learns on top of a frozen block too
             features = block.see(value)
@@ -57,10 +64,10 @@ def run_segment(
         else:
             losses.append(None)
             scores.append(None)
-        # Behind the segment's last block no gradient flows, so that no graph is kept for it.
-        inside = records and index != segment.blocks[-1]
-        with torch.set_grad_enabled(inside), network.autocast():
-            x = block.send(value)
+        if sends is None:
+            with torch.set_grad_enabled(inside), network.autocast():
+                sends = block.send(value)
+        x = sends
         sent.append(x.detach())
     return Outcome(total, losses, scores, sent)
 

@@ -1,0 +1,116 @@
+"""Speed and memory of a layer-local step against backpropagation's, as ratios.
+
+    python benchmarks/speed.py vgg16l     # 16 convolutions with batch norm, a sweep over depth
+    python benchmarks/speed.py vgg8       # ASGE's network
+    GOODNESS_DATA=... python benchmarks/speed.py loop   # what is not the step, on small-cnn
+
+The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
+and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
+``--amp bf16``. The third trains an epoch of CIFAR-10 and writes ``results/loop.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import goodness
+from goodness.engine.learner import Learner
+from goodness.engine.loop import Loop
+from goodness.reports.environment import environment
+from runs import write
+
+WIDTHS = [width for width in (64, 128, 256, 512) for _ in range(4)]
+NETWORKS = {
+    "vgg16l": [
+        "--model=cnn",
+        f"--model-arg=widths={json.dumps(WIDTHS, separators=(',', ':'))}",
+        "--model-arg=pools=[4,8,12]",
+        "--model-arg=norm=batch",
+        "--model-arg=pool=max",
+        "--depths=8,16,32,64",
+        "--batches=32,64,128",
+    ],
+    "vgg8": ["--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
+}
+
+
+def network(name: str, words: list[str], out: Path) -> None:
+    """One bench."""
+    command = ["bench", "asge", "sff", *NETWORKS[name], *words]
+    print(shlex.join(["goodness", *command]), file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        python = [sys.executable, "-m", "goodness", *command, f"--out={scratch}"]
+        subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
+        record = json.loads((Path(scratch) / "bench.json").read_text())
+        record["command"] = shlex.join(["goodness", *command])
+        write(out / f"bench-{name}.json", record)
+        (out.parent / "docs" / f"bench-{name}.png").write_bytes(
+            (Path(scratch) / "bench.png").read_bytes()
+        )
+
+
+def loop(threads: int, out: Path) -> None:
+    """The part of an epoch's training that the learner's steps do not take."""
+    spent = {"steps": 0.0, "epoch": 0.0}
+    step, epoch = Learner.step, Loop._train_epoch
+
+    def timed(name: str, function: Any) -> Any:
+        def run(*args: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args)
+            spent[name] += time.perf_counter() - started
+            return result
+
+        return run
+
+    Learner.step = timed("steps", step)  # type: ignore[method-assign]
+    Loop._train_epoch = timed("epoch", epoch)  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as scratch:
+        goodness.fit(
+            method="sff",
+            model="small-cnn",
+            data="cifar10",
+            epochs=2,
+            threads=threads,
+            out=Path(scratch) / "run",
+            final_test=False,
+        )
+    record = {
+        "schema": 1,
+        "command": f"python benchmarks/speed.py loop --threads {threads}",
+        "environment": environment(None),
+        **{f"seconds_{name}": seconds for name, seconds in spent.items()},
+        "share_of_the_rest": 1 - spent["steps"] / spent["epoch"],
+    }
+    write(out / "loop.json", record)
+    print(json.dumps(record, indent=1))
+
+
+def main() -> None:
+    """Measure one part."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=[*NETWORKS, "loop"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--amp", default="none")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    if args.part == "loop":
+        loop(args.threads, args.out)
+        return
+    words = [f"--threads={args.threads}", f"--batch-size={args.batch_size}"]
+    network(args.part, [*words, f"--steps={args.steps}", f"--set=amp={args.amp}"], args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""``goodness bench``: speed and memory of local methods against backprop's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goodness.cli.output import SCHEMA, command_line, console, print_json, table
+from goodness.cli.values import gather, model_part
+
+NUMBERS = ("images/s", "× backprop", "of bound", "activations", "× backprop's", "in all")
+MIB = 2**20
+
+
+def bench(
+    methods: Annotated[
+        list[str], typer.Argument(metavar="METHOD...", help="Local methods.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME", help="See 'goodness models'.")] = "vgg8",
+    model_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=JSON", help="For the model's constructor; may be repeated."),
+    ] = None,
+    image_size: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="Side.")] = 32,
+    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
+    classes: Annotated[int, typer.Option(min=2, help="How many there are.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of every way.")] = 10,
+    depths: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Also memory at these depths.")
+    ] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels in the sweep over depths.")] = 64,
+    side: Annotated[
+        int, typer.Option(min=1, metavar="PIXELS", help="Side in the sweep over depths.")
+    ] = 16,
+    batches: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="A value for all ways."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for bench.json and bench.png.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record on standard output.")
+    ] = False,
+) -> None:
+    """Measure a step of local methods against backprop, on one network and in one run.
+
+    The baselines: backprop, backprop that keeps block inputs alone (checkpointing), and backprop in
+    so many parts that it needs no more memory than the leanest local method.
+    """
+    values = gather(None, settings or [], {"threads": threads, "device": device})
+    sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
+    from goodness.engine.machine import set_machine
+    from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep
+    from goodness.profiling.figures import draw_bench
+    from goodness.reports.environment import environment
+
+    chosen = set_machine(device, threads)
+    part = model_part(model, model_arg or []) or model
+    image = (channels, image_size, image_size)
+    setup = Bench(methods, part, image, classes, batch_size, steps, chosen, values)
+    say = console()
+    with say.status("building") as status:
+        record = {
+            "schema": SCHEMA,
+            "command": command_line(),
+            "environment": environment(None, chosen),
+            "model": setup.network(),
+            "image": image,
+            "batch": batch_size,
+            "steps": steps,
+            **compare_steps(setup, status.update),
+        }
+        record["batches"] = batch_sweep(setup, sweep_batches, status.update)
+        deep = setup._replace(image=(channels, side, side))
+        record["depths"] = depth_sweep(deep, sweep_depths, width, status.update)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+        draw_bench(record, out / "bench.png")
+    if as_json:
+        print_json(record)
+        return
+    shown = table("way", *NUMBERS, numbers=NUMBERS)
+    for name, way in record["ways"].items():
+        parts = f" in {way['accumulate']}" if way["accumulate"] > 1 else ""
+        share = way["share_of_bound"]
+        shown.add_row(
+            name + parts,
+            f"{way['images_per_second']:,.1f}",
+            f"{way['speed_of_backprop']:.2f}",
+            "–" if share is None else f"{share:.2f}",
+            f"{way['memory']['activations'] / MIB:,.1f} MiB",
+            f"{way['activations_of_backprop']:.2f}",
+            f"{way['memory']['total'] / MIB:,.1f} MiB",
+        )
+    say.print(shown)
+    say.print(
+        f"\nbound on the speed of layer-local steps, from the convolutions alone:"
+        f" {record['bound']:.2f} × backprop",
+        soft_wrap=True,
+    )
+    if out is not None:
+        print(out)
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    from goodness.errors import InputError
+
+    try:
+        numbers = [int(part) for part in (text or "").split(",") if part.strip()]
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise InputError(f"{option} needs numbers from 1 up, e.g. 8,16,32 (got '{text}')")
+    return numbers

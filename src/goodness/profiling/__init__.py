@@ -1,0 +1,1 @@
+"""What a training step costs: seconds, bytes, and the bound that its convolutions set."""

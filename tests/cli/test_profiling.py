@@ -1,0 +1,71 @@
+"""``goodness bench`` and ``goodness profile``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from goodness.cli import main
+
+TINY = ("--model-arg", "widths=[4, 8]", "--image-size", "8", "--batch-size", "8", "--steps", "1")
+
+
+def run(capsys, *args):
+    with pytest.raises(SystemExit) as exit:
+        main([*args, "--threads", "1"])
+    out = capsys.readouterr()
+    return exit.value.code, out.out, out.err
+
+
+def test_bench_writes_its_record_and_picture(capsys, tmp_path):
+    code, out, err = run(
+        capsys, "bench", "sff", *TINY, "--model", "cnn", "--model-arg", "pools=[]",
+        "--depths", "2,3", "--width", "4", "--side", "4", "--batches", "4", "--out", str(tmp_path),
+    )  # fmt: skip
+
+    assert code == 0
+    assert out.strip() == str(tmp_path)
+    assert "bound on the speed of layer-local steps" in err
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert record["command"].startswith("goodness ")
+    assert [row["depth"] for row in record["depths"]] == [2, 3]
+    assert record["batches"][0]["batch"] == 4
+    assert record["environment"]["threads"] == 1
+    assert (tmp_path / "bench.png").exists()
+
+
+def test_profile_prints_every_block(capsys, tmp_path):
+    words = ["profile", *TINY, "--model", "cnn", "--model-arg", "pools=[]"]
+    code, out, _ = run(capsys, *words, "--json", "--out", str(tmp_path))
+    _, _, shown = run(capsys, *words)
+
+    assert code == 0
+    record = json.loads(out)
+    assert record["method"] == "sff"
+    assert [block["name"] for block in record["blocks"]] == ["conv1", "conv2"]
+    assert "conv2" in shown
+    assert "2 times as deep, 4 blocks" in shown
+    assert (tmp_path / "profile.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "backprop"], "'backprop' is not local"),
+        (["bench", "sfff"], "did you mean 'sff'"),
+        (["bench", "sff", "--depths", "4,x"], "--depths needs numbers from 1 up"),
+        (["bench", "sff", "--batches", "0"], "--batches needs numbers from 1 up"),
+        (["bench", "sff", "--model", "vgg88"], "did you mean 'vgg8'"),
+        (["bench", "sff", "--set", "schedul=together"], "did you mean 'schedule'"),
+        (["profile", "--method", "sfff"], "did you mean 'sff'"),
+        (["profile", "--model", "vgg8", "--image-size", "4"], "too few"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, capsys):
+    code, _, err = run(capsys, *words)
+
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
