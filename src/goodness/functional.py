@@ -73,7 +73,7 @@ class _PooledSquares(torch.autograd.Function):
         return F.avg_pool2d(2 * h * tangent, (h.shape[2] // ctx.size, h.shape[3] // ctx.size))
 
 
-def class_goodness(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def class_goodness(h: Tensor, weight: Tensor, bias: Tensor, rectified: bool = False) -> Tensor:
     """The mean square of every class's map, which a 1 x 1 convolution makes.
 
     Scalable Forward-Forward (arXiv 2501.03176): s_k = mean over (H, W) of q_k^2, q = conv(h). Its
@@ -84,25 +84,28 @@ def class_goodness(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         h: (N, C, H, W).
         weight: (K, C, 1, 1).
         bias: (K,).
+        rectified: whether the gradient by ``h`` is to be zero wherever ``h`` is not positive, which
+            saves the ReLU behind which ``h`` stands a pass of its own.
 
     Returns:
         (N, K), non-negative.
     """
-    result: Tensor = _ClassGoodness.apply(h, weight, bias)
+    result: Tensor = _ClassGoodness.apply(h, weight, bias, rectified)
     return result
 
 
 class _ClassGoodness(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool) -> Tensor:
         q = F.conv2d(h, weight, bias)
+        ctx.rectified = rectified
         ctx.save_for_backward(h, weight, q)
         ctx.save_for_forward(h, weight, q)
         return q.square().mean((2, 3))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         h, weight, q = ctx.saved_tensors
         slope = q * (gradient * (2 / (q.shape[2] * q.shape[3])))[:, :, None, None]
         one, none = [1, 1], [0, 0]
@@ -110,12 +113,16 @@ class _ClassGoodness(torch.autograd.Function):
         given, _, _ = torch.ops.aten.convolution_backward(
             slope, h, weight, None, one, none, one, False, none, 1, wanted
         )
+        if ctx.rectified and given is not None:
+            torch.ops.aten.threshold_backward.grad_input(given, h, 0, grad_input=given)
         rows = slope.permute(0, 2, 3, 1).flatten(0, 2)
         own = rows.T @ h.permute(0, 2, 3, 1).flatten(0, 2)
-        return given, own.reshape(weight.shape), rows.sum(0)
+        return given, own.reshape(weight.shape), rows.sum(0), None
 
     @staticmethod
-    def jvp(ctx: Any, h_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None) -> Tensor:
+    def jvp(
+        ctx: Any, h_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: None
+    ) -> Tensor:
         h, weight, q = ctx.saved_tensors
         tangent = torch.zeros_like(q)
         if h_t is not None:
@@ -214,7 +221,9 @@ def dropout(x: Tensor, p: float) -> Tensor:
     torch.ge(draws.view(torch.uint8)[: x.numel()], dropping, out=keep)
     # In the order of memory: one pass over both.
     flat = in_memory_order(x)
-    return _like(x, flat * keep.mul_(1 / (1 - p)).reshape(flat.shape))
+    keep = keep.mul_(1 / (1 - p)).reshape(flat.shape)
+    differentiable = torch.is_grad_enabled() and x.requires_grad
+    return _like(x, flat * keep if differentiable else keep.mul_(flat))
 
 
 def stretch(items: Sequence[T], count: int) -> list[T]:

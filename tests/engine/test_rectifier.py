@@ -15,16 +15,18 @@ def opened(network):
     return [any(isinstance(part, OpenReLU) for part in block.modules()) for block in network]
 
 
-def test_layer_local_squares_train_alike_with_and_without_the_mask():
+@pytest.mark.parametrize("method", ["asge", "sff"])
+def test_training_is_alike_with_and_without_the_mask(method):
     x, y = torch.randn(16, 3, 8, 8), torch.randint(3, (16,))
     model = {"name": "cnn", "widths": [6, 8], "pools": [1]}
     states = []
     for plain in (False, True):
-        network = build("asge", image=(3, 8, 8), classes=3, model=model, boundary={"dropout": 0.0})
+        network = build(method, image=(3, 8, 8), classes=3, model=model, boundary={"dropout": 0.0})
         assert opened(network) == [True, True]
         if plain:
             for block in network:
                 block.body[-1] = nn.ReLU(inplace=True)
+                block.objective.rectified = False
         learner = Learner(network)
         for step in range(3):
             learner.step(x, y, Clock(step, 3, 1))
@@ -36,7 +38,8 @@ def test_layer_local_squares_train_alike_with_and_without_the_mask():
 @pytest.mark.parametrize(
     ("method", "values"),
     [
-        ("sff", {}),
+        ("sff", {"objective": {"kernel": 3}}),
+        ("mono-forward", {}),
         ("backprop", {}),
         ("deep-supervision", {}),
         ("asge", {"schedule": "end-to-end"}),

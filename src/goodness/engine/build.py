@@ -144,16 +144,19 @@ def _lean(
     schedule: Schedule,
     config: Config,
 ) -> list[Piece]:
-    """Pieces that learn from nothing but an objective that needs no ReLU's mask, without it."""
+    """Pieces without the mask of a last ReLU, where an objective that needs none is all they learn
+    from."""
     alone = {s.blocks[0] for s in schedule.segments() if len(s.blocks) == 1}
     shared = {index for s in schedule.segments() if len(s.blocks) > 1 for index in s.blocks}
     fit = alone - shared if config.update["name"] == "gradient" else set()
-    return [
-        piece._replace(body=with_open_end(piece.body))
-        if index in fit and objective is not None and objective.vanishes
-        else piece
-        for index, (piece, objective) in enumerate(zip(pieces, objectives, strict=True))
-    ]
+    lean = []
+    for index, (piece, objective) in enumerate(zip(pieces, objectives, strict=True)):
+        if index in fit and objective is not None and objective.masks:
+            body = with_open_end(piece.body)
+            objective.rectified = body is not piece.body
+            piece = piece._replace(body=body)
+        lean.append(piece)
+    return lean
 
 
 def _check_classes(what: str, classes: int, most: int | None) -> None:

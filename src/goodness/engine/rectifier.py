@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class OpenReLU(nn.Module):
     """A ReLU that works in place and lets every gradient through.
 
-    It stands at the end of a block whose loss has no gradient where the activation is zero, as that
-    of any function of squares: there the ReLU's own mask changes nothing, and costs a pass over the
-    map.
+    It stands at the end of a block whose objective has no gradient where the activation is zero, or
+    masks it itself (`goodness.objective.Objective.masks`): the ReLU's own mask would cost a pass
+    over the map, and a second map.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -65,8 +65,11 @@ class Objective(nn.Module):
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False
     """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
-    vanishes = False
-    """Whether the gradient by a feature is zero wherever that feature is zero."""
+    masks = False
+    """Whether the gradient by a feature is zero wherever that feature is zero, by itself or, where
+    `rectified` says that features come from a ReLU, because it is made so."""
+    rectified = False
+    """Whether features come from a ReLU that leaves its mask to the objective."""
     smooths = False
     """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
     label_smoothing = 0.0

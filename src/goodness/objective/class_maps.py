@@ -33,6 +33,7 @@ class ClassMaps(Objective):
     ) -> None:
         super().__init__()
         self.margin = margin
+        self.masks = kernel == 1
         self.conv = nn.Conv2d(spec.judged[0], spec.classes, kernel, padding="same")
 
     def maps(self, h: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ class ClassMaps(Objective):
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
         if self.conv.kernel_size == (1, 1) and self.conv.bias is not None:
-            return class_goodness(h, self.conv.weight, self.conv.bias)
+            return class_goodness(h, self.conv.weight, self.conv.bias, self.rectified)
         return self.maps(h).mean((2, 3))
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:

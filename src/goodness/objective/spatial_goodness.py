@@ -35,7 +35,7 @@ class SpatialGoodness(Objective):
     projection: Tensor
     bias: Tensor
 
-    vanishes = True
+    masks = True
     smooths = True
 
     def __init__(
