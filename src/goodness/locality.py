@@ -22,7 +22,7 @@ from torch import Tensor
 from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import Network
-from goodness.engine.segment import look_ahead, run_segment
+from goodness.engine.segment import look_ahead, run_segment, send_last
 from goodness.methods import Locality
 from goodness.objective import Look
 from goodness.schedule import Segment
@@ -210,6 +210,7 @@ def _gradient_reach(network: Network, image: Tensor, y: Tensor) -> dict[int, lis
                 trial.zero_grad(set_to_none=True)
             else:
                 outcome = run()
+            send_last(trial, segment, outcome, clock.step)
             x = outcome.sent[-1]
     return reach
 

@@ -10,7 +10,7 @@ import torch
 from goodness.clock import Clock
 from goodness.engine.build import build
 from goodness.engine.learner import Learner
-from goodness.engine.segment import run_segment
+from goodness.engine.segment import run_segment, send_last
 from goodness.objective import Look
 
 IMAGE = (1, 8, 8)
@@ -18,6 +18,12 @@ IMAGE = (1, 8, 8)
 
 def clock(step):
     return Clock(step, 5, 2)
+
+
+def sent_on(network, segment, x, y, images, step):
+    outcome = run_segment(network, segment, x, y, Look(x, images), step)
+    send_last(network, segment, outcome, step)
+    return outcome.sent[-1]
 
 
 def make(method="asge-fast", **values):
@@ -73,13 +79,12 @@ def test_a_block_replayed_alone_draws_the_same_dropout_mask(batch):
     inputs, sent = [], []
     for segment in segments:
         inputs.append(x)
-        x = run_segment(network, segment, x, y, Look(x, images), step=7).sent[-1]
+        x = sent_on(network, segment, x, y, images, step=7)
         sent.append(x)
 
-    look = Look(inputs[1], images)
     torch.rand(10)  # whatever was drawn in between
-    alone = run_segment(network, segments[1], inputs[1], y, look, step=7).sent[-1]
-    later = run_segment(network, segments[1], inputs[1], y, look, step=8).sent[-1]
+    alone = sent_on(network, segments[1], inputs[1], y, images, step=7)
+    later = sent_on(network, segments[1], inputs[1], y, images, step=8)
 
     assert torch.equal(alone, sent[1])
     assert not torch.equal(later == 0, sent[1] == 0)
@@ -95,7 +100,7 @@ def test_blocks_of_one_step_draw_different_masks(batch):
     network.train()
     x, masks = images, []
     for segment in network.schedule.plan(clock(0)):
-        x = run_segment(network, segment, x, y, Look(x, images), step=0).sent[-1]
+        x = sent_on(network, segment, x, y, images, step=0)
         masks.append(x == 0)
 
     assert not torch.equal(*masks)
@@ -148,7 +153,7 @@ def test_what_is_sent_and_reported_has_no_graph(batch):
     )
     report = Learner(network).step(images, y, clock(0))
 
-    tensors = [*outcome.sent, *outcome.losses, *outcome.scores, *report.losses, *report.scores]
+    tensors = [outcome.value, *outcome.losses, *outcome.scores, *report.losses, *report.scores]
     assert all(not tensor.requires_grad for tensor in tensors)
     assert outcome.rows.requires_grad
 
@@ -316,6 +321,7 @@ def test_looking_ahead_leaves_no_trace(batch):
         # Nothing is updated in between here, so that the step's own forward is the same.
         outcome = run_segment(network, segment, x, y, look, step=3)
         torch.testing.assert_close(outcome.scores[0], expected)
+        send_last(network, segment, outcome, step=3)
         x = outcome.sent[-1]
 
 

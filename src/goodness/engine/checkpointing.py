@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import cast
+from typing import TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from goodness.engine.block import Block
+T = TypeVar("T")
 
 
-def run_checkpointed(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What the body computes and what is sent on, of which nothing in between is kept.
+def checkpointed(run: Callable[[Tensor], T], x: Tensor, module: nn.Module) -> T:
+    """``run(x)``, of whose inner activations none is kept.
 
     Args:
-        block: runs with gradients enabled.
-        x: (rows, C, H, W).
+        run: draws its random numbers from generators that it seeds, or that are as they were.
+        x: what is kept.
+        module: whose batch norms shall count the batch once.
     """
 
-    def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        value = block.body(x)
-        return value, block.send(value)
-
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), counted_once(block)
+        return nullcontext(), counted_once(module)
 
-    result = checkpoint(run, x, use_reentrant=False, context_fn=contexts)
-    return cast(tuple[Tensor, Tensor], result)
+    return cast(T, checkpoint(run, x, use_reentrant=False, context_fn=contexts))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from goodness.engine.network import Network
 from goodness.engine.optimizers import OPTIMIZERS
 from goodness.engine.rates import RATES
 from goodness.engine.seeds import mix, seed_generators
-from goodness.engine.segment import look_ahead, run_segment
+from goodness.engine.segment import look_ahead, run_segment, send_last
 from goodness.errors import InputError
 from goodness.functional import stretch
 from goodness.objective import Look
@@ -178,7 +178,9 @@ class Learner:
         self, segment: Segment, run: Callable[[], Outcome], y: Tensor, clock: Clock
     ) -> Outcome:
         if not segment.judged:
-            return run()
+            outcome = run()
+            send_last(self.network, segment, outcome, clock.step)
+            return outcome
 
         def weighed() -> Outcome:
             outcome = run()
@@ -187,6 +189,7 @@ class Learner:
             return outcome
 
         outcome = self.network.update(weighed, [self.network[index] for index in segment.blocks])
+        send_last(self.network, segment, outcome, clock.step)
         self._apply(str(segment.owner), self.rate(segment.clock or clock))
         return outcome
 

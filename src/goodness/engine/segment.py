@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from goodness.engine.checkpointing import run_checkpointed
+from goodness.engine.checkpointing import checkpointed
 from goodness.engine.seeds import mix, seed_generators
 from goodness.objective import Look
 from goodness.schedule import Segment
@@ -23,6 +24,7 @@ def run_segment(
     """Run the blocks of ``segment`` on rows ``x`` and judge those that it names.
 
     Dropout is seeded per (seed, step, block), so that a block replayed alone draws the same mask.
+    What the last block sends on is left to `send_last`.
 
     Args:
         network: holds the blocks, in training mode.
@@ -46,14 +48,14 @@ def run_segment(
         sends: Tensor | None = None
         with torch.set_grad_enabled(records), network.autocast():
             if inside and network.config.checkpointing:
-                value, sends = run_checkpointed(block, x)
+                value, sends = checkpointed(partial(_whole, network, index, step), x, block)
             else:
                 value = block.body(x)
         if index in segment.judged and block.objective is not None:
             block.objective.train()  # a head learns on top of a frozen block too
             features = block.see(value)
-            own = block.objective.scores(features)
             look.input = network.seen(index, x.detach())
+            own = block.objective.scores(features)
             rows = block.objective.loss(features, own, y, look)
             block.objective.observe(features.detach(), y)
             if len(segment.judged) > 1:
@@ -64,12 +66,37 @@ def run_segment(
         else:
             losses.append(None)
             scores.append(None)
+        if index == segment.blocks[-1]:
+            break
         if sends is None:
             with torch.set_grad_enabled(inside), network.autocast():
-                sends = block.send(value)
+                sends = _send(network, index, value, step)
         x = sends
         sent.append(x.detach())
-    return Outcome(total, losses, scores, sent)
+    return Outcome(total, losses, scores, sent, value.detach())
+
+
+@torch.no_grad()
+def send_last(network: Network, segment: Segment, outcome: Outcome, step: int) -> None:
+    """Add what the segment's last block sends on, which no gradient passes, and let go of the rest.
+
+    Called when the gradients are there and the activations that they needed are gone, and before
+    the update.
+    """
+    assert outcome.value is not None
+    with network.autocast():
+        outcome.sent.append(_send(network, segment.blocks[-1], outcome.value, step))
+    outcome.rows = outcome.value = None
+
+
+def _whole(network: Network, index: int, step: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    value = network[index].body(x)
+    return value, _send(network, index, value, step)
+
+
+def _send(network: Network, index: int, value: Tensor, step: int) -> Tensor:
+    seed_generators(value.device, mix(network.config.seed, "send", step, index))
+    return network[index].send(value)
 
 
 @torch.no_grad()
@@ -90,7 +117,7 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
         x = network.enter(index, x, learning=True)
         with network.autocast():
             value = block.body(x)
-            x = block.send(value)
+            x = _send(network, index, value, step)
         scores.append(block.judge(value))
     for buffer, value in kept:
         buffer.copy_(value)

@@ -13,8 +13,9 @@ from goodness.profiling.bound import now
 from goodness.profiling.memory import LiveBytes
 from goodness.profiling.trial import Trial
 
-PHASES = ("forward", "loss", "send", "backward", "update")
-"""The body's forward, the objective's, what is sent on, the gradients, the optimizer's step."""
+PHASES = ("forward", "loss", "backward", "send", "update")
+"""The body's forward; the objective's forward and backward; what is sent on; the body's backward;
+the optimizer's step."""
 
 
 class BlockTimer:
@@ -35,7 +36,7 @@ class BlockTimer:
         self.peaks = [0] * len(trial.network)
         self._device = trial.x.device
         self._mark = 0.0
-        self._last = 0
+        self._reached: int | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -48,12 +49,10 @@ class BlockTimer:
                 block.tail.register_forward_pre_hook(self._judged(index)),
                 block.boundary.register_forward_hook(self._sent(index)),
             ]
-        owners = {str(s.owner): s.blocks for s in self.trial.network.schedule.segments()}
+        owners = {str(s.owner): s.blocks[-1] for s in self.trial.network.schedule.segments()}
         for owner, optimizer in self.trial.learner.optimizers.items():
             if owner in owners:
-                place = owners[owner][-1]
-                hooks.append(optimizer.register_step_pre_hook(self._has_gradients(owners[owner])))
-                hooks.append(optimizer.register_step_post_hook(self._updated(place)))
+                hooks.append(optimizer.register_step_post_hook(self._updated(owners[owner])))
         try:
             yield
         finally:
@@ -71,6 +70,7 @@ class BlockTimer:
     def _begins(self, index: int) -> Any:
         def hook(module: nn.Module, given: Any) -> None:
             self._mark = now(self._device)
+            self._reached = None
 
         return hook
 
@@ -78,36 +78,36 @@ class BlockTimer:
         def hook(module: nn.Module, given: Any, value: Tensor) -> None:
             self._spend(index, "forward")
             if value.requires_grad:
-                value.register_hook(self._reached(index))
+                value.register_hook(self._pulled_back(index))
 
         return hook
 
-    def _reached(self, index: int) -> Any:
+    def _pulled_back(self, index: int) -> Any:
         """The gradient has come to a block's end: what follows is its own backward pass."""
 
         def hook(gradient: Tensor) -> None:
-            if self._last > index:
-                self._spend(self._last, "backward")
-            self._last = index
+            if self._reached is None:
+                self._spend(index, "loss")
+            else:
+                self._spend(self._reached, "backward")
+            self._reached = index
 
         return hook
 
     def _judged(self, index: int) -> Any:
+        """A segment's last block sends on when the gradients are there."""
+
         def hook(module: nn.Module, given: Any) -> None:
-            self._spend(index, "loss")
+            if self._reached is None:
+                self._spend(index, "loss")
+            else:
+                self._spend(self._reached, "backward")
 
         return hook
 
     def _sent(self, index: int) -> Any:
         def hook(module: nn.Module, given: Any, value: Tensor) -> None:
             self._spend(index, "send")
-            self._last = index
-
-        return hook
-
-    def _has_gradients(self, blocks: range) -> Any:
-        def hook(*_: Any) -> None:
-            self._spend(max(self._last, blocks[0]), "backward")
 
         return hook
 

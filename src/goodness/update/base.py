@@ -25,7 +25,9 @@ class Outcome:
     scores: list[Tensor | None]
     """Scores of each block, detached."""
     sent: list[Tensor]
-    """What each block sends on, detached."""
+    """What each block sends on, detached; at first without the last one's."""
+    value: Tensor | None
+    """What the last block's body computed, detached, until it is sent on."""
 
 
 class Update:
