@@ -218,6 +218,37 @@ def test_how_maps_are_laid_out(channels_last, batch):
     assert network[1].body[0].weight.is_contiguous() is not channels_last
 
 
+def test_a_block_is_compiled_without_a_break(batch, monkeypatch):
+    """Its last ReLU, too, which is not torch's own."""
+    graphs = []
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda s: compile(s, backend=count, fullgraph=True))
+    model = {"name": "cnn", "widths": [2], "pools": [], "norm": "batch"}
+    network = build("sff", image=IMAGE, classes=CLASSES, model=model, compile=True)
+    x, y = batch(4, IMAGE, CLASSES)
+    network.scores(x)
+    Learner(network).step(x, y, Clock(0, 10, 2))
+
+    assert len(graphs) == 2
+
+
+def test_torch_keeps_as_many_versions_as_there_are_blocks(monkeypatch):
+    """It takes them for one function, and gives up after eight versions."""
+    from torch._dynamo import config
+
+    monkeypatch.setattr(nn.Module, "compile", lambda self: None)
+    model = {"name": "cnn", "widths": [2] * 9, "pools": [], "norm": "none"}
+    with config.patch(recompile_limit=8):
+        build("sff", image=IMAGE, classes=CLASSES, model=model, compile=True)
+
+        assert config.recompile_limit >= 2 * 9
+
+
 def test_every_block_is_compiled(batch, monkeypatch):
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))

@@ -94,9 +94,18 @@ def build(
     update = UPDATES.make(config.update)
     network = Network(presentation, blocks, readouts, schedule, update, image, config)
     if config.compile:
-        for block in network:
-            block.body.compile()
+        _compile(network)
     return network.to(memory_format=network.memory_format)
+
+
+def _compile(network: Network) -> None:
+    import torch._dynamo.config as dynamo  # late: it takes seconds
+
+    # To torch all blocks are one function seen with other weights, of which it keeps 8 by default;
+    # each is compiled for training and for evaluation, and again for a last, smaller batch.
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(network))
+    for block in network:
+        block.body.compile()
 
 
 def most_classes(method: str | Config, *, image: Shape, **values: Any) -> int | None:

@@ -17,6 +17,8 @@ class OpenReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
+        if not torch.is_grad_enabled():
+            return x.relu_()
         opened: Tensor = _Open.apply(x)
         return opened
 
@@ -24,8 +26,9 @@ class OpenReLU(nn.Module):
 class _Open(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        x.relu_()
         ctx.mark_dirty(x)
-        return x.relu_()
+        return x  # itself: torch.compile knows it again by that
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
