@@ -13,7 +13,10 @@ from goodness.cli.app import app
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "backbones.md").read_text()
-PAGES = [DOCS / "backbones.md", DOCS / "usage.md", DOCS.parent / "README.md"]
+PAGES = [
+    *(DOCS / f"{name}.md" for name in ("backbones", "performance", "usage")),
+    DOCS.parent / "README.md",
+]
 
 
 @pytest.mark.filterwarnings("ignore")  # of what Lightning imports and advises
