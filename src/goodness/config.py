@@ -71,6 +71,9 @@ class Config(BaseModel):
 
     accumulate: Count = 1
     """Steps whose gradients are averaged for one update."""
+    micro_batch: Count | None = None
+    """Forward and backward inside a block take so many images of the batch at a time; the update
+    is still that of the whole batch."""
     clip: Positive | None = None
     """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

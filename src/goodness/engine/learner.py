@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from goodness.clock import Clock
+from goodness.engine import micro_batch
 from goodness.engine.gradients import Gradients
 from goodness.engine.network import Network
 from goodness.engine.optimizers import OPTIMIZERS
@@ -52,6 +53,8 @@ class Learner:
 
     def __init__(self, network: Network, class_weights: Tensor | None = None) -> None:
         config = network.config
+        if config.micro_batch is not None:
+            micro_batch.check(network)
         classes = network[0].spec.classes
         if class_weights is not None and len(class_weights) != classes:
             raise InputError(f"class_weights: {len(class_weights)} for {classes} classes")
@@ -138,8 +141,9 @@ class Learner:
         network = self.network.train()
         seed_generators(image.device, mix(network.config.seed, "labels", clock.step))
         x = network.present(image, y)
-        ahead = look_ahead(network, x.detach(), clock.step) if self._looks_ahead else []
-        look = Look(x, image, ahead)
+        look = Look(x, image)
+        if self._looks_ahead:
+            look.ahead = self._ahead(x, y, look, clock.step)
         learning = {n: r for n, r in network.readouts.items() if r.learns and r.started(clock)}
         taken: dict[str, list[Tensor | None]] = {name: [] for name in learning}
         # Readouts learn from what the blocks see when they are asked.
@@ -153,8 +157,7 @@ class Learner:
                 losses += [None] * len(segment.blocks)
                 scores += [None] * len(segment.blocks)
                 continue
-            run = partial(run_segment, network, segment, x, y, look, clock.step)
-            outcome = self._learn(segment, run, y, clock)
+            outcome = self._learn(segment, x, y, look, clock)
             losses += outcome.losses
             # Pairs of rows with labels in them have goodness, but no class scores.
             shape = (len(y), network[0].spec.classes)
@@ -174,29 +177,61 @@ class Learner:
             self._averaged.update(network, clock.step)
         return Report(losses, scores)
 
-    def _learn(
-        self, segment: Segment, run: Callable[[], Outcome], y: Tensor, clock: Clock
-    ) -> Outcome:
-        if not segment.judged:
-            return run()
-
-        def weighed() -> Outcome:
-            outcome = run()
-            if outcome.rows is not None:
-                outcome.rows = self._gradients.scale(self._weigh(outcome.rows, y))
-            return outcome
-
-        outcome = self.network.update(weighed, [self.network[index] for index in segment.blocks])
-        self._apply(str(segment.owner), self.rate(segment.clock or clock))
+    def _learn(self, segment: Segment, x: Tensor, y: Tensor, look: Look, clock: Clock) -> Outcome:
+        """Run a segment, part by part of the batch, and update it once."""
+        network = self.network
+        weights = self._weights(y)
+        outcomes, shares = [], []
+        for part in micro_batch.parts(x, y, look, network.config.micro_batch):
+            run = partial(
+                run_segment, network, segment, part.x, part.y, part.look, clock.step, part.number
+            )
+            if segment.judged:
+                own = None if weights is None else weights[part.images]
+                weighed = partial(self._weighed, run, part.share, own)
+                blocks = [network[index] for index in segment.blocks]
+                outcomes.append(network.update(weighed, blocks))
+                outcomes[-1].rows = None  # with what is left of the graph
+            else:
+                outcomes.append(run())
+            shares.append(part.share)
+        outcome = micro_batch.joined(outcomes, shares, len(y))
+        for index, features in outcome.observed.items():
+            objective = network[index].objective
+            assert objective is not None
+            objective.observe(features, y)
+        if segment.judged:
+            self._apply(str(segment.owner), self.rate(segment.clock or clock))
         return outcome
 
-    def _weigh(self, rows: Tensor, y: Tensor) -> Tensor:
-        """Losses times their class's weight, so that the mean is sum(w l) / sum(w), as torch's."""
+    def _ahead(self, x: Tensor, y: Tensor, look: Look, step: int) -> list[Tensor | None]:
+        """Every block's scores before the step, see `look_ahead`."""
+        network = self.network
+        scores = [
+            look_ahead(network, part.x.detach(), step, part.number)
+            for part in micro_batch.parts(x, y, look, network.config.micro_batch)
+        ]
+        return [micro_batch.together(own, len(y)) for own in zip(*scores, strict=True)]
+
+    def _weights(self, y: Tensor) -> Tensor | None:
+        """Each image's class weight (N,), their mean 1: losses average to sum(w l) / sum(w)."""
         if self._class_weights is None:
-            return rows
+            return None
         weights = self._class_weights[y]
-        weights = (weights / weights.mean()).repeat(len(rows) // len(y))
-        return rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
+        return weights / weights.mean()
+
+    def _weighed(self, run: Callable[[], Outcome], share: float, weights: Tensor | None) -> Outcome:
+        """The losses so weighed and scaled that the means of all parts add up to the batch's."""
+        outcome = run()
+        rows = outcome.rows
+        if rows is not None:
+            if weights is not None:
+                weights = weights.repeat(len(rows) // len(weights))
+                rows = rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
+            if share < 1:
+                rows = rows * share
+            outcome.rows = self._gradients.scale(rows)
+        return outcome
 
     def _teach(
         self,

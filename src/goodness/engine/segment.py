@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 
 def run_segment(
-    network: Network, segment: Segment, x: Tensor, y: Tensor, look: Look, step: int
+    network: Network,
+    segment: Segment,
+    x: Tensor,
+    y: Tensor,
+    look: Look,
+    step: int,
+    part: int = 0,
 ) -> Outcome:
     """Run the blocks of ``segment`` on rows ``x`` and judge those that it names.
 
-    Dropout is seeded per (seed, step, block), so that a block replayed alone draws the same mask.
+    Dropout is seeded per (seed, step, block, part), so that a block replayed alone draws the same
+    mask.
 
     Args:
         network: holds the blocks, in training mode.
@@ -30,14 +37,16 @@ def run_segment(
         y: labels (N,).
         look: the batch's images, and what was seen ahead.
         step: steps done before this one.
+        part: which part of the batch this is, counted from 0.
     """
     total: Tensor | None = None
     losses: list[Tensor | None] = []
     scores: list[Tensor | None] = []
     sent: list[Tensor] = []
+    observed: dict[int, Tensor] = {}
     for index in segment.blocks:
         block = network[index].train(segment.live)
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        _seed(network, x, step, index, part)
         x = network.enter(index, x, learning=True)
         records = segment.live and bool(segment.judged) and network.update.records_body
         with torch.set_grad_enabled(records), network.autocast():
@@ -48,7 +57,8 @@ def run_segment(
             own = block.objective.scores(features)
             look.input = network.seen(index, x.detach())
             rows = block.objective.loss(features, own, y, look)
-            block.objective.observe(features.detach(), y)
+            if block.objective.observes:
+                observed[index] = features.detach()
             if len(segment.judged) > 1:
                 rows = rows.flatten(1).mean(1) if rows.dim() > 1 else rows
             total = rows if total is None else total + rows
@@ -62,11 +72,11 @@ def run_segment(
         with torch.set_grad_enabled(inside), network.autocast():
             x = block.send(value)
         sent.append(x.detach())
-    return Outcome(total, losses, scores, sent)
+    return Outcome(total, losses, scores, sent, observed)
 
 
 @torch.no_grad()
-def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
+def look_ahead(network: Network, x: Tensor, step: int, part: int = 0) -> list[Tensor | None]:
     """Every block's scores for rows ``x`` before a step, as the step's own forward will find them.
 
     Batch norms see the batch, but their running statistics stay as they were.
@@ -75,11 +85,12 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
         network: in training mode.
         x: rows that enter block 0.
         step: steps done before this one; decides the dropout masks.
+        part: which part of the batch this is, see `run_segment`.
     """
     kept = [(buffer, buffer.clone()) for buffer in network.blocks.buffers()]
     scores: list[Tensor | None] = []
     for index, block in enumerate(network):
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        _seed(network, x, step, index, part)
         x = network.enter(index, x, learning=True)
         with network.autocast():
             value = block.body(x)
@@ -88,3 +99,9 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
     for buffer, value in kept:
         buffer.copy_(value)
     return scores
+
+
+def _seed(network: Network, x: Tensor, step: int, index: int, part: int) -> None:
+    # A whole batch draws what the first of several parts does.
+    place = ("block", step, index, part) if part else ("block", step, index)
+    seed_generators(x.device, mix(network.config.seed, *place))

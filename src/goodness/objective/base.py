@@ -111,11 +111,21 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:
-        """Called once a step, after the loss: the only place that writes buffers or `pending`."""
+        """Called once a step, after the loss: the only place that writes buffers or `pending`.
+
+        Args:
+            h: judged features of the whole batch (rows, C, H, W), float32, detached.
+            y: labels (N,).
+        """
 
     @torch.no_grad()
     def end_epoch(self) -> None:
         """Called after the last step of an epoch."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether `observe` does anything."""
+        return type(self).observe is not Objective.observe
 
     def facts(self) -> dict[str, int | float]:
         """What was derived from the spec: shown in listings and checked with checkpoints."""
