@@ -59,6 +59,9 @@ class Config(BaseModel):
     """Lay feature maps out with the channels last."""
     compile: bool = False
     """torch.compile every block."""
+    cache: str | None = None
+    """A folder on disk for what blocks that have learnt send on, so that they run once and not at
+    every step."""
     skip_bad: bool = False
 
     pretrained: bool = False

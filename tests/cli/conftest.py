@@ -104,6 +104,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
             "train_examples": 4000,
             "epochs": 10,
             "seconds_per_epoch": 30.0,
+            "cache_bytes": None,
         },
     )
     return noted

@@ -8,7 +8,7 @@ import pytest
 from goodness import api
 from goodness.engine.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.reports.progress import LiveProgress, PlainProgress
+from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
 
 def values_of(calls):
@@ -216,12 +216,12 @@ def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
         return [type(callback) for callback in calls.fit[1]["callbacks"]]
 
     goodness("train")
-    assert kinds() == [StopOnSignal, PlainProgress]
+    assert kinds() == [StopOnSignal, CacheNotice, PlainProgress]
     goodness("train", "--quiet")
     assert kinds() == [StopOnSignal]
     monkeypatch.setenv("FORCE_COLOR", "1")
     goodness("train")
-    assert kinds() == [StopOnSignal, LiveProgress]
+    assert kinds() == [StopOnSignal, CacheNotice, LiveProgress]
 
 
 @pytest.mark.parametrize(

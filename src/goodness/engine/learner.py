@@ -112,7 +112,7 @@ class Learner:
         """The factor on every learning rate at this step."""
         return RATES.make(self._rate, clock)
 
-    def step(self, image: Tensor, y: Tensor, clock: Clock) -> Report:
+    def step(self, image: Tensor, y: Tensor, clock: Clock, first: int = 0) -> Report:
         """Learn from one batch.
 
         Each segment's update is applied before the next segment runs, and its graph is gone by
@@ -122,12 +122,14 @@ class Learner:
             image: preprocessed images (N, C, H, W).
             y: labels (N,), int64.
             clock: steps done so far and the length of the run.
+            first: the first block to run; with more than 0, ``image`` is what the block before it,
+                which no longer learns, sends on for the images.
 
         Raises:
             InputError: a single image, from which a batch norm or a pairing cannot learn.
         """
         try:
-            return self._step(image, y, clock)
+            return self._step(image, y, clock, first)
         except ValueError as error:
             # What torch's batch norms say when a channel has one value only.
             if "more than 1 value per channel" not in str(error):
@@ -137,11 +139,11 @@ class Learner:
                 " per channel (use a larger --batch-size)"
             ) from None
 
-    def _step(self, image: Tensor, y: Tensor, clock: Clock) -> Report:
+    def _step(self, image: Tensor, y: Tensor, clock: Clock, first: int) -> Report:
         network = self.network.train()
         seed_generators(image.device, mix(network.config.seed, "labels", clock.step))
-        x = network.present(image, y)
-        look = Look(x, image)
+        x = image if first else network.present(image, y)
+        look = Look(x, image.new_empty((0, *network.image)) if first else image)
         if self._looks_ahead:
             look.ahead = self._ahead(x, y, look, clock.step)
         learning = {n: r for n, r in network.readouts.items() if r.learns and r.started(clock)}
@@ -153,9 +155,10 @@ class Learner:
         losses: list[Tensor | None] = []
         scores: list[Tensor | None] = []
         for segment in plan:
-            if segment.blocks[0] > last_judged and not takes_here:
-                losses += [None] * len(segment.blocks)
-                scores += [None] * len(segment.blocks)
+            unused = segment.blocks[0] > last_judged and not takes_here
+            if segment.blocks[0] < first or unused:
+                for record in (losses, scores, *taken.values()):
+                    record += [None] * len(segment.blocks)
                 continue
             outcome = self._learn(segment, x, y, look, clock)
             losses += outcome.losses
@@ -254,6 +257,14 @@ class Learner:
         for block in self.network:
             if block.objective is not None:
                 block.objective.end_epoch()
+
+    def forget(self, count: int) -> None:
+        """Free what the optimizers hold for the first blocks, which have learnt."""
+        segments = self.network.schedule.segments()
+        needed = {segment.owner for segment in segments if segment.blocks.stop > count}
+        for owner in {segment.owner for segment in segments} - needed:
+            if str(owner) in self.optimizers:
+                self.optimizers[str(owner)].state.clear()
 
     def _apply(self, owner: str, rate: float) -> None:
         if owner not in self.optimizers:

@@ -43,7 +43,8 @@ class Look:
     input: Tensor
     """What entered the block, (rows, C, H, W), detached."""
     image: Tensor
-    """The batch's images (N, C, H, W), before any label was written into them."""
+    """The batch's images (N, C, H, W), before any label was written into them, for objectives that
+    declare `sees_image`; N is 0 where blocks learn from cached features."""
     ahead: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `looks_ahead`."""
 
@@ -65,6 +66,8 @@ class Objective(nn.Module):
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False
     """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
+    sees_image = False
+    """Whether the loss reads `Look.image`."""
     vanishes = False
     """Whether the gradient by a feature is zero wherever that feature is zero."""
     smooths = False
