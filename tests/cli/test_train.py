@@ -211,6 +211,14 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
     assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in err
 
 
+def test_a_dry_run_tells_the_size_of_cached_features(goodness, calls):
+    goodness("train", "--dry-run", "--cache", "somewhere")
+    assert calls.plan[1]["cache"] == "somewhere"
+    calls.plan_answer |= {"cache_bytes": 2_500_000, "config": {"cache": "somewhere"}}
+    _, _, err = goodness("train", "--dry-run", "--cache", "somewhere")
+    assert "features on disk: up to 2.5 MB in 'somewhere'" in err
+
+
 def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
     def kinds():
         return [type(callback) for callback in calls.fit[1]["callbacks"]]

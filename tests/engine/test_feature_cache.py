@@ -266,12 +266,15 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, damage, tmp_
         facts.write_text("{")
     else:
         facts.write_text(json.dumps({**json.loads(facts.read_text()), damage: "others"}))
+    (tmp_path / "features" / f".{stored.stem}.1.new").touch()  # of a process that was killed
+    (tmp_path / "features" / "notes.txt").touch()
     whole, resumed = make("whole"), make("run", cache="features")
     whole.fit()
     resumed.restore()
     resumed.fit()
 
     assert same(weights(resumed), weights(whole))
+    assert [path.name for path in (tmp_path / "features").iterdir()] == ["notes.txt"]
 
 
 def test_other_data_or_values_are_another_source(make, digits):
