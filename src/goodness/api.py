@@ -248,7 +248,8 @@ def plan(
 
     Returns:
         ``config`` (resolved), ``blocks`` (name, shapes, parameters and the objective's facts),
-        ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps).
+        ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps) and
+        ``cache_bytes`` (the largest size on disk of cached features; None without a cache).
     """
     config = resolve({**values, "data": _data(data), "method": method})
     loop = _prepare(config, set_machine(config.device, config.threads))
@@ -260,6 +261,7 @@ def plan(
         "train_examples": len(loop.dataset.train),
         "epochs": config.epochs,
         "seconds_per_epoch": _time_step(loop) * loop.steps_per_epoch,
+        "cache_bytes": None if loop.cache is None else loop.cache.peak_bytes(),
     }
 
 
@@ -325,10 +327,14 @@ def _time_step(loop: Loop, steps: int = 4) -> float:
     for step in range(steps):
         if step == 1:
             started = time.perf_counter()
-        x = loop.prepare(images)
         # Spread over the run: other steps may train other blocks.
         place = step * loop.steps_per_epoch * loop.epochs // steps
-        learner.step(x, y, Clock(place, loop.steps_per_epoch, loop.epochs))
+        first = 0
+        if loop.cache is not None and (first := loop.cache.stage(place).depth):
+            x = loop.cache.example(first, len(y))
+        else:
+            x = loop.prepare(images)
+        learner.step(x, y, Clock(place, loop.steps_per_epoch, loop.epochs), first)
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)

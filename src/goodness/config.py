@@ -61,6 +61,9 @@ class Config(BaseModel):
     """torch.compile every block."""
     checkpointing: bool = False
     """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
+    cache: str | None = None
+    """A folder on disk for what blocks that have learnt send on, so that they run once and not at
+    every step."""
     skip_bad: bool = False
 
     pretrained: bool = False
@@ -73,6 +76,9 @@ class Config(BaseModel):
 
     accumulate: Count = 1
     """Steps whose gradients are averaged for one update."""
+    micro_batch: Count | None = None
+    """Forward and backward inside a block take so many images of the batch at a time; the update
+    is still that of the whole batch."""
     clip: Positive | None = None
     """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

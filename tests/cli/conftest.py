@@ -92,20 +92,19 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     note("fit", noted.run)
     note("resume", noted.run)
     note("load", noted.run)
-    note(
-        "plan",
-        {
-            "config": {"method": "asge", "model": {"name": "vgg8"}},
-            "blocks": [
-                {"name": "conv1", "judged": [8, 4, 4], "parameters": 1234, "loss": False},
-                {"name": "conv2", "judged": [16], "parameters": 99, "loss": True, "grid": 4},
-            ],
-            "parameters": 1333,
-            "train_examples": 4000,
-            "epochs": 10,
-            "seconds_per_epoch": 30.0,
-        },
-    )
+    noted.plan_answer = {
+        "config": {"method": "asge", "model": {"name": "vgg8"}},
+        "blocks": [
+            {"name": "conv1", "judged": [8, 4, 4], "parameters": 1234, "loss": False},
+            {"name": "conv2", "judged": [16], "parameters": 99, "loss": True, "grid": 4},
+        ],
+        "parameters": 1333,
+        "train_examples": 4000,
+        "epochs": 10,
+        "seconds_per_epoch": 30.0,
+        "cache_bytes": None,
+    }
+    note("plan", noted.plan_answer)
     return noted
 
 

@@ -8,7 +8,7 @@ import pytest
 from goodness import api
 from goodness.engine.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.reports.progress import LiveProgress, PlainProgress
+from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
 
 def values_of(calls):
@@ -211,17 +211,25 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
     assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in err
 
 
+def test_a_dry_run_tells_the_size_of_cached_features(goodness, calls):
+    goodness("train", "--dry-run", "--cache", "somewhere")
+    assert calls.plan[1]["cache"] == "somewhere"
+    calls.plan_answer |= {"cache_bytes": 2_500_000, "config": {"cache": "somewhere"}}
+    _, _, err = goodness("train", "--dry-run", "--cache", "somewhere")
+    assert "features on disk: up to 2.5 MB in 'somewhere'" in err
+
+
 def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
     def kinds():
         return [type(callback) for callback in calls.fit[1]["callbacks"]]
 
     goodness("train")
-    assert kinds() == [StopOnSignal, PlainProgress]
+    assert kinds() == [StopOnSignal, CacheNotice, PlainProgress]
     goodness("train", "--quiet")
     assert kinds() == [StopOnSignal]
     monkeypatch.setenv("FORCE_COLOR", "1")
     goodness("train")
-    assert kinds() == [StopOnSignal, LiveProgress]
+    assert kinds() == [StopOnSignal, CacheNotice, LiveProgress]
 
 
 @pytest.mark.parametrize(

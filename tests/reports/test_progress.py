@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 from rich.console import Console
 
 from goodness.reports import progress
-from goodness.reports.progress import LiveProgress, PlainProgress
+from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
 
 def test_plain_progress_is_one_line_per_epoch(loop, finish_epoch, monkeypatch):
@@ -35,6 +36,16 @@ def test_the_time_left_of_a_resumed_run_counts_its_own_epochs(loop, finish_epoch
     now[0] += 10.0
     finish_epoch(resumed)
     assert text.getvalue().endswith("0:00:20 left\n")
+
+
+def test_the_size_of_cached_features_is_told_beforehand():
+    text = io.StringIO()
+    notice = CacheNotice(Console(file=text, width=20))
+    cache = SimpleNamespace(folder="somewhere", peak_bytes=lambda step: 1_000_000 * step)
+    notice.on_start(SimpleNamespace(cache=None))
+    assert text.getvalue() == ""
+    notice.on_start(SimpleNamespace(cache=cache, step=3))
+    assert text.getvalue() == "features on disk: up to 3.0 MB in 'somewhere'\n"
 
 
 def test_live_progress_shows_blocks_speed_and_time_left(loop, finish_epoch):

@@ -6,7 +6,7 @@ import pytest
 
 from goodness import InputError
 from goodness.clock import Clock
-from goodness.schedule import SCHEDULES
+from goodness.schedule import SCHEDULES, Frozen
 
 
 def make(name, count, **options):
@@ -49,6 +49,31 @@ def test_the_rest_of_the_run_is_for_the_readouts():
         [],
         [],
     ]
+
+
+def test_blocks_have_finished_when_their_windows_are_over():
+    def finished(schedule, steps):
+        return [schedule.finished(Clock(step, 10, 4)) for step in steps]
+
+    assert finished(make("sequential", 4), (0, 9, 10, 20, 39)) == [0, 0, 1, 2, 3]
+    assert finished(make("sequential", 2, until=0.5), (10, 19, 20)) == [1, 1, 2]
+    overlapping = make("windows", 3, windows=[[0, 2], [0, 2], [0, 4]])
+    assert finished(overlapping, (0, 19, 20)) == [0, 0, 2]
+    # The second block is done first, but the first one still changes what it is given.
+    assert finished(make("windows", 2, windows=[[1, 2], [0, 1]]), (0, 20, 39)) == [0, 0, 0]
+    assert finished(make("together", 3), (0, 39)) == [0, 0]
+    assert finished(Frozen(make("together", 3), 2), (0, 39)) == [2, 2]
+    assert finished(Frozen(make("sequential", 4), 2), (0, 20, 30)) == [2, 2, 3]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_what_has_finished_never_learns_again(name):
+    schedule = make(name, 4)
+    done = [schedule.finished(Clock(step, 10, 4)) for step in range(40)]
+    assert done == sorted(done)
+    for step, count in enumerate(done):
+        for segment in schedule.plan(Clock(step, 10, 4)):
+            assert segment.blocks[0] >= count or not (segment.live or segment.judged)
 
 
 def test_windows_in_the_paper_s_epochs_are_scaled_to_the_run():

@@ -23,6 +23,11 @@ def show_plan(plan: dict[str, Any]) -> None:
     for block in plan["blocks"]:
         blocks.add_row(*(_cell(block.get(column)) for column in columns))
     out.print(blocks)
+    if plan["cache_bytes"] is not None:
+        from goodness.engine.feature_cache import in_units
+
+        size, folder = in_units(plan["cache_bytes"]), plan["config"]["cache"]
+        out.print(f"\nfeatures on disk: up to {size} in '{folder}'", soft_wrap=True)
     seconds = plan["seconds_per_epoch"]
     out.print(
         f"\n{plan['parameters']:,} parameters, {plan['train_examples']:,} training images\n"

@@ -195,6 +195,14 @@ def train(
         bool | None,
         typer.Option("--compile", rich_help_panel=WHERE, help="torch.compile every block."),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=WHERE,
+            help="Keep on disk what finished blocks send on, so that they run once.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -261,6 +269,7 @@ def train(
             "threads": threads,
             "amp": amp,
             "compile": compile,
+            "cache": None if cache is None else str(cache),
         },
     )
     from goodness import api
@@ -314,12 +323,13 @@ def _refuse_others(context: typer.Context) -> None:
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
     from goodness.engine.signals import StopOnSignal
-    from goodness.reports.progress import LiveProgress, PlainProgress
+    from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
     out = console()
     with ExitStack() as stack:
         callbacks: list[Callback] = [stack.enter_context(StopOnSignal())]
         if not quiet:
             live = out.is_terminal
+            callbacks.append(CacheNotice(out))
             callbacks.append(stack.enter_context(LiveProgress(out)) if live else PlainProgress(out))
         yield callbacks

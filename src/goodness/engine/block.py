@@ -35,6 +35,11 @@ class Block(nn.Module):
         self.boundary = boundary
         self.objective = objective
 
+    @property
+    def path(self) -> tuple[nn.Module, ...]:
+        """What a row passes through on its way to the next block."""
+        return self.body, self.tail, self.boundary
+
     def see(self, value: Tensor) -> Tensor:
         """What the body computed as a map (N, C, H, W) in float32, for the objective."""
         # Squares overflow half precision, so that judging always happens in float32.

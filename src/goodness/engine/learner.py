@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from goodness.clock import Clock
+from goodness.engine import micro_batch
 from goodness.engine.gradients import Gradients
 from goodness.engine.network import Network
 from goodness.engine.optimizers import OPTIMIZERS
@@ -52,6 +53,8 @@ class Learner:
 
     def __init__(self, network: Network, class_weights: Tensor | None = None) -> None:
         config = network.config
+        if config.micro_batch is not None:
+            micro_batch.check(network)
         classes = network[0].spec.classes
         if class_weights is not None and len(class_weights) != classes:
             raise InputError(f"class_weights: {len(class_weights)} for {classes} classes")
@@ -109,7 +112,7 @@ class Learner:
         """The factor on every learning rate at this step."""
         return RATES.make(self._rate, clock)
 
-    def step(self, image: Tensor, y: Tensor, clock: Clock) -> Report:
+    def step(self, image: Tensor, y: Tensor, clock: Clock, first: int = 0) -> Report:
         """Learn from one batch.
 
         Each segment's update is applied before the next segment runs, and its graph is gone by
@@ -119,12 +122,14 @@ class Learner:
             image: preprocessed images (N, C, H, W).
             y: labels (N,), int64.
             clock: steps done so far and the length of the run.
+            first: the first block to run; with more than 0, ``image`` is what the block before it,
+                which no longer learns, sends on for the images.
 
         Raises:
             InputError: a single image, from which a batch norm or a pairing cannot learn.
         """
         try:
-            return self._step(image, y, clock)
+            return self._step(image, y, clock, first)
         except ValueError as error:
             # What torch's batch norms say when a channel has one value only.
             if "more than 1 value per channel" not in str(error):
@@ -134,12 +139,13 @@ class Learner:
                 " per channel (use a larger --batch-size)"
             ) from None
 
-    def _step(self, image: Tensor, y: Tensor, clock: Clock) -> Report:
+    def _step(self, image: Tensor, y: Tensor, clock: Clock, first: int) -> Report:
         network = self.network.train()
         seed_generators(image.device, mix(network.config.seed, "labels", clock.step))
-        x = network.present(image, y)
-        ahead = look_ahead(network, x.detach(), clock.step) if self._looks_ahead else []
-        look = Look(x, image, ahead)
+        x = image if first else network.present(image, y)
+        look = Look(x, image.new_empty((0, *network.image)) if first else image)
+        if self._looks_ahead:
+            look.ahead = self._ahead(x, y, look, clock.step)
         learning = {n: r for n, r in network.readouts.items() if r.learns and r.started(clock)}
         taken: dict[str, list[Tensor | None]] = {name: [] for name in learning}
         # Readouts learn from what the blocks see when they are asked.
@@ -149,12 +155,12 @@ class Learner:
         losses: list[Tensor | None] = []
         scores: list[Tensor | None] = []
         for segment in plan:
-            if segment.blocks[0] > last_judged and not takes_here:
-                losses += [None] * len(segment.blocks)
-                scores += [None] * len(segment.blocks)
+            unused = segment.blocks[0] > last_judged and not takes_here
+            if segment.blocks[0] < first or unused:
+                for record in (losses, scores, *taken.values()):
+                    record += [None] * len(segment.blocks)
                 continue
-            run = partial(run_segment, network, segment, x, y, look, clock.step)
-            outcome = self._learn(segment, run, y, clock)
+            outcome = self._learn(segment, x, y, look, clock)
             losses += outcome.losses
             # Pairs of rows with labels in them have goodness, but no class scores.
             shape = (len(y), network[0].spec.classes)
@@ -174,32 +180,61 @@ class Learner:
             self._averaged.update(network, clock.step)
         return Report(losses, scores)
 
-    def _learn(
-        self, segment: Segment, run: Callable[[], Outcome], y: Tensor, clock: Clock
-    ) -> Outcome:
-        if not segment.judged:
-            outcome = run()
-            send_last(self.network, segment, outcome, clock.step)
-            return outcome
-
-        def weighed() -> Outcome:
-            outcome = run()
-            if outcome.rows is not None:
-                outcome.rows = self._gradients.scale(self._weigh(outcome.rows, y))
-            return outcome
-
-        outcome = self.network.update(weighed, [self.network[index] for index in segment.blocks])
-        send_last(self.network, segment, outcome, clock.step)
-        self._apply(str(segment.owner), self.rate(segment.clock or clock))
+    def _learn(self, segment: Segment, x: Tensor, y: Tensor, look: Look, clock: Clock) -> Outcome:
+        """Run a segment, part by part of the batch, and update it once."""
+        network = self.network
+        weights = self._weights(y)
+        outcomes, shares = [], []
+        for part in micro_batch.parts(x, y, look, network.config.micro_batch):
+            run = partial(
+                run_segment, network, segment, part.x, part.y, part.look, clock.step, part.number
+            )
+            if segment.judged:
+                own = None if weights is None else weights[part.images]
+                weighed = partial(self._weighed, run, part.share, own)
+                blocks = [network[index] for index in segment.blocks]
+                outcomes.append(network.update(weighed, blocks))
+            else:
+                outcomes.append(run())
+            send_last(network, segment, outcomes[-1], clock.step, part.number)
+            shares.append(part.share)
+        outcome = micro_batch.joined(outcomes, shares, len(y))
+        for index, features in outcome.observed.items():
+            objective = network[index].objective
+            assert objective is not None
+            objective.observe(features, y)
+        if segment.judged:
+            self._apply(str(segment.owner), self.rate(segment.clock or clock))
         return outcome
 
-    def _weigh(self, rows: Tensor, y: Tensor) -> Tensor:
-        """Losses times their class's weight, so that the mean is sum(w l) / sum(w), as torch's."""
+    def _ahead(self, x: Tensor, y: Tensor, look: Look, step: int) -> list[Tensor | None]:
+        """Every block's scores before the step, see `look_ahead`."""
+        network = self.network
+        scores = [
+            look_ahead(network, part.x.detach(), step, part.number)
+            for part in micro_batch.parts(x, y, look, network.config.micro_batch)
+        ]
+        return [micro_batch.together(own, len(y)) for own in zip(*scores, strict=True)]
+
+    def _weights(self, y: Tensor) -> Tensor | None:
+        """Each image's class weight (N,), their mean 1: losses average to sum(w l) / sum(w)."""
         if self._class_weights is None:
-            return rows
+            return None
         weights = self._class_weights[y]
-        weights = (weights / weights.mean()).repeat(len(rows) // len(y))
-        return rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
+        return weights / weights.mean()
+
+    def _weighed(self, run: Callable[[], Outcome], share: float, weights: Tensor | None) -> Outcome:
+        """The losses so weighed and scaled that the means of all parts add up to the batch's."""
+        outcome = run()
+        rows = outcome.rows
+        if rows is not None:
+            if weights is not None:
+                weights = weights.repeat(len(rows) // len(weights))
+                rows = rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
+            if share < 1:
+                rows = rows * share
+            outcome.rows = self._gradients.scale(rows)
+        return outcome
 
     def _teach(
         self,
@@ -222,6 +257,14 @@ class Learner:
         for block in self.network:
             if block.objective is not None:
                 block.objective.end_epoch()
+
+    def forget(self, count: int) -> None:
+        """Free what the optimizers hold for the first blocks, which have learnt."""
+        segments = self.network.schedule.segments()
+        needed = {segment.owner for segment in segments if segment.blocks.stop > count}
+        for owner in {segment.owner for segment in segments} - needed:
+            if str(owner) in self.optimizers:
+                self.optimizers[str(owner)].state.clear()
 
     def _apply(self, owner: str, rate: float) -> None:
         if owner not in self.optimizers:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from goodness.clock import Clock
-from goodness.data import Augmentation, Dataset
+from goodness.data import Augmentation, Dataset, Split
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
 from goodness.engine.energy import EnergyMeter
 from goodness.engine.evaluation import Evaluation, evaluate
+from goodness.engine.feature_cache import FeatureCache, Features, Stage
 from goodness.engine.learner import Learner
 from goodness.engine.machine import peak_memory
 from goodness.engine.network import Network
@@ -83,6 +84,12 @@ class Loop:
         self._steps_here = 0
         self._totals = Totals(len(network), network.device)
         self._asked = self.learner.answering
+        self.cache: FeatureCache | None = None
+        """Keeps the features of finished blocks, if the configuration says so."""
+        if config.cache is not None:
+            self.cache = FeatureCache(config.cache, network, dataset, self.clock)
+            if run is None or not run.has_checkpoint():
+                self.cache.check_space()
 
     @property
     def epoch(self) -> int:
@@ -142,24 +149,18 @@ class Loop:
             self._validate()
             if self.interrupted is not None and self.epoch < self.epochs and not self.stop:
                 raise self._interruption()
+        if self.cache is not None:
+            self.cache.drop()
         result = self._test(meter)
         for callback in self.callbacks:
             callback.on_end(self, result)
         return result
 
     def _train_epoch(self) -> None:
-        config, device = self.config, self.network.device
-        train = self.dataset.train
-        order = self._order()
-        start = self.step % self.steps_per_epoch
-        batches = train.batches(
-            config.batch_size, device, order=order, start=start, workers=config.workers
-        )
         self._mark = time.perf_counter()
-        for images, labels in batches:
-            x = self.prepare(images)
+        for x, labels, first in self._batches():
             data_done = self._now()
-            report = self.learner.step(x, labels, self.clock)
+            report = self.learner.step(x, labels, self.clock, first)
             self._totals.add(report, labels, self.step)
             self._count_time(len(labels), data_done)
             self.step += 1
@@ -168,14 +169,50 @@ class Loop:
             for callback in self.callbacks:
                 callback.on_step(self)
             if self.step % self.steps_per_epoch:
-                if self.interrupted is not None:
-                    self._save_last()
-                    raise self._interruption()
+                self._stop_if_asked()
                 if time.perf_counter() - self._saved_at > SAVE_SECONDS:
                     self._save_last()
             self._mark = self._now()
         self.learner.end_epoch()
         self._check_weights()
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """What is left of this epoch: rows, their labels, and the first block that they enter."""
+        config = self.config
+        order = self._order()
+        start = self.epoch * self.steps_per_epoch
+        end = start + self.steps_per_epoch
+        while self.step < end:
+            stage = Stage(0, start, end) if self.cache is None else self.cache.stage(self.step)
+            batches = self._source(stage.depth).batches(
+                config.batch_size,
+                self.network.device,
+                order=order[: (min(stage.stop, end) - start) * config.batch_size],
+                start=self.step - start,
+                workers=config.workers,
+            )
+            for rows, labels in batches:
+                yield rows if stage.depth else self.prepare(rows), labels, stage.depth
+
+    def _source(self, depth: int) -> Split | Features:
+        """The images, or what so many finished blocks send on for them."""
+        if self.cache is None:
+            return self.dataset.train
+        if depth == 0:
+            self.cache.drop()
+            return self.dataset.train
+        features = self.cache.open(depth, self._stop_if_asked)
+        self.learner.forget(depth)
+        if self.step % self.steps_per_epoch:
+            self._save_last()  # a run resumed from further back would need the earlier features
+        self.cache.drop(but=depth)
+        return features
+
+    def _stop_if_asked(self) -> None:
+        """Save and end where a signal has come."""
+        if self.interrupted is not None:
+            self._save_last()
+            raise self._interruption()
 
     def _order(self) -> Tensor:
         """The images of this epoch, which may see every one several times, or only some."""
@@ -386,6 +423,8 @@ class Loop:
         self.learner.load_state(groups["optimizers"], meta["optimizers"])
         self._totals.sums.copy_(groups["totals"]["sums"])
         self.step = meta["step"]
+        if self.cache is not None:
+            self.cache.check_space(self.step)
         self.best = meta["best"]
         self._seconds = meta["seconds"]
         self.history = self.run.history(until_step=self.step)

@@ -264,6 +264,21 @@ class Network(nn.Module):
                 x = block.send(value)
             yield block.judge(value), x
 
+    @torch.no_grad()
+    def pass_through(self, blocks: range, x: Tensor) -> Tensor:
+        """What the last of some blocks sends on, as frozen blocks do while others learn.
+
+        Args:
+            blocks: consecutive; they run in evaluation mode and stay in it.
+            x: what the block before the first one sent, or the rows that enter block 0.
+        """
+        for index in blocks:
+            block = self[index].eval()
+            x = self.enter(index, x, learning=True)
+            with self.autocast():
+                x = block.send(block.body(x))
+        return x
+
     def enter(self, index: int, x: Tensor, learning: bool) -> Tensor:
         """What block ``index`` makes of the rows that the block before it sent."""
         if index == 0:

@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
 
 def run_segment(
-    network: Network, segment: Segment, x: Tensor, y: Tensor, look: Look, step: int
+    network: Network,
+    segment: Segment,
+    x: Tensor,
+    y: Tensor,
+    look: Look,
+    step: int,
+    part: int = 0,
 ) -> Outcome:
     """Run the blocks of ``segment`` on rows ``x`` and judge those that it names.
 
-    Dropout is seeded per (seed, step, block), so that a block replayed alone draws the same mask.
-    What the last block sends on is left to `send_last`.
+    Dropout is seeded per (seed, step, block, part), so that a block replayed alone draws the same
+    mask. What the last block sends on is left to `send_last`.
 
     Args:
         network: holds the blocks, in training mode.
@@ -33,14 +39,16 @@ def run_segment(
         y: labels (N,).
         look: the batch's images, and what was seen ahead.
         step: steps done before this one.
+        part: which part of the batch this is, counted from 0.
     """
     total: Tensor | None = None
     losses: list[Tensor | None] = []
     scores: list[Tensor | None] = []
     sent: list[Tensor] = []
+    observed: dict[int, Tensor] = {}
     for index in segment.blocks:
         block = network[index].train(segment.live)
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        _seed(network, "block", x, step, index, part)
         x = network.enter(index, x, learning=True)
         records = segment.live and bool(segment.judged) and network.update.records_body
         # Behind the segment's last block no gradient flows, so that no graph is kept for it.
@@ -48,7 +56,7 @@ def run_segment(
         sends: Tensor | None = None
         with torch.set_grad_enabled(records), network.autocast():
             if inside and network.config.checkpointing:
-                value, sends = checkpointed(partial(_whole, network, index, step), x, block)
+                value, sends = checkpointed(partial(_whole, network, index, step, part), x, block)
             else:
                 value = block.body(x)
         if index in segment.judged and block.objective is not None:
@@ -57,7 +65,8 @@ def run_segment(
             look.input = network.seen(index, x.detach())
             own = block.objective.scores(features)
             rows = block.objective.loss(features, own, y, look)
-            block.objective.observe(features.detach(), y)
+            if block.objective.observes:
+                observed[index] = features.detach()
             if len(segment.judged) > 1:
                 rows = rows.flatten(1).mean(1) if rows.dim() > 1 else rows
             total = rows if total is None else total + rows
@@ -70,14 +79,16 @@ def run_segment(
             break
         if sends is None:
             with torch.set_grad_enabled(inside), network.autocast():
-                sends = _send(network, index, value, step)
+                sends = _send(network, index, value, step, part)
         x = sends
         sent.append(x.detach())
-    return Outcome(total, losses, scores, sent, value.detach())
+    return Outcome(total, losses, scores, sent, value.detach(), observed)
 
 
 @torch.no_grad()
-def send_last(network: Network, segment: Segment, outcome: Outcome, step: int) -> None:
+def send_last(
+    network: Network, segment: Segment, outcome: Outcome, step: int, part: int = 0
+) -> None:
     """Add what the segment's last block sends on, which no gradient passes, and let go of the rest.
 
     Called when the gradients are there and the activations that they needed are gone, and before
@@ -85,22 +96,22 @@ def send_last(network: Network, segment: Segment, outcome: Outcome, step: int) -
     """
     assert outcome.value is not None
     with network.autocast():
-        outcome.sent.append(_send(network, segment.blocks[-1], outcome.value, step))
+        outcome.sent.append(_send(network, segment.blocks[-1], outcome.value, step, part))
     outcome.rows = outcome.value = None
 
 
-def _whole(network: Network, index: int, step: int, x: Tensor) -> tuple[Tensor, Tensor]:
+def _whole(network: Network, index: int, step: int, part: int, x: Tensor) -> tuple[Tensor, Tensor]:
     value = network[index].body(x)
-    return value, _send(network, index, value, step)
+    return value, _send(network, index, value, step, part)
 
 
-def _send(network: Network, index: int, value: Tensor, step: int) -> Tensor:
-    seed_generators(value.device, mix(network.config.seed, "send", step, index))
+def _send(network: Network, index: int, value: Tensor, step: int, part: int) -> Tensor:
+    _seed(network, "send", value, step, index, part)
     return network[index].send(value)
 
 
 @torch.no_grad()
-def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
+def look_ahead(network: Network, x: Tensor, step: int, part: int = 0) -> list[Tensor | None]:
     """Every block's scores for rows ``x`` before a step, as the step's own forward will find them.
 
     Batch norms see the batch, but their running statistics stay as they were.
@@ -109,16 +120,23 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
         network: in training mode.
         x: rows that enter block 0.
         step: steps done before this one; decides the dropout masks.
+        part: which part of the batch this is, see `run_segment`.
     """
     kept = [(buffer, buffer.clone()) for buffer in network.blocks.buffers()]
     scores: list[Tensor | None] = []
     for index, block in enumerate(network):
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        _seed(network, "block", x, step, index, part)
         x = network.enter(index, x, learning=True)
         with network.autocast():
             value = block.body(x)
-            x = _send(network, index, value, step)
+            x = _send(network, index, value, step, part)
         scores.append(block.judge(value))
     for buffer, value in kept:
         buffer.copy_(value)
     return scores
+
+
+def _seed(network: Network, what: str, x: Tensor, step: int, index: int, part: int) -> None:
+    # A whole batch draws what the first of several parts does.
+    place = (what, step, index, part) if part else (what, step, index)
+    seed_generators(x.device, mix(network.config.seed, *place))

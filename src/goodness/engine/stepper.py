@@ -22,13 +22,16 @@ class Stepper:
         network: its configuration says how long the loop is, or not.
 
     Raises:
-        InputError: class weights are to be balanced, but the data is not known here.
+        InputError: class weights are to be balanced, or features to be cached, but the data is not
+            known here.
     """
 
     def __init__(self, network: Network) -> None:
         weights = network.config.class_weights
         if weights == "balanced":
             raise InputError("class_weights: here a list is needed, as the data is not known")
+        if network.config.cache is not None:
+            raise InputError("cache: here there is none, as the data is not known (leave it out)")
         self.network = network
         self.learner = Learner(network, None if weights is None else torch.tensor(weights))
         self.steps = 0

@@ -43,7 +43,8 @@ class Look:
     input: Tensor
     """What entered the block, (rows, C, H, W), detached."""
     image: Tensor
-    """The batch's images (N, C, H, W), before any label was written into them."""
+    """The batch's images (N, C, H, W), before any label was written into them, for objectives that
+    declare `sees_image`; N is 0 where blocks learn from cached features."""
     ahead: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `looks_ahead`."""
 
@@ -70,6 +71,8 @@ class Objective(nn.Module):
     `rectified` says that features come from a ReLU, because it is made so."""
     rectified = False
     """Whether features come from a ReLU that leaves its mask to the objective."""
+    sees_image = False
+    """Whether the loss reads `Look.image`."""
     smooths = False
     """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
     label_smoothing = 0.0
@@ -114,11 +117,21 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:
-        """Called once a step, after the loss: the only place that writes buffers or `pending`."""
+        """Called once a step, after the loss: the only place that writes buffers or `pending`.
+
+        Args:
+            h: judged features of the whole batch (rows, C, H, W), float32, detached.
+            y: labels (N,).
+        """
 
     @torch.no_grad()
     def end_epoch(self) -> None:
         """Called after the last step of an epoch."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether `observe` does anything."""
+        return type(self).observe is not Objective.observe
 
     def facts(self) -> dict[str, int | float]:
         """What was derived from the spec: shown in listings and checked with checkpoints."""

@@ -29,6 +29,9 @@ class Presentation(nn.Module):
     answers = 1
     """Questions per image when asked, A: 1, or K where a label is part of the row."""
 
+    constant = False
+    """Whether an image always gives the same one row, to learn from and to ask."""
+
     def __init__(self, image: Shape, classes: int) -> None:
         super().__init__()
         self.classes = classes

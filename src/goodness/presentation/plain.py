@@ -18,6 +18,8 @@ class Plain(Presentation):
         norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does.
     """
 
+    constant = True
+
     def __init__(
         self, image: Shape, classes: int, *, norm: Literal["none", "rms"] = "none"
     ) -> None:

@@ -54,6 +54,27 @@ class PlainProgress(Callback):
         self._console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
 
+class CacheNotice(Callback):
+    """Says how large cached features will be on disk.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_start(self, loop: Loop) -> None:
+        """Before the first of them is written."""
+        if loop.cache is not None:
+            from goodness.engine.feature_cache import in_units
+
+            size = in_units(loop.cache.peak_bytes(loop.step))
+            self._console.print(
+                f"features on disk: up to {size} in '{loop.cache.folder}'", soft_wrap=True
+            )
+
+
 class LiveProgress(Callback):
     """A bar over the steps and a table of the blocks, drawn over itself; for a terminal.
 

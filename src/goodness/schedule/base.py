@@ -43,5 +43,9 @@ class Schedule:
         """The segments of this step, in network order, every block in one; here always all."""
         return self.segments()
 
+    def finished(self, clock: Clock) -> int:
+        """Leading blocks that are frozen at this step and stay so: it never falls in a run."""
+        return 0
+
 
 SCHEDULES = Registry("schedule", __package__)

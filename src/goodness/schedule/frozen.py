@@ -27,6 +27,10 @@ class Frozen(Schedule):
         """The other schedule's, cut where the frozen blocks end."""
         return tuple(part for segment in self.schedule.plan(clock) for part in self._cut(segment))
 
+    def finished(self, clock: Clock) -> int:
+        """The frozen blocks, and those behind them that have learnt."""
+        return max(self.first, self.schedule.finished(clock))
+
     def _cut(self, segment: Segment) -> tuple[Segment, ...]:
         """A segment as a frozen and a learning part, if it has both."""
         blocks = segment.blocks

@@ -63,13 +63,21 @@ class Windows(Together):
     def plan(self, clock: Clock) -> tuple[Segment, ...]:
         """One segment per block, those outside their window frozen."""
         plan = []
-        for segment, (start, end) in zip(self.segments(), self.windows, strict=True):
-            first, beyond = round(start * clock.steps), round(end * clock.steps)
+        for segment, (first, beyond) in zip(self.segments(), self._steps(clock), strict=True):
             if first <= clock.step < beyond:
                 plan.append(segment._replace(clock=clock.inside(first, beyond)))
             else:
                 plan.append(segment._replace(judged=(), live=False))
         return tuple(plan)
+
+    def finished(self, clock: Clock) -> int:
+        """Leading blocks whose windows are over."""
+        ends = (beyond for _, beyond in self._steps(clock))
+        return next((i for i, end in enumerate(ends) if clock.step < end), self.count)
+
+    def _steps(self, clock: Clock) -> list[tuple[int, int]]:
+        """The first step of every window and the one behind it."""
+        return [(round(s * clock.steps), round(e * clock.steps)) for s, e in self.windows]
 
 
 @SCHEDULES.register("sequential")

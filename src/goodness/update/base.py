@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Outcome:
     """What each block sends on, detached; at first without the last one's."""
     value: Tensor | None
     """What the last block's body computed, detached, until it is sent on."""
+    """What each block sends on, detached."""
+    observed: dict[int, Tensor] = field(default_factory=dict)
+    """By block, what its objective is to `observe`, detached; none where it observes nothing."""
 
 
 class Update:
@@ -35,6 +38,9 @@ class Update:
 
     records_body = True
     """Whether autograd records what happens inside the blocks' bodies."""
+    adds = False
+    """Whether gradients are added to those that are there, and the parts of a batch make the whole
+    batch's."""
 
     def parameters(self, block: Block) -> list[nn.Parameter]:
         """What of a block is trained."""
@@ -42,6 +48,9 @@ class Update:
 
     def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
         """Call ``run()`` and fill the gradients, which are None on entry.
+
+        Of a batch that comes in parts (``micro_batch``) an update that `adds` is called once for
+        each, and finds the gradients of those before.
 
         Args:
             run: forward of one segment with at least one judged block.

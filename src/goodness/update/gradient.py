@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Gradient(Update):
     """Reverse-mode autograd inside the segment."""
 
+    adds = True
+
     def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
         """One forward, one backward that ends at the segment's detached input."""
         outcome = run()
