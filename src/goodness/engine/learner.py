@@ -194,7 +194,6 @@ class Learner:
                 weighed = partial(self._weighed, run, part.share, own)
                 blocks = [network[index] for index in segment.blocks]
                 outcomes.append(network.update(weighed, blocks))
-                outcomes[-1].rows = None  # with what is left of the graph
             else:
                 outcomes.append(run())
             shares.append(part.share)
