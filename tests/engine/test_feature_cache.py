@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,8 @@ import torch
 import goodness
 from goodness.clock import Clock
 from goodness.data import open_data
-from goodness.data.split import Split
+from goodness.data.source import Files, make_source
+from goodness.data.split import LazyImages, Split
 from goodness.engine import checkpoint, feature_cache
 from goodness.engine.build import build
 from goodness.engine.callbacks import Callback
@@ -55,6 +57,23 @@ def make(digits, tmp_path):
         return Loop(digits, network, run, callbacks)
 
     return make
+
+
+WHOLE: dict[int, dict[str, torch.Tensor]] = {}
+
+
+@pytest.fixture
+def whole(make):
+    """``whole(epochs)``: the last weights of a run without a cache that is never interrupted."""
+
+    def whole(epochs=3):
+        if epochs not in WHOLE:
+            loop = make(epochs=epochs)
+            loop.fit()
+            WHOLE[epochs] = loop.network.state_dict()
+        return WHOLE[epochs]
+
+    return whole
 
 
 def weights(loop):
@@ -193,9 +212,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("epochs", [3, 2])
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
-def test_an_interrupted_run_goes_on_bit_for_bit(make, epochs, step):
-    whole = make("whole", epochs=epochs)
-    whole.fit()
+def test_an_interrupted_run_goes_on_bit_for_bit(make, whole, epochs, step):
     stopped = make("run", cache="features", epochs=epochs, callbacks=[At(interrupt, step)])
     with pytest.raises(Interrupted):
         stopped.fit()
@@ -204,7 +221,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(make, epochs, step):
     again = runs(resumed, 0)
     resumed.fit()
 
-    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed), whole(epochs))
     if resumed.cache.stage(step).depth == stopped.cache.stage(step - 1).depth > 0:
         assert again.images == 0  # the features were there
 
@@ -215,10 +232,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moment", ["writing", "written", "learning"])
 @pytest.mark.parametrize("epochs", [3, 2])
-def test_a_killed_run_goes_on_bit_for_bit(make, monkeypatch, moment, epochs):
+def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epochs):
     """While the second block's features are written, just after, and at the next step."""
-    whole = make("whole", epochs=epochs)
-    whole.fit()
     killed = make("run", cache="features", epochs=epochs)
     beyond = killed.cache.stages[2].start
 
@@ -247,13 +262,13 @@ def test_a_killed_run_goes_on_bit_for_bit(make, monkeypatch, moment, epochs):
     first = runs(resumed, 0)
     resumed.fit()
 
-    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed), whole(epochs))
     if resumed.cache.stages[2].start % 3 == 0 or moment == "learning":
         assert first.images == 0  # what the first block sends on was there, or no longer needed
 
 
 @pytest.mark.parametrize("damage", ["weights", "short", "json", "source"])
-def test_features_that_are_stale_or_damaged_are_computed_anew(make, damage, tmp_path):
+def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damage, tmp_path):
     stopped = make("run", cache="features", callbacks=[At(interrupt, 4)])
     with pytest.raises(Interrupted):
         stopped.fit()
@@ -268,12 +283,11 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, damage, tmp_
         facts.write_text(json.dumps({**json.loads(facts.read_text()), damage: "others"}))
     (tmp_path / "features" / f".{stored.stem}.1.new").touch()  # of a process that was killed
     (tmp_path / "features" / "notes.txt").touch()
-    whole, resumed = make("whole"), make("run", cache="features")
-    whole.fit()
+    resumed = make("run", cache="features")
     resumed.restore()
     resumed.fit()
 
-    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed), whole())
     assert [path.name for path in (tmp_path / "features").iterdir()] == ["notes.txt"]
 
 
@@ -287,6 +301,36 @@ def test_other_data_or_values_are_another_source(make, digits):
         assert make(cache="features").cache._source != source
     finally:
         digits.train._images.copy_(kept)
+
+
+def test_other_weights_or_statistics_of_frozen_blocks_make_features_stale(make):
+    loop = make(cache="features")
+    cache, first = loop.cache, loop.network[0]
+    assert cache.open(1, lambda: None) is not None
+    changes = [first.body[0].weight, first.body[1].running_mean, first.objective.linear.weight]
+    stale = []
+    for tensor in (*changes, loop.network[1].body[0].weight):
+        with torch.no_grad():
+            tensor[0] += 1e-3
+            stale.append(cache._found(1) is None)
+            cache.open(1, lambda: None)
+
+    assert stale == [True, True, False, False]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_features_lie_in_memory_as_the_block_sends_them(make, digits, channels_last):
+    loop = make(cache="features", channels_last=channels_last)
+    features = loop.cache.open(1, lambda: None)
+    order = torch.tensor([3, 499, 0, 3])
+    (rows, labels), (last, _) = features.batches(3, torch.device("cpu"), order=order)
+    images = digits.preprocessing.apply(digits.train._images[order], standardise=True)
+    sent = loop.network.features_sent(images)[0]
+
+    torch.testing.assert_close(torch.cat([rows, last]), sent)
+    assert torch.equal(labels, digits.train.labels[order[:3]])
+    assert rows.stride()[1:] == sent.stride()[1:]
+    assert rows.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
 def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
@@ -370,3 +414,13 @@ def test_a_plan_tells_the_size_and_writes_nothing(tmp_path, monkeypatch):
     assert goodness.plan(**values)["cache_bytes"] is None
     assert not any(tmp_path.iterdir())
     assert feature_cache.in_units(plan["cache_bytes"]).endswith("MB")
+
+
+def test_images_that_are_not_in_memory_go_by_their_names():
+    def digest(*names, labels=(0, 1)):
+        source = make_source(Files([Path(name) for name in names]), labels, ["a", "b"])
+        return Split(LazyImages(source, (1, 8, 8)), torch.tensor(labels), []).digest()
+
+    assert digest("x.png", "y.png") == digest("x.png", "y.png")
+    others = {digest("y.png", "x.png"), digest("x.png", "y.png", labels=(1, 0))}
+    assert len(others | {digest("x.png", "y.png")}) == 3
