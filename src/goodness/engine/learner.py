@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from goodness.engine.seeds import mix, seed_generators
 from goodness.engine.segment import look_ahead, run_segment
 from goodness.errors import InputError
 from goodness.functional import stretch
-from goodness.objective import Look
+from goodness.objective import Look, Objective
 from goodness.readout import Readout
 from goodness.schedule import Segment
 from goodness.update import Outcome
@@ -39,23 +39,80 @@ class Report:
     """Class scores (N, K), from the forward made before the update."""
 
 
+@dataclass
+class Flow:
+    """What a step hands from each block to the next: activations, and what was noted on the way.
+
+    It is all that a later block needs of the earlier ones, so that another process can go on
+    with it.
+    """
+
+    x: Tensor
+    """What the last block has sent, or what enters the first one, (rows, ...)."""
+    losses: list[Tensor | None] = field(default_factory=list)
+    """As in `Report`, of the blocks so far."""
+    scores: list[Tensor | None] = field(default_factory=list)
+    taken: dict[str, list[Tensor | None]] = field(default_factory=dict)
+    """What each readout that learns took of the blocks so far."""
+    unlabelled: Tensor | None = None
+    """What the blocks make of images without a label, where readouts learn from that."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name; what is None is left out."""
+        named: dict[str, Tensor | None] = {"x": self.x, "unlabelled": self.unlabelled}
+        named |= {f"losses/{index}": loss for index, loss in enumerate(self.losses)}
+        named |= {f"scores/{index}": scores for index, scores in enumerate(self.scores)}
+        for name, taken in self.taken.items():
+            named |= {f"taken/{name}/{index}": item for index, item in enumerate(taken)}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor], blocks: int, readouts: Sequence[str]) -> Flow:
+        """Take back what `tensors` gave.
+
+        Args:
+            named: the tensors.
+            blocks: how many blocks they come from.
+            readouts: the readouts that learn at this step.
+        """
+
+        def listed(prefix: str) -> list[Tensor | None]:
+            return [named.get(f"{prefix}/{index}") for index in range(blocks)]
+
+        return cls(
+            named["x"],
+            listed("losses"),
+            listed("scores"),
+            {name: listed(f"taken/{name}") for name in readouts},
+            named.get("unlabelled"),
+        )
+
+
 class Learner:
     """Trains a network step by step: it owns the optimizers and knows the clock.
 
     Args:
         network: what to train, as its configuration says.
         class_weights: (K,), a weight on the losses of each class; None weighs all alike.
+        blocks: train these alone, for which no segment may reach across their ends; None: all.
 
     Raises:
         InputError: nothing is left to train, or there are more or fewer weights than classes.
     """
 
-    def __init__(self, network: Network, class_weights: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        class_weights: Tensor | None = None,
+        blocks: range | None = None,
+    ) -> None:
         config = network.config
         classes = network[0].spec.classes
         if class_weights is not None and len(class_weights) != classes:
             raise InputError(f"class_weights: {len(class_weights)} for {classes} classes")
         self.network = network
+        self.blocks = range(len(network)) if blocks is None else blocks
+        """The blocks that are trained here; the readouts are trained where the last block is."""
         self._rate: Mapping[str, Any] = config.rate
         self._class_weights = None if class_weights is None else class_weights.to(network.device)
         owned = {str(owner): group for owner, group in self._owned_by_segments().items() if group}
@@ -65,12 +122,13 @@ class Learner:
             if readout.learns:
                 owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
-        self.parameters = {owner: list(group) for owner, group in owned.items()}
-        if not self.parameters and config.freeze_until is not None:
+        if not owned and config.freeze_until is not None:
             raise InputError(
                 f"freeze_until: with method '{config.method}' nothing is left to train behind"
                 f" '{config.freeze_until}'"
             )
+        owned = {owner: group for owner, group in owned.items() if self._trains(owner)}
+        self.parameters = {owner: list(group) for owner, group in owned.items()}
         self.base_rates = {owner: float(options[owner]["lr"]) for owner in owned}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             owner: OPTIMIZERS.make(options[owner], _by_factor(group))
@@ -90,6 +148,16 @@ class Learner:
     def answering(self) -> Network:
         """The network to be asked: the one trained, or the moving average of its weights."""
         return self.network if self._averaged is None else cast(Network, self._averaged.module)
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether the last block is among those trained here."""
+        return self.blocks.stop == len(self.network)
+
+    def _trains(self, owner: str) -> bool:
+        """Whether an optimizer belongs to what is trained here."""
+        places = {str(s.owner): s.blocks[-1] for s in self.network.schedule.segments()}
+        return places[owner] in self.blocks if owner in places else self.ends_here
 
     def _owned_by_segments(self) -> dict[int, dict[nn.Parameter, float]]:
         """The parameters of every owner, each with the factor on its learning rate."""
@@ -135,44 +203,92 @@ class Learner:
             ) from None
 
     def _step(self, image: Tensor, y: Tensor, clock: Clock) -> Report:
-        network = self.network.train()
-        seed_generators(image.device, mix(network.config.seed, "labels", clock.step))
-        x = network.present(image, y)
-        ahead = look_ahead(network, x.detach(), clock.step) if self._looks_ahead else []
-        look = Look(x, image, ahead)
-        learning = {n: r for n, r in network.readouts.items() if r.learns and r.started(clock)}
-        taken: dict[str, list[Tensor | None]] = {name: [] for name in learning}
+        self.network.train()
+        flow = self._run(self._begin(image, y, clock), image, y, clock)
+        report = self._end(flow, y, clock)
+        self._close(clock)
+        return report
+
+    def _begin(self, image: Tensor, y: Tensor, clock: Clock) -> Flow:
+        """What enters the first block."""
+        seed_generators(image.device, mix(self.network.noise_seed, "labels", clock.step))
+        x = self.network.present(image, y)
+        return Flow(x, taken={name: [] for name in self._learning(clock)})
+
+    def _learning(self, clock: Clock) -> dict[str, Readout]:
+        """The readouts that learn at this step."""
+        readouts = self.network.readouts.items()
+        return {n: r for n, r in readouts if r.learns and r.started(clock)}
+
+    def _run(self, flow: Flow, image: Tensor, y: Tensor, clock: Clock) -> Flow:
+        """Train the blocks that are trained here; the same flow, with what they add.
+
+        Args:
+            flow: from the blocks before.
+            image: images (N, C, H, W); only the first block and some objectives read them.
+            y: labels (N,).
+            clock: where the run is.
+        """
+        network = self.network
+        ahead = look_ahead(network, flow.x.detach(), clock.step) if self._looks_ahead else []
+        look = Look(flow.x, image, ahead)
+        learning = self._learning(clock)
         # Readouts learn from what the blocks see when they are asked.
         takes_here = bool(learning) and network.presentation.answers == 1
         plan = network.schedule.plan(clock)
         last_judged = max((s.blocks[-1] for s in plan if s.live or s.judged), default=-1)
-        losses: list[Tensor | None] = []
-        scores: list[Tensor | None] = []
-        for segment in plan:
+        for segment in filter(None, (self._inside(segment) for segment in plan)):
             if segment.blocks[0] > last_judged and not takes_here:
-                losses += [None] * len(segment.blocks)
-                scores += [None] * len(segment.blocks)
+                flow.losses += [None] * len(segment.blocks)
+                flow.scores += [None] * len(segment.blocks)
                 continue
-            run = partial(run_segment, network, segment, x, y, look, clock.step)
+            run = partial(run_segment, network, segment, flow.x, y, look, clock.step)
             outcome = self._learn(segment, run, y, clock)
-            losses += outcome.losses
+            flow.losses += outcome.losses
             # Pairs of rows with labels in them have goodness, but no class scores.
             shape = (len(y), network[0].spec.classes)
-            scores += [None if own is None or own.shape != shape else own for own in outcome.scores]
+            flow.scores += [
+                None if own is None or own.shape != shape else own for own in outcome.scores
+            ]
             if takes_here:
                 for offset, sent in enumerate(outcome.sent):
                     index = segment.blocks[offset]
                     for name, readout in learning.items():
                         own_rows = sent[: len(y)]  # of the positive ones, say
-                        taken[name].append(readout.take(index, scores[index], own_rows))
-            x = outcome.sent[-1]
+                        flow.taken[name].append(
+                            readout.take(index, flow.scores[index], own_rows)
+                        )
+            flow.x = outcome.sent[-1]
+        self._settle()
         if learning and not takes_here:
-            taken = network.features(image, learning)
-        scores = self._teach(learning, taken, scores, y, clock)
+            rows = network.unlabelled(image) if flow.unlabelled is None else flow.unlabelled
+            taken, flow.unlabelled = network.take(rows, learning, self.blocks)
+            for name, items in taken.items():
+                flow.taken[name] += items
+        return flow
+
+    def _inside(self, segment: Segment) -> Segment | None:
+        """What of a segment is trained here; a frozen one may reach across the ends."""
+        blocks = segment.blocks
+        own = range(
+            max(blocks.start, self.blocks.start), min(blocks.stop, self.blocks.stop)
+        )
+        return segment._replace(blocks=own) if own else None
+
+    def _end(self, flow: Flow, y: Tensor, clock: Clock) -> Report:
+        """Train the readouts on what they took of all blocks."""
+        scores = self._teach(self._learning(clock), flow.taken, flow.scores, y, clock)
+        self._settle()
+        return Report(flow.losses, scores)
+
+    def _close(self, clock: Clock) -> None:
+        """What follows the last update of a step."""
         self._gradients.end_step()
         if self._averaged is not None:
-            self._averaged.update(network, clock.step)
-        return Report(losses, scores)
+            self._averaged.update(self.network, clock.step)
+
+    def _settle(self) -> None:
+        """Make sure that every update asked for has been applied; here they are at once."""
 
     def _learn(
         self, segment: Segment, run: Callable[[], Outcome], y: Tensor, clock: Clock
@@ -216,9 +332,20 @@ class Learner:
 
     def end_epoch(self) -> None:
         """Let the objectives close what they sum over an epoch."""
-        for block in self.network:
-            if block.objective is not None:
-                block.objective.end_epoch()
+        for objective in self._objectives().values():
+            objective.end_epoch()
+
+    def _objectives(self) -> dict[int, Objective]:
+        """The objectives of the blocks trained here, by block."""
+        found = {index: self.network[index].objective for index in self.blocks}
+        return {index: own for index, own in found.items() if own is not None}
+
+    def holds(self, name: str) -> bool:
+        """Whether an entry of the network's ``state_dict`` belongs to what is trained here."""
+        part, _, rest = name.partition(".")
+        if part == "blocks":
+            return int(rest.partition(".")[0]) in self.blocks
+        return self.blocks.start == 0 if part == "presentation" else self.ends_here
 
     def _apply(self, owner: str, rate: float) -> None:
         if owner not in self.optimizers:
@@ -231,7 +358,7 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The optimizers' state: tensors by ``owner/index/key``, and what is not a tensor.
 
-        The objectives' pending sums stand beside it, as ``pending/block/key``, and so do the moving
+        Of the blocks trained here alone. The objectives' pending sums stand beside it, as ``pending/block/key``, and so do the moving
         average and gradients that wait for an update.
         """
         tensors: dict[str, Tensor] = {}
@@ -244,33 +371,32 @@ class Learner:
                         tensors[place] = value
                     elif value is not None:
                         plain[place] = value
-        for index, block in enumerate(self.network):
-            if block.objective is not None:
-                for key, value in block.objective.pending.items():
-                    tensors[f"{PENDING}/{index}/{key}"] = value
+        for index, objective in self._objectives().items():
+            for key, value in objective.pending.items():
+                tensors[f"{PENDING}/{index}/{key}"] = value
         if self._averaged is not None:
             for key, value in self._averaged.module.state_dict().items():
-                tensors[f"{AVERAGED}/0/{key}"] = value
+                if self.holds(key):
+                    tensors[f"{AVERAGED}/0/{key}"] = value
         for place, value in self._gradients.state().items():
             (tensors if isinstance(value, Tensor) else plain)[f"{HELD}/{place}"] = value
         return tensors, plain
 
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave; of blocks that are not trained here it may be more."""
         states: dict[str, dict[int, dict[str, Any]]] = {owner: {} for owner in self.optimizers}
         averaged: dict[str, Tensor] = {}
         held: dict[str, Any] = {}
         for place, value in [*tensors.items(), *plain.items()]:
             owner, index, key = place.rsplit("/", 2)
             if owner == PENDING:
-                objective = self.network[int(index)].objective
-                assert objective is not None
-                objective.pending[key] = value.to(self.network.device)
+                if (objective := self._objectives().get(int(index))) is not None:
+                    objective.pending[key] = value.to(self.network.device)
             elif owner == AVERAGED:
                 averaged[key] = value
             elif owner.startswith(HELD):
                 held[place.removeprefix(f"{HELD}/")] = value
-            else:
+            elif owner in states:
                 states[owner].setdefault(int(index), {})[key] = value
         for owner, optimizer in self.optimizers.items():
             for place_in_owner, entry in states[owner].items():

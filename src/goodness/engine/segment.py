@@ -37,7 +37,7 @@ def run_segment(
     sent: list[Tensor] = []
     for index in segment.blocks:
         block = network[index].train(segment.live)
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        seed_generators(x.device, mix(network.noise_seed, "block", step, index))
         x = network.enter(index, x, learning=True)
         records = segment.live and bool(segment.judged) and network.update.records_body
         with torch.set_grad_enabled(records), network.autocast():
@@ -79,7 +79,7 @@ def look_ahead(network: Network, x: Tensor, step: int) -> list[Tensor | None]:
     kept = [(buffer, buffer.clone()) for buffer in network.blocks.buffers()]
     scores: list[Tensor | None] = []
     for index, block in enumerate(network):
-        seed_generators(x.device, mix(network.config.seed, "block", step, index))
+        seed_generators(x.device, mix(network.noise_seed, "block", step, index))
         x = network.enter(index, x, learning=True)
         with network.autocast():
             value = block.body(x)

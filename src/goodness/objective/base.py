@@ -65,6 +65,8 @@ class Objective(nn.Module):
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False
     """Whether the loss reads `Look.ahead`; costs a forward pass before every step."""
+    reads_image = False
+    """Whether the loss reads `Look.image`, which is not everywhere at hand in a parallel run."""
     vanishes = False
     """Whether the gradient by a feature is zero wherever that feature is zero."""
     smooths = False
