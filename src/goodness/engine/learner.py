@@ -255,9 +255,7 @@ class Learner:
                     index = segment.blocks[offset]
                     for name, readout in learning.items():
                         own_rows = sent[: len(y)]  # of the positive ones, say
-                        flow.taken[name].append(
-                            readout.take(index, flow.scores[index], own_rows)
-                        )
+                        flow.taken[name].append(readout.take(index, flow.scores[index], own_rows))
             flow.x = outcome.sent[-1]
         self._settle()
         if learning and not takes_here:
@@ -270,9 +268,7 @@ class Learner:
     def _inside(self, segment: Segment) -> Segment | None:
         """What of a segment is trained here; a frozen one may reach across the ends."""
         blocks = segment.blocks
-        own = range(
-            max(blocks.start, self.blocks.start), min(blocks.stop, self.blocks.stop)
-        )
+        own = range(max(blocks.start, self.blocks.start), min(blocks.stop, self.blocks.stop))
         return segment._replace(blocks=own) if own else None
 
     def _end(self, flow: Flow, y: Tensor, clock: Clock) -> Report:
