@@ -354,8 +354,8 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The optimizers' state: tensors by ``owner/index/key``, and what is not a tensor.
 
-        Of the blocks trained here alone. The objectives' pending sums stand beside it, as ``pending/block/key``, and so do the moving
-        average and gradients that wait for an update.
+        The objectives' pending sums stand beside it, as ``pending/block/key``, and so do the moving
+        average and gradients that wait for an update. All of what is trained here alone.
         """
         tensors: dict[str, Tensor] = {}
         plain: dict[str, Any] = {}
@@ -381,15 +381,12 @@ class Learner:
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Take back what `state` gave; of blocks that are not trained here it may be more."""
         states: dict[str, dict[int, dict[str, Any]]] = {owner: {} for owner in self.optimizers}
-        averaged: dict[str, Tensor] = {}
         held: dict[str, Any] = {}
         for place, value in [*tensors.items(), *plain.items()]:
             owner, index, key = place.rsplit("/", 2)
             if owner == PENDING:
                 if (objective := self._objectives().get(int(index))) is not None:
                     objective.pending[key] = value.to(self.network.device)
-            elif owner == AVERAGED:
-                averaged[key] = value
             elif owner.startswith(HELD):
                 held[place.removeprefix(f"{HELD}/")] = value
             elif owner in states:
@@ -402,9 +399,15 @@ class Learner:
                         # Fused optimizers walk through memory: it must be laid out alike.
                         entry[key] = torch.empty_like(parameter).copy_(value)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states[owner]})
-        if self._averaged is not None:
-            self._averaged.module.load_state_dict(averaged)
+        self.load_averaged(tensors)
         self._gradients.load_state(held)
+
+    def load_averaged(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the moving average, or a part of it, from what `state` gave."""
+        if self._averaged is not None:
+            prefix = f"{AVERAGED}/0/"
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            self._averaged.module.load_state_dict(own, strict=False)
 
 
 def _by_factor(group: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:

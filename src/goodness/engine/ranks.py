@@ -8,6 +8,7 @@ from torch import Tensor
 
 from goodness.engine.learner import Learner
 from goodness.engine.network import Network
+from goodness.engine.run_folder import RunFolder
 from goodness.engine.totals import Totals
 
 T = TypeVar("T")
@@ -75,3 +76,6 @@ class Ranks:
     def tell(self, value: T) -> T:
         """The leading rank's value, at all of them."""
         return value
+
+    def kept_in(self, run: RunFolder) -> None:
+        """Note where the run is kept."""
