@@ -196,7 +196,7 @@ def fit(
         if ranks.leads:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        loop = _prepare(config, ranks, callbacks=_with_reports(callbacks))
+        loop = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
         loop.run = RunFolder(out)
         if ranks.leads:
             loop.run = RunFolder.create(out, overwrite)
@@ -236,7 +236,7 @@ def resume(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        loop = _prepare(config, ranks, run, _with_reports(callbacks))
+        loop = _prepare(config, ranks, run, _followers(ranks, callbacks))
         ranks.kept_in(run)
         loop.restore()
         if ranks.tell(loop.epoch >= config.epochs and run.result_file.is_file()):
@@ -320,7 +320,7 @@ def _prepare(
         _subset(config),
     )
     network = _network(config, dataset.preprocessing, initial=run is None)
-    return Loop(dataset, network.to(ranks.device), run, callbacks if ranks.leads else (), ranks)
+    return Loop(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
 def _data(data: str | Path) -> str:
@@ -365,6 +365,11 @@ def _new_folder(config: Config) -> Path:
         for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000)))
         if not path.exists()
     )
+
+
+def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+    """The callbacks of the leading rank; the others have none, and need not import any."""
+    return _with_reports(callbacks) if ranks.leads else ()
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -147,10 +147,9 @@ def _check(network: Network, ranks: int) -> None:
         reason = (
             "there are no more blocks"
             if parts == len(network)
-            else f"of the {len(network)} blocks several learn from one loss, whose gradient"
-            " cannot cross ranks"
+            else "several blocks learn from one loss, whose gradient cannot cross ranks"
         )
         raise InputError(
-            f"--parallel layers: {ranks} ranks, but method '{config.method}' can be cut into"
-            f" {parts} at most: {reason} ({ways})"
+            f"--parallel layers: {ranks} ranks, but the {len(network)} blocks of method"
+            f" '{config.method}' make {parts} parts at most: {reason} ({ways})"
         )
