@@ -39,6 +39,7 @@ def values_of(calls):
         (["--threads", "1"], {"threads": 1}),
         (["--amp", "bf16"], {"amp": "bf16"}),
         (["--compile"], {"compile": True}),
+        (["--parallel", "layers"], {"parallel": "layers"}),
         (["--granularity", "3"], {"partition": {"name": "count", "blocks": 3}}),
         (["--per-class", "50"], {"per_class": 50}),
         (["--classes", "cat, dog"], {"classes": ["cat", "dog"]}),

@@ -40,7 +40,9 @@ class Group:
         """Where a lost run can be taken up again."""
         with self._meeting():
             # Kept beside the group, which is of no use once a member is lost.
-            self._store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+            self._store, _, _ = next(
+                dist.rendezvous("env://", self.rank, self.count, timeout=TIMEOUT)
+            )
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend,
@@ -65,6 +67,10 @@ class Group:
         trace: TracebackType | None,
     ) -> None:
         cause = None if error is None else self._first_cause(error)
+        if error is not None and self.device.type == "cuda":
+            # What waits on the device for a lost rank would be waited for.
+            with suppress(RuntimeError):
+                dist.distributed_c10d.GroupMember.WORLD.abort()
         # This closes the connections, which ends all who wait for this rank.
         with suppress(RuntimeError):
             dist.destroy_process_group()
