@@ -6,8 +6,8 @@ Two processes take turns in three phases, so that a noisy machine disturbs all a
 network as a pipeline; each trains a network of its own at the same time; the first one trains alone
 while the other one sleeps. ``pipeline_to_two`` is the pipeline's throughput in parts of what the
 two independent processes get done together, the most that two ranks could reach on this machine;
-``pipeline_to_one`` in parts of the one alone. Medians over all steps but the first of a phase, which
-fills the pipeline; of the pipeline's two ends that of the slower one.
+``pipeline_to_one`` in parts of the one alone. Medians over all steps but the first of a phase,
+which fills the pipeline; of the pipeline's two ends that of the slower one.
 """
 
 from __future__ import annotations

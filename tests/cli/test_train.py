@@ -162,6 +162,8 @@ def test_resume_passes_epochs_and_device(goodness, calls, tmp_path):
     (folder,), values = calls.resume
     assert folder == tmp_path
     assert (values["epochs"], values["device"]) == (9, "cpu")
+    goodness("train", "--resume", tmp_path, "--parallel", "data")
+    assert calls.resume[1]["parallel"] == "data"
     goodness("train", "--resume", tmp_path)
     assert (calls.resume[1]["epochs"], calls.resume[1]["device"]) == (None, None)
 

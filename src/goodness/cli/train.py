@@ -283,7 +283,8 @@ def train(
 
     _warn_of_boundary(values)
     if dry_run:
-        show_plan(api.plan(**values))
+        if _leads():
+            show_plan(api.plan(**values))
         return
     command = shlex.join(["goodness", *sys.argv[1:]])
     with _watching(quiet) as callbacks:

@@ -94,35 +94,30 @@ class Sender(_End):
         """Begin to send; waits until no more than one message before this one is on its way."""
         layout = layout_of(tensors)
         changed = pickle.dumps(layout) if layout != self.layout else b""
-        with self.group.contact(self.other):
-            self._begin(torch.tensor([decision, len(changed)]))
-            if changed:
-                self._begin(self.next_buffer())
-                self._begin(torch.frombuffer(bytearray(changed), dtype=torch.uint8))
-                self.finish()
-                self.layout = layout
-            turn = (self._turn + 1) % BUFFERS
-            self._wait(turn)
-            buffer = self.next_buffer()
-            for part in layout:
-                part.within(buffer).copy_(tensors[part.name])
-            self._begin(buffer)
-
-    def finish(self) -> None:
-        """Wait until everything has been received."""
-        with self.group.contact(self.other):
+        self._begin(torch.tensor([decision, len(changed)]))
+        if changed:
+            self._begin(self.next_buffer())
+            self._begin(torch.frombuffer(bytearray(changed), dtype=torch.uint8))
             for turn in range(BUFFERS):
                 self._wait(turn)
+            self.layout = layout
+        self._wait((self._turn + 1) % BUFFERS)
+        buffer = self.next_buffer()
+        for part in layout:
+            part.within(buffer).copy_(tensors[part.name])
+        self._begin(buffer)
 
     def _begin(self, message: Tensor) -> None:
         if len(message):
+            with self.group.contact(self.other):
+                work = begun(dist.isend(message, self.other))
             # Kept until it has arrived.
-            work = begun(dist.isend(message, self.other))
             self._sent[self._turn].append((work, message))
 
     def _wait(self, turn: int) -> None:
-        for work, _ in self._sent[turn]:
-            work.wait()
+        with self.group.contact(self.other):
+            for work, _ in self._sent[turn]:
+                work.wait()
         self._sent[turn] = []
 
 
@@ -139,24 +134,30 @@ class Receiver(_End):
         Args:
             more: another message follows, which may come in meanwhile.
         """
+        header, buffer, works = self._coming or self._expect()
+        self._coming = None
         with self.group.contact(self.other):
-            header, buffer, works = self._coming or self._expect()
-            self._coming = None
             for work in works:
                 work.wait()
-            decision, changed = header.tolist()
-            if changed:
-                text = torch.empty(changed, dtype=torch.uint8)
-                dist.recv(text, self.other)
-                self.layout = pickle.loads(text.numpy().tobytes())
-                buffer = self.next_buffer()
-                dist.recv(buffer, self.other)
-            if more and decision <= 0:
-                self._coming = self._expect()
+        decision, changed = header.tolist()
+        if changed:
+            text = torch.empty(changed, dtype=torch.uint8)
+            self._await(text)
+            self.layout = pickle.loads(text.numpy().tobytes())
+            buffer = self.next_buffer()
+            self._await(buffer)
+        if more and decision <= 0:
+            self._coming = self._expect()
         return decision, {part.name: part.within(buffer) for part in self.layout}
 
     def _expect(self) -> tuple[Tensor, Tensor, list[dist.Work]]:
         header = torch.zeros(2, dtype=torch.int64)
         buffer = self.next_buffer()
         messages = [header, *([buffer] if len(buffer) else [])]
-        return header, buffer, [begun(dist.irecv(m, self.other)) for m in messages]
+        with self.group.contact(self.other):
+            works = [begun(dist.irecv(message, self.other)) for message in messages]
+        return header, buffer, works
+
+    def _await(self, message: Tensor) -> None:
+        with self.group.contact(self.other):
+            dist.recv(message, self.other)

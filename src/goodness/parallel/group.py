@@ -67,10 +67,11 @@ class Group:
         trace: TracebackType | None,
     ) -> None:
         cause = None if error is None else self._first_cause(error)
-        if error is not None and self.device.type == "cuda":
+        world = dist.group.WORLD
+        if error is not None and world is not None and self.device.type == "cuda":
             # What waits on the device for a lost rank would be waited for.
             with suppress(RuntimeError):
-                dist.distributed_c10d.GroupMember.WORLD.abort()
+                world.abort()
         # This closes the connections, which ends all who wait for this rank.
         with suppress(RuntimeError):
             dist.destroy_process_group()
