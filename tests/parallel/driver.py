@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ import goodness
 from goodness import api
 from goodness.engine import loop
 from goodness.engine.callbacks import Callback
+from goodness.errors import EndedElsewhere
 from goodness.parallel import group
 
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3]}
@@ -41,7 +43,6 @@ DATA = {
     "model": {**MODEL, "norm": "none"},
     "boundary": {"dropout": 0.0},
     "readouts": {"fusion": {}},
-    "clip": 1.0,
 }
 
 
@@ -156,6 +157,13 @@ def main(folder: Path) -> None:
     fit("leaderless", LAYERS, 2, {0: At(7, die)}, parallel="layers")
     fit("share-killed", DATA, 3, {1: At(7, die)}, parallel="data")
     fit("bad-data", {**DATA, "data": "digist"}, 2, parallel="data")
+
+    def twice():
+        with suppress(goodness.InputError, EndedElsewhere):
+            goodness.fit(out=folder / "bad", **{**DATA, "data": "digist", "parallel": "data"})
+        goodness.fit(out=folder / "again", **DATA, parallel="layers")
+
+    ended["again"] = ranks(2, twice)
     fit("unsaid", DATA, 2)
     fit("alone", DATA, parallel="layers")
     (folder / "ended.json").write_text(json.dumps(ended))

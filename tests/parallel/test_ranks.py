@@ -139,6 +139,11 @@ def test_bad_input_is_said_once_and_makes_no_folder(folder, ended):
     assert not (folder / "bad-data").exists()
 
 
+def test_the_same_ranks_can_train_again(folder, ended):
+    assert ended["again"] == ["done", "done"]
+    assert_the_same_run(folder / "again", folder / "one")
+
+
 def test_torchrun_and_parallel_need_each_other(folder, ended):
     for text in ended["unsaid"]:
         assert text.startswith("InputError: torchrun has started 2 processes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -11,18 +11,16 @@ from torch import Tensor, nn
 from goodness.clock import Clock
 from goodness.engine.learner import Learner, Report
 from goodness.engine.network import Network
-from goodness.engine.ranks import GO_ON, Ranks, State
-from goodness.engine.run_folder import RunFolder
+from goodness.engine.ranks import GO_ON, State
 from goodness.engine.seeds import mix
 from goodness.engine.totals import Totals
 from goodness.errors import InputError
 from goodness.objective import Objective
 from goodness.parallel.group import Group, begun
+from goodness.parallel.members import Members
 
-T = TypeVar("T")
 
-
-class DataRanks(Ranks):
+class DataRanks(Members):
     """Ranks that all train the whole network, each on its own rows, with averaged gradients.
 
     Args:
@@ -30,12 +28,8 @@ class DataRanks(Ranks):
     """
 
     def __init__(self, group: Group) -> None:
-        super().__init__(group.device)
-        self.group = group
-        self.count = group.count
-        self.leads = self.resumes_totals = group.rank == 0
-        self.command = group.command
-        self.decision = GO_ON
+        super().__init__(group)
+        self.resumes_totals = self.leads
 
     def learner(self, network: Network, class_weights: Tensor | None) -> Learner:
         """What trains the network on this rank's rows.
@@ -68,23 +62,10 @@ class DataRanks(Ranks):
         rank = self.group.rank
         return x.chunk(self.count)[rank], y.chunk(self.count)[rank]
 
-    def decide(self) -> int:
-        """What rank 0 told all during the step."""
-        return self.decision
-
     def gather(self, learner: Learner, totals: Totals) -> State:
         """The totals of all ranks, added up; rank 0's weights, which are everybody's."""
         sums = self.group.gather(totals.sums.cpu())
         return State(*learner.state(), torch.stack(sums).sum(0) if sums else totals.sums)
-
-    def tell(self, value: T) -> T:
-        """Rank 0's value."""
-        told: T = self.group.tell(value)
-        return told
-
-    def kept_in(self, run: RunFolder) -> None:
-        """Note the folder for what is said when a rank is lost."""
-        self.group.run = run
 
 
 class _Reduction(NamedTuple):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ machines that cannot be reached any more."""
 ROLL_CALL = 5.0
 """Seconds in which the ranks that are left report after a joint operation has failed."""
 CAUSE = "cause"
+NUMBERS = itertools.count()
+"""A process may train several times: what the ranks of one group write down is not for the next."""
 
 
 class Group:
@@ -40,9 +43,8 @@ class Group:
         """Where a lost run can be taken up again."""
         with self._meeting():
             # Kept beside the group, which is of no use once a member is lost.
-            self._store, _, _ = next(
-                dist.rendezvous("env://", self.rank, self.count, timeout=TIMEOUT)
-            )
+            store, _, _ = next(dist.rendezvous("env://", self.rank, self.count, timeout=TIMEOUT))
+            self._store = dist.PrefixStore(f"goodness{next(NUMBERS)}", store)
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend,

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from goodness.clock import Clock
 from goodness.engine.learner import Flow, Learner, Report
 from goodness.engine.network import Network
-from goodness.engine.ranks import GO_ON, Ranks, State
-from goodness.engine.run_folder import RunFolder
+from goodness.engine.ranks import State
 from goodness.engine.totals import Totals
 from goodness.errors import InputError
 from goodness.parallel.balance import balanced, cuts, flops
 from goodness.parallel.channel import Receiver, Sender
 from goodness.parallel.group import Group
+from goodness.parallel.members import Members
 
-T = TypeVar("T")
 
-
-class LayerRanks(Ranks):
+class LayerRanks(Members):
     """Ranks that train consecutive blocks each.
 
     A block learns from what the blocks before it computed before their own updates, so that a
     later rank needs nothing but their activations: the result is that of one process, bit for bit.
+    Every rank holds the whole network; inside an epoch only its own blocks are those of the run.
 
     Args:
         group: the processes.
     """
 
     def __init__(self, group: Group) -> None:
-        super().__init__(group.device)
-        self.group = group
-        self.count = group.count
-        self.leads = group.rank == 0
+        super().__init__(group)
         # The flow that arrives at the last rank has the losses and scores of all blocks.
         self.resumes_totals = group.rank == group.count - 1
-        self.command = group.command
-        self.decision = GO_ON
 
     def learner(self, network: Network, class_weights: Tensor | None) -> Learner:
         """What trains this rank's blocks.
@@ -52,10 +46,6 @@ class LayerRanks(Ranks):
         self.reads_images = self.leads or any(o is not None and o.reads_image for o in objectives)
         return LayerLearner(network, class_weights, blocks, self)
 
-    def decide(self) -> int:
-        """What rank 0 sent along with the step."""
-        return self.decision
-
     def gather(self, learner: Learner, totals: Totals) -> State:
         """Weights, averaged weights and optimizers from every rank; totals from the last one."""
         own = State(*learner.state(), totals.sums)
@@ -66,15 +56,6 @@ class LayerRanks(Ranks):
             learner.load_averaged(tensors)
             own = State({**own.tensors, **tensors}, {**own.plain, **plain}, sums)
         return own
-
-    def tell(self, value: T) -> T:
-        """Rank 0's value."""
-        told: T = self.group.tell(value)
-        return told
-
-    def kept_in(self, run: RunFolder) -> None:
-        """Note the folder for what is said when a rank is lost."""
-        self.group.run = run
 
 
 class LayerLearner(Learner):
