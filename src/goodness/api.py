@@ -22,9 +22,11 @@ from goodness.engine.learner import Learner
 from goodness.engine.loop import Loop
 from goodness.engine.machine import choose_device, set_machine
 from goodness.engine.network import Network
+from goodness.engine.ranks import Ranks
 from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError
 from goodness.explanation import Explanation, explain
+from goodness.parallel.joining import join
 
 PREDICT_BATCH = 64
 
@@ -172,6 +174,9 @@ def fit(
 ) -> Run:
     """Train a network.
 
+    With ``parallel="layers"`` or ``"data"`` every process that torchrun has started calls it; the
+    first one alone writes and calls back.
+
     Args:
         data: a name or a folder of images, see `goodness.data.open_data`.
         method: a name from ``goodness methods``.
@@ -186,16 +191,20 @@ def fit(
         RunError: a failure while running.
     """
     config = resolve({**values, "data": _data(data), "method": method})
-    device = set_machine(config.device, config.threads)
-    out = out or _new_folder(config)
-    # Checked before the data is read, which may take long.
-    RunFolder.check(out, overwrite)
-    loop = _prepare(config, device, callbacks=_with_reports(callbacks))
-    loop.run = RunFolder.create(out, overwrite)
-    loop.run.write_config(config)
-    _write_environment(loop.run, command, device)
-    loop.fit()
-    return Run(loop.run.path, device=str(device))
+    with join(config) as ranks:
+        out = ranks.tell(out or _new_folder(config))
+        if ranks.leads:
+            # Checked before the data is read, which may take long.
+            RunFolder.check(out, overwrite)
+        loop = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        loop.run = RunFolder(out)
+        if ranks.leads:
+            loop.run = RunFolder.create(out, overwrite)
+            loop.run.write_config(config)
+            _write_environment(loop.run, command, ranks.device)
+        ranks.kept_in(loop.run)
+        loop.fit()
+        return Run(loop.run.path, device=str(ranks.device))
 
 
 def resume(
@@ -203,6 +212,7 @@ def resume(
     *,
     epochs: int | None = None,
     device: str | None = None,
+    parallel: str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
@@ -211,29 +221,32 @@ def resume(
         run_folder: the run.
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
+        parallel: another way to share the work among processes; their number may change too.
         callbacks: as in `fit`.
 
     Raises:
         InputError: there is no run, nothing left to do, or the checkpoint does not fit.
     """
     run = RunFolder.open(run_folder)
-    changes = {"epochs": epochs, "device": device}
+    changes = {"epochs": epochs, "device": device, "parallel": parallel}
     config = run.read_config()
     config = resolve({**config.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
     if not run.has_checkpoint():
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
-    torch_device = set_machine(config.device, config.threads)
-    loop = _prepare(config, torch_device, run, _with_reports(callbacks))
-    loop.restore()
-    if loop.epoch >= config.epochs and run.result_file.is_file():
-        raise InputError(
-            f"'{run.path}' has finished its {config.epochs} epochs; give more with --epochs"
-        )
-    run.write_config(config)
-    loop.fit()
-    return Run(run.path, device=str(torch_device))
+    with join(config) as ranks:
+        loop = _prepare(config, ranks, run, _followers(ranks, callbacks))
+        ranks.kept_in(run)
+        loop.restore()
+        if ranks.tell(loop.epoch >= config.epochs and run.result_file.is_file()):
+            raise InputError(
+                f"'{run.path}' has finished its {config.epochs} epochs; give more with --epochs"
+            )
+        if ranks.leads:
+            run.write_config(config)
+        loop.fit()
+        return Run(run.path, device=str(ranks.device))
 
 
 def load(run_folder: str | Path, device: str = "auto") -> Run:
@@ -252,7 +265,7 @@ def plan(
         ``cache_bytes`` (the largest size on disk of cached features; None without a cache).
     """
     config = resolve({**values, "data": _data(data), "method": method})
-    loop = _prepare(config, set_machine(config.device, config.threads))
+    loop = _prepare(config, Ranks(set_machine(config.device, config.threads)))
     network = loop.network
     return {
         "config": config.model_dump(mode="json"),
@@ -276,7 +289,7 @@ def measure(config: Mapping[str, Any]) -> dict[str, Any]:
         is anything that a learning rate is for.
     """
     resolved = resolve(config)
-    loop = _prepare(resolved, set_machine(resolved.device, resolved.threads))
+    loop = _prepare(resolved, Ranks(set_machine(resolved.device, resolved.threads)))
     step = _time_step(loop, 8)
     part = min(len(loop.dataset.val), 512)
     pixels, _ = next(loop.dataset.val.batches(part, loop.network.device))
@@ -295,11 +308,11 @@ def measure(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prepare(
     config: Config,
-    device: torch.device,
+    ranks: Ranks,
     run: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Loop:
-    """The loop of a configuration, with its data read and its network on the device."""
+    """The loop of a configuration, with its data read and its network on the ranks' device."""
     dataset = open_data(
         config.data,
         config.data_root,
@@ -308,8 +321,8 @@ def _prepare(
         config.skip_bad,
         _subset(config),
     )
-    network = _network(config, dataset.preprocessing, initial=run is None).to(device)
-    return Loop(dataset, network, run, callbacks)
+    network = _network(config, dataset.preprocessing, initial=run is None)
+    return Loop(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
 def _data(data: str | Path) -> str:
@@ -358,6 +371,11 @@ def _new_folder(config: Config) -> Path:
         for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000)))
         if not path.exists()
     )
+
+
+def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+    """The callbacks of the leading rank; the others have none, and need not import any."""
+    return _with_reports(callbacks) if ranks.leads else ()
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:

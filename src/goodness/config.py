@@ -53,6 +53,8 @@ class Config(BaseModel):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode images when they do not fit in memory."""
     threads: Count | None = None
+    parallel: Literal["none", "layers", "data"] = "none"
+    """What the processes that torchrun has started share: the blocks, or each batch."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Autocast inside blocks; objectives judge in float32. fp16 scales the losses."""
     channels_last: bool = True

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 class GoodnessError(Exception):
     """Base of every error goodness raises on purpose; ``str(error)`` is one clear line."""
 
+    rank: int | None = None
+    """In a parallel run, the rank that was the first to meet an error."""
+
 
 class InputError(GoodnessError):
     """Bad input: a wrong name, path, image or option. The command line exits with 2."""
@@ -16,6 +19,10 @@ class InputError(GoodnessError):
 
 class RunError(GoodnessError):
     """A failure while running: a NaN loss, a full disk. The command line exits with 1."""
+
+
+class EndedElsewhere(RunError):
+    """In a parallel run another rank has met an error, and has said so."""
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> InputError:

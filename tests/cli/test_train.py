@@ -39,6 +39,7 @@ def values_of(calls):
         (["--threads", "1"], {"threads": 1}),
         (["--amp", "bf16"], {"amp": "bf16"}),
         (["--compile"], {"compile": True}),
+        (["--parallel", "layers"], {"parallel": "layers"}),
         (["--granularity", "3"], {"partition": {"name": "count", "blocks": 3}}),
         (["--per-class", "50"], {"per_class": 50}),
         (["--classes", "cat, dog"], {"classes": ["cat", "dog"]}),
@@ -161,6 +162,8 @@ def test_resume_passes_epochs_and_device(goodness, calls, tmp_path):
     (folder,), values = calls.resume
     assert folder == tmp_path
     assert (values["epochs"], values["device"]) == (9, "cpu")
+    goodness("train", "--resume", tmp_path, "--parallel", "data")
+    assert calls.resume[1]["parallel"] == "data"
     goodness("train", "--resume", tmp_path)
     assert (calls.resume[1]["epochs"], calls.resume[1]["device"]) == (None, None)
 

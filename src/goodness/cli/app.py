@@ -22,7 +22,8 @@ from goodness.cli import (
     profile,
     train,
 )
-from goodness.errors import InputError, Interrupted, RunError
+from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
+from goodness.parallel.launch import launched
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,5 +92,15 @@ def _wait_briefly() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    if not _said_elsewhere(error):
+        print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
+
+
+def _said_elsewhere(error: Exception) -> bool:
+    """Whether another process of a parallel run says it."""
+    here = launched()
+    if here is None or isinstance(error, EndedElsewhere):
+        return here is not None
+    # Before the ranks have met, all find the same errors.
+    return here.rank > 0 and isinstance(error, GoodnessError) and error.rank is None

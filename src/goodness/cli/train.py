@@ -13,15 +13,17 @@ from goodness.cli.output import command_line, console
 from goodness.cli.report import show_plan, show_result
 from goodness.cli.values import gather, model_part
 from goodness.errors import InputError
+from goodness.parallel.launch import launched
 
 if TYPE_CHECKING:
+    from goodness.api import Run
     from goodness.engine.callbacks import Callback
 
 WHAT = "What to train"
 HOW = "How"
 WHERE = "Where and how fast"
 RUN = "The run"
-WITH_RESUME = {"resume", "epochs", "device", "quiet"}
+WITH_RESUME = {"resume", "epochs", "device", "parallel", "quiet"}
 
 
 def train(
@@ -203,6 +205,14 @@ def train(
             help="Keep on disk what finished blocks send on, so that they run once.",
         ),
     ] = None,
+    parallel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            rich_help_panel=WHERE,
+            help="What the processes that torchrun has started share: layers, data or none.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -217,7 +227,8 @@ def train(
         typer.Option(
             metavar="RUN",
             rich_help_panel=RUN,
-            help="Go on with this run, with its own values; only --epochs and --device may change.",
+            help="Go on with this run, with its own values; only --epochs, --device and --parallel"
+            " may change.",
         ),
     ] = None,
     quiet: Annotated[
@@ -238,8 +249,10 @@ def train(
         with _watching(quiet) as callbacks:
             from goodness import api
 
-            run = api.resume(resume, epochs=epochs, device=device, callbacks=callbacks)
-        show_result(run)
+            run = api.resume(
+                resume, epochs=epochs, device=device, parallel=parallel, callbacks=callbacks
+            )
+        _show(run)
         return
     values = gather(
         config,
@@ -270,18 +283,31 @@ def train(
             "amp": amp,
             "compile": compile,
             "cache": None if cache is None else str(cache),
+            "parallel": parallel,
         },
     )
     from goodness import api
 
     _warn_of_boundary(values)
     if dry_run:
-        show_plan(api.plan(**values))
+        if _leads():
+            show_plan(api.plan(**values))
         return
     command = command_line()
     with _watching(quiet) as callbacks:
         run = api.fit(**values, out=out, overwrite=overwrite, callbacks=callbacks, command=command)
-    show_result(run)
+    _show(run)
+
+
+def _leads() -> bool:
+    """Whether this process is alone, or the first of those that torchrun has started."""
+    here = launched()
+    return here is None or here.rank == 0
+
+
+def _show(run: Run) -> None:
+    if _leads():
+        show_result(run)
 
 
 def _warn_of_boundary(values: dict[str, Any]) -> None:
@@ -315,18 +341,23 @@ def _refuse_others(context: typer.Context) -> None:
     if others:
         raise InputError(
             f"--resume takes the values of the run; {', '.join(others)} cannot be given with it"
-            " (only --epochs and --device can)"
+            " (only --epochs, --device and --parallel can)"
         )
 
 
 @contextmanager
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
-    from goodness.engine.signals import StopOnSignal
+    from goodness.engine.signals import StopOnSignal, ignored
     from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
     out = console()
     with ExitStack() as stack:
+        if not _leads():
+            # torchrun hands signals to all; the first one stops the others where it stops.
+            stack.enter_context(ignored())
+            yield []
+            return
         callbacks: list[Callback] = [stack.enter_context(StopOnSignal())]
         if not quiet:
             live = out.is_terminal

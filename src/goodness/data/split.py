@@ -96,6 +96,13 @@ class Split:
             return self._from_memory(self._images, order, batch_size, device)
         return self._from_source(self._images, order.cpu(), batch_size, device, workers)
 
+    def label_batches(
+        self, batch_size: int, device: torch.device | str, *, order: Tensor, start: int = 0
+    ) -> Iterator[Tensor]:
+        """The labels of the same `batches`, int64 (n,) each, without decoding an image."""
+        for rows in order.cpu()[start * batch_size :].split(batch_size):
+            yield self.labels[rows].to(device)
+
     def _from_memory(
         self, images: Tensor, order: Tensor, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -318,7 +318,7 @@ def _check(network: Network, plan: Iterable[Stage], sent: list[Tensor], run: Clo
         )
     for stage in kept:
         behind = objectives[stage.depth :]
-        if any(objective is not None and objective.sees_image for objective in behind):
+        if any(objective is not None and objective.reads_image for objective in behind):
             raise InputError(
                 f"cache: objective '{name}' needs the images as well (leave --cache out)"
             )

@@ -91,15 +91,15 @@ class Gradients:
         return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave; of owners that are not known here it may be more."""
         scaler: dict[str, Any] = {}
         for place, value in state.items():
             owner, _, key = place.partition("/")
             if owner == "scaler":
                 scaler[key] = value
-            elif owner == "steps":
+            elif owner == "steps" and key in self._steps:
                 self._steps[key] = value
-            else:
+            elif owner in self._parameters:
                 parameter = self._parameters[owner][int(key)]
                 self._held[owner][int(key)] = torch.empty_like(parameter).copy_(value)
         if scaler:

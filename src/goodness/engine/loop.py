@@ -17,9 +17,9 @@ from goodness.engine.callbacks import Callback
 from goodness.engine.energy import EnergyMeter
 from goodness.engine.evaluation import Evaluation, evaluate
 from goodness.engine.feature_cache import FeatureCache, Features, Stage
-from goodness.engine.learner import Learner
 from goodness.engine.machine import peak_memory
 from goodness.engine.network import Network
+from goodness.engine.ranks import GO_ON, SAVE, Ranks, State
 from goodness.engine.run_folder import RunFolder
 from goodness.engine.seeds import mix, permutation, seed_generators
 from goodness.engine.totals import Totals
@@ -41,6 +41,7 @@ class Loop:
         network: on its device; its configuration rules.
         run: where results and checkpoints go; None keeps nothing.
         callbacks: told of every step and epoch, in order.
+        ranks: the processes that train the network together; None: this one alone.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Loop:
         network: Network,
         run: RunFolder | None = None,
         callbacks: Sequence[Callback] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         config = network.config
         if config.batch_size > len(dataset.train):
@@ -61,7 +63,9 @@ class Loop:
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
-        self.learner = Learner(network, self._class_weights())
+        self.ranks = Ranks(network.device) if ranks is None else ranks
+        self.ranks.wish = self._wish
+        self.learner = self.ranks.learner(network, self._class_weights())
         self.augment = Augmentation(config.augment, dataset.train.image_shape)
         self.epochs = config.epochs
         self._whole = len(dataset.train) // config.batch_size
@@ -87,6 +91,8 @@ class Loop:
         self.cache: FeatureCache | None = None
         """Keeps the features of finished blocks, if the configuration says so."""
         if config.cache is not None:
+            if self.ranks.count > 1:
+                raise InputError("cache: ranks keep no features (leave out --cache or --parallel)")
             self.cache = FeatureCache(config.cache, network, dataset, self.clock)
             if run is None or not run.has_checkpoint():
                 self.cache.check_space()
@@ -140,18 +146,24 @@ class Loop:
             Interrupted: a signal came; the state is saved.
         """
         self._since = time.perf_counter()
-        # A run that was interrupted has used energy that nobody kept count of.
-        meter = EnergyMeter(self.network.device) if self.step == 0 else None
+        # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
+        counted = self.step == 0 and self.ranks.count == 1
+        meter = EnergyMeter(self.network.device) if counted else None
         for callback in self.callbacks:
             callback.on_start(self)
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
-            self._validate()
+            state = self._gather()
+            if self.ranks.leads:
+                self._validate(state)
+            else:
+                self._totals = Totals(len(self.network), self.network.device)
+            self.stop, self.interrupted = self.ranks.tell((self.stop, self.interrupted))
             if self.interrupted is not None and self.epoch < self.epochs and not self.stop:
                 raise self._interruption()
         if self.cache is not None:
             self.cache.drop()
-        result = self._test(meter)
+        result = self.ranks.tell(self._test(meter) if self.ranks.leads else {})
         for callback in self.callbacks:
             callback.on_end(self, result)
         return result
@@ -162,24 +174,43 @@ class Loop:
             data_done = self._now()
             report = self.learner.step(x, labels, self.clock, first)
             self._totals.add(report, labels, self.step)
-            self._count_time(len(labels), data_done)
+            self._count_time(data_done)
             self.step += 1
             if self.step % CHECK_STEPS == 0:
                 self._check_finite()
             for callback in self.callbacks:
                 callback.on_step(self)
-            if self.step % self.steps_per_epoch:
-                self._stop_if_asked()
-                if time.perf_counter() - self._saved_at > SAVE_SECONDS:
-                    self._save_last()
+            decision = self.ranks.decide()
+            if decision != GO_ON and self.step % self.steps_per_epoch:
+                state = self._gather()
+                if self.ranks.leads:
+                    self._save_last(state)
+                if decision != SAVE:
+                    self.interrupted = decision
+                    raise self._interruption()
             self._mark = self._now()
         self.learner.end_epoch()
         self._check_weights()
 
+    def _wish(self) -> int:
+        """What is to be done after this step."""
+        if self.interrupted is not None:
+            return self.interrupted
+        due = self.run is not None and time.perf_counter() - self._saved_at > SAVE_SECONDS
+        return SAVE if due else GO_ON
+
+    def _gather(self) -> State:
+        self._check_finite()
+        return self.ranks.gather(self.learner, self._totals)
+
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """What is left of this epoch: rows, their labels, and the first block that they enter."""
+        """This rank's share of what is left of this epoch: rows, their labels, and the first block
+        that they enter."""
         config = self.config
         order = self._order()
+        if not self.ranks.reads_images:
+            yield from self._labels(order)
+            return
         start = self.epoch * self.steps_per_epoch
         end = start + self.steps_per_epoch
         while self.step < end:
@@ -192,7 +223,16 @@ class Loop:
                 workers=config.workers,
             )
             for rows, labels in batches:
-                yield rows if stage.depth else self.prepare(rows), labels, stage.depth
+                x = rows if stage.depth else self.prepare(rows)
+                yield *self.ranks.share(x, labels), stage.depth
+
+    def _labels(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """For ranks that need no images: on this device any use of them is an error."""
+        train, size = self.dataset.train, self.config.batch_size
+        nothing = torch.empty(size, *train.image_shape, device="meta")
+        start = self.step % self.steps_per_epoch
+        for labels in train.label_batches(size, self.network.device, order=order, start=start):
+            yield nothing, labels, 0
 
     def _source(self, depth: int) -> Split | Features:
         """The images, or what so many finished blocks send on for them."""
@@ -204,14 +244,16 @@ class Loop:
         features = self.cache.open(depth, self._stop_if_asked)
         self.learner.forget(depth)
         if self.step % self.steps_per_epoch:
-            self._save_last()  # a run resumed from further back would need the earlier features
+            self._save_last(
+                self._gather()
+            )  # a run resumed from further back would need the earlier features
         self.cache.drop(but=depth)
         return features
 
     def _stop_if_asked(self) -> None:
         """Save and end where a signal has come."""
         if self.interrupted is not None:
-            self._save_last()
+            self._save_last(self._gather())
             raise self._interruption()
 
     def _order(self) -> Tensor:
@@ -250,12 +292,12 @@ class Loop:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def _count_time(self, rows: int, data_done: float) -> None:
+    def _count_time(self, data_done: float) -> None:
         done = self._now()
         self._steps_here += 1
         if self._steps_here > WARM_STEPS:
             self._steady_seconds += done - self._mark
-            self._steady_images += rows
+            self._steady_images += self.config.batch_size
         if self.network.device.type != "cuda" or self.step % CHECK_STEPS == 0:
             self._data_seconds += data_done - self._mark
             self._timed_seconds += done - self._mark
@@ -296,8 +338,9 @@ class Loop:
         fixed = self.config.readout
         return evaluation.best_readout() if fixed == "auto" else fixed
 
-    def _validate(self) -> None:
+    def _validate(self, state: State) -> None:
         """Close the epoch: validate, log, keep the best, save."""
+        self._totals.sums.copy_(state.sums)
         evaluation = self.evaluate("val")
         readout = self._chosen(evaluation)
         accuracy = evaluation.accuracy(readout)
@@ -320,6 +363,7 @@ class Loop:
         }
         self.history.append(row)
         self._totals = Totals(len(self.network), self.network.device)
+        state = state._replace(sums=self._totals.sums)
         highest = max(accuracy, self.best["highest"])
         if accuracy >= highest - standard_error(highest, evaluation.examples):
             self.best = {
@@ -331,7 +375,7 @@ class Loop:
         if self.run is not None:
             self.run.append(row)
             # `last` first: if the process dies in between, it holds the weights that `best` lacks.
-            self._save_last()
+            self._save_last(state)
             if self.best["epoch"] == epoch:
                 self._save_best()
         for callback in self.callbacks:
@@ -369,8 +413,10 @@ class Loop:
     def _interruption(self) -> Interrupted:
         assert self.interrupted is not None
         name = signal.Signals(self.interrupted).name
-        where = "" if self.run is None else f"; go on with: goodness train --resume {self.run.path}"
-        return Interrupted(f"stopped by {name} after step {self.step}{where}", self.interrupted)
+        after = f"stopped by {name} after step {self.step}"
+        if self.run is not None:
+            after += f"; go on with: {self.ranks.command} --resume {self.run.path}"
+        return Interrupted(after, self.interrupted)
 
     def _meta(self) -> dict[str, Any]:
         return {
@@ -388,18 +434,17 @@ class Loop:
             answering = self.learner.answering.state_dict()
             checkpoint.save(self.run.best, self._meta(), {"network": answering})
 
-    def _save_last(self) -> None:
+    def _save_last(self, state: State) -> None:
         if self.run is None:
             return
         self._check_weights()
-        tensors, plain = self.learner.state()
         checkpoint.save(
             self.run.last,
-            {**self._meta(), "optimizers": plain},
+            {**self._meta(), "optimizers": state.plain},
             {
                 "network": self.network.state_dict(),
-                "optimizers": tensors,
-                "totals": {"sums": self._totals.sums},
+                "optimizers": state.tensors,
+                "totals": {"sums": state.sums},
             },
         )
         self._saved_at = time.perf_counter()
@@ -421,12 +466,15 @@ class Loop:
                 f" {self.steps_per_epoch} steps per epoch instead of {meta['steps_per_epoch']}"
             )
         self.learner.load_state(groups["optimizers"], meta["optimizers"])
-        self._totals.sums.copy_(groups["totals"]["sums"])
+        if self.ranks.resumes_totals:
+            self._totals.sums.copy_(groups["totals"]["sums"])
         self.step = meta["step"]
         if self.cache is not None:
             self.cache.check_space(self.step)
         self.best = meta["best"]
         self._seconds = meta["seconds"]
+        if not self.ranks.leads:
+            return
         self.history = self.run.history(until_step=self.step)
         if self.step == self.best.get("epoch", 0) * self.steps_per_epoch:
             self._save_best()  # the process may have died before it was written

@@ -55,6 +55,8 @@ class Network(nn.Module):
         """The shape (C, H, W) of an image."""
         self.config = config
         """What it was built from and is trained with."""
+        self.noise_seed = config.seed
+        """Seeds the draws inside blocks and presentations while it learns."""
         self.presentation = presentation
         self.blocks = nn.ModuleList(blocks)
         self._readouts = nn.ModuleDict(readouts)
@@ -216,7 +218,7 @@ class Network(nn.Module):
         taken: dict[str, list[Tensor | None]] = {name: [] for name in self.readouts}
         for part in image.split(max(1, ASK_ROWS // answers) if answers > 1 else len(image)):
             scores: list[Tensor | None] = []
-            for index, (own, sent) in enumerate(self._walk(self.present(part))):
+            for index, own, sent in self.walk(self.present(part)):
                 scores.append(self.class_scores(own, len(part)))
                 if answers == 1:
                     for name, readout in self.readouts.items():
@@ -230,6 +232,10 @@ class Network(nn.Module):
         return Answer(self.block_scores(joined, totals), totals)
 
     @torch.no_grad()
+    def unlabelled(self, image: Tensor) -> Tensor:
+        """The rows that enter block 0 when images (N, C, H, W) are shown without a label."""
+        return self._laid_out(self.presentation.probe(image))
+
     def features(
         self, image: Tensor, readouts: Mapping[str, Readout]
     ) -> dict[str, list[Tensor | None]]:
@@ -237,32 +243,50 @@ class Network(nn.Module):
 
         Runs in evaluation mode and leaves the network in it.
         """
+        return self.take(self.unlabelled(image), readouts, range(len(self)))[0]
+
+    @torch.no_grad()
+    def take(
+        self, rows: Tensor, readouts: Mapping[str, Readout], blocks: range
+    ) -> tuple[dict[str, list[Tensor | None]], Tensor]:
+        """`features` of some blocks alone, and what the last of them sends on.
+
+        Args:
+            rows: what `unlabelled` gave, or what the block before has sent.
+            readouts: by name.
+            blocks: which ones.
+        """
         self.eval()
         taken: dict[str, list[Tensor | None]] = {name: [] for name in readouts}
         if readouts:
-            for index, sent in enumerate(self._sent(image)):
+            for index, _, sent in self.walk(rows, blocks):
+                rows = sent
                 for name, readout in readouts.items():
                     taken[name].append(readout.take(index, None, sent))
-        return taken
+        return taken, rows
 
     @torch.no_grad()
     def features_sent(self, image: Tensor) -> list[Tensor]:
         """What every block sends on when the images are shown without a label."""
         self.eval()
-        return list(self._sent(image))
+        return [sent for _, _, sent in self.walk(self.unlabelled(image))]
 
-    def _sent(self, image: Tensor) -> Iterator[Tensor]:
-        rows = self._laid_out(self.presentation.probe(image))
-        return (sent for _, sent in self._walk(rows))
+    def walk(
+        self, x: Tensor, blocks: range | None = None
+    ) -> Iterator[tuple[int, Tensor | None, Tensor]]:
+        """Every block's index, its scores and what it sends on, for rows ``x``.
 
-    def _walk(self, x: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
-        """Every block's scores and what it sends on, for rows ``x``."""
-        for index, block in enumerate(self):
+        Args:
+            x: what enters the first of the blocks.
+            blocks: which ones; None takes all.
+        """
+        for index in range(len(self)) if blocks is None else blocks:
+            block = self[index]
             x = self.enter(index, x, learning=False)
             with self.autocast():
                 value = block.body(x)
                 x = block.send(value)
-            yield block.judge(value), x
+            yield index, block.judge(value), x
 
     @torch.no_grad()
     def pass_through(self, blocks: range, x: Tensor) -> Tensor:

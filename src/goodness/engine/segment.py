@@ -139,4 +139,4 @@ def look_ahead(network: Network, x: Tensor, step: int, part: int = 0) -> list[Te
 def _seed(network: Network, what: str, x: Tensor, step: int, index: int, part: int) -> None:
     # A whole batch draws what the first of several parts does.
     place = (what, step, index, part) if part else (what, step, index)
-    seed_generators(x.device, mix(network.config.seed, *place))
+    seed_generators(x.device, mix(network.noise_seed, *place))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,15 @@ def interruptible() -> Iterator[None]:
         yield
 
 
+def ignored() -> AbstractContextManager[None]:
+    """Inside it signals do nothing."""
+    return _handled_by(signal.SIG_IGN)
+
+
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> Iterator[None]:
     """Inside it a function handles both signals; afterwards whatever did before."""
     previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:

@@ -111,7 +111,7 @@ class Information(Auxiliary):
         self.coupled = task == "contrast"
         self.temperature = temperature
         self.final = spec.index == spec.count - 1
-        self.sees_image = not self.final
+        self.reads_image = not self.final
         self.smooths = self.final or task == "ce"
         depth = spec.index / max(spec.count - 2, 1)
         self.reconstruct, self.classify = (

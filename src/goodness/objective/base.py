@@ -44,7 +44,7 @@ class Look:
     """What entered the block, (rows, C, H, W), detached."""
     image: Tensor
     """The batch's images (N, C, H, W), before any label was written into them, for objectives that
-    declare `sees_image`; N is 0 where blocks learn from cached features."""
+    declare `reads_image`; N is 0 where blocks learn from cached features."""
     ahead: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `looks_ahead`."""
 
@@ -71,8 +71,9 @@ class Objective(nn.Module):
     `rectified` says that features come from a ReLU, because it is made so."""
     rectified = False
     """Whether features come from a ReLU that leaves its mask to the objective."""
-    sees_image = False
-    """Whether the loss reads `Look.image`."""
+    reads_image = False
+    """Whether the loss reads `Look.image`, which is not everywhere at hand in a parallel run and
+    not where blocks learn from cached features."""
     smooths = False
     """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
     label_smoothing = 0.0

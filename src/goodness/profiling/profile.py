@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from goodness.config import Config
 from goodness.data import Augmentation
 from goodness.engine.network import Network, Shape
+from goodness.parallel.balance import balanced, cuts
 from goodness.profiling.bound import convolutions, seconds
 from goodness.profiling.timing import block_peaks, block_seconds
 from goodness.profiling.trial import Trial
@@ -88,12 +89,15 @@ def profile(
         "step_seconds": whole,
         "share_of_bound": needed / whole,
         "memory": dict(memory),
-        "what_if": predict(measured, blocks, bool(shared)),
+        "what_if": predict(measured, blocks, bool(shared), cuts(network)),
     }
 
 
 def predict(
-    measured: Sequence[Mapping[str, float]], blocks: Sequence[Mapping[str, Any]], shared: bool
+    measured: Sequence[Mapping[str, float]],
+    blocks: Sequence[Mapping[str, Any]],
+    shared: bool,
+    places: Sequence[int],
 ) -> dict[str, list[dict[str, Any]]]:
     """Speed and activations at other batch sizes, depths and numbers of ranks.
 
@@ -104,7 +108,8 @@ def predict(
     Args:
         measured: two rows of ``batch``, ``seconds`` and ``activations``.
         blocks: with ``seconds`` by phase.
-        shared: whether blocks share a graph, so that no rank can have some of them.
+        shared: whether blocks share a graph.
+        places: where the network can be cut between ranks.
     """
     low, high = measured
     rows = []
@@ -127,33 +132,13 @@ def predict(
         }
         for times_deep in DEPTHS
     ]
-    ranks = [
-        {
-            "ranks": count,
-            "images_per_second": images / (whole * slowest(times, count) / sum(times)),
-        }
-        for count in RANKS
-        if count == 1 or (count <= len(blocks) and not shared)
-    ]
+    ranks = []
+    for count in RANKS:
+        if count <= len(places) + 1:
+            pace = max(sum(times[i] for i in part) for part in balanced(times, places, count))
+            speed = images / (whole * pace / sum(times))
+            ranks.append({"ranks": count, "images_per_second": speed})
     return {"batches": rows, "depths": depths, "ranks": ranks}
-
-
-def slowest(times: Sequence[float], parts: int) -> float:
-    """The largest part's sum, when consecutive times are divided into parts as evenly as can be.
-
-    >>> slowest([3.0, 1.0, 1.0, 1.0], 2)
-    3.0
-    """
-    best: list[float] = [sum(times[: stop + 1]) for stop in range(len(times))]
-    for _ in range(parts - 1):
-        best = [
-            min(
-                [best[stop]]
-                + [max(best[cut], sum(times[cut + 1 : stop + 1])) for cut in range(stop)]
-            )
-            for stop in range(len(times))
-        ]
-    return best[-1]
 
 
 def _line(low: Mapping[str, float], high: Mapping[str, float], key: str, batch: int) -> float:

@@ -17,7 +17,7 @@ from goodness.profiling.bench import (
 )
 from goodness.profiling.bound import Convolution, bound, convolutions
 from goodness.profiling.figures import draw_bench, draw_profile
-from goodness.profiling.profile import predict, profile, slowest
+from goodness.profiling.profile import predict, profile
 from goodness.profiling.timing import PHASES, block_peaks, block_seconds
 from goodness.profiling.trial import Trial, trial_config
 
@@ -188,8 +188,8 @@ def test_predictions_by_hand():
     ]
     blocks = [{"seconds": {"forward": 0.5, "backward": 0.25}}, {"seconds": {"forward": 0.5}}]
 
-    alone = predict(measured, blocks, shared=False)
-    shared = predict(measured, blocks, shared=True)
+    alone = predict(measured, blocks, shared=False, places=[1])
+    shared = predict(measured, blocks, shared=True, places=[])
 
     assert [row["batch"] for row in alone["batches"]] == [4, 32, 64]
     assert alone["batches"][1] == {"batch": 32, "images_per_second": 32 / 2.5, "activations": 340}
@@ -201,11 +201,3 @@ def test_predictions_by_hand():
     # Two ranks: the slower has 0.75 of 1.25.
     assert alone["ranks"][1]["images_per_second"] == pytest.approx(16 / (1.5 * 0.75 / 1.25))
     assert [row["ranks"] for row in shared["ranks"]] == [1]
-
-
-@pytest.mark.parametrize(
-    ("times", "parts", "expected"),
-    [([1, 2, 3, 4], 1, 10), ([1, 2, 3, 4], 2, 6), ([1, 2, 3, 4], 4, 4), ([5, 1, 1, 5, 1], 3, 6)],
-)
-def test_consecutive_parts_are_as_even_as_can_be(times, parts, expected):
-    assert slowest([float(t) for t in times], parts) == expected

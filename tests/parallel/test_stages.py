@@ -1,0 +1,156 @@
+"""What a rank of a pipeline trains, tried out with all ranks in one process."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from goodness.clock import Clock
+from goodness.engine.build import build
+from goodness.engine.learner import Flow, Learner
+from goodness.errors import InputError
+from goodness.methods import METHODS
+from goodness.parallel.balance import balanced, cuts, flops
+from goodness.parallel.data import DataRanks
+from goodness.parallel.layers import LayerRanks
+
+IMAGE = (1, 8, 8)
+MODEL = {"name": "small-cnn", "widths": [8, 8, 8], "pools": [1]}
+CLOCKS = [Clock(step, 4, 2) for step in (0, 1, 6)]
+
+
+def make(method, **values):
+    return build(method, image=IMAGE, classes=4, model=MODEL, **values)
+
+
+def ranks(count, rank=0):
+    group = SimpleNamespace(rank=rank, count=count, device=torch.device("cpu"), command="")
+    return LayerRanks(group)
+
+
+def pipeline(method, parts, **values):
+    """A learner per part, each with a network of its own."""
+    networks = [make(method, **values) for _ in range(parts)]
+    shares = balanced(flops(networks[0]), cuts(networks[0]), parts)
+    return [Learner(n, blocks=own) for n, own in zip(networks, shares, strict=True)]
+
+
+def step_through(stages, x, y, clock):
+    """One step of a pipeline, each stage seeing only what it is sent."""
+    for stage in stages:
+        stage.network.train()
+        if stage.blocks.start == 0:
+            flow = stage._begin(x, y, clock)
+        else:
+            torch.manual_seed(99)  # nothing may hang on what another process has drawn
+            sent = {name: value.clone() for name, value in flow.tensors().items()}
+            flow = Flow.of(sent, stage.blocks.start, list(stage._learning(clock)))
+        objectives = [stage.network[index].objective for index in stage.blocks]
+        reads = any(o is not None and o.reads_image for o in objectives)
+        image = x if stage.blocks.start == 0 or reads else x.to("meta")
+        flow = stage._run(flow, image, y, clock)
+        report = stage._end(flow, y, clock) if stage.ends_here else None
+        stage._close(clock)
+    return report
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def cannot_be_cut(method):
+    network = make(method)
+    ahead = any(b.objective is not None and b.objective.looks_ahead for b in network)
+    return ahead or len(cuts(network)) < 1
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_a_pipeline_computes_what_one_process_does(method, batch):
+    """Bit for bit; methods that cannot be cut say so."""
+    if cannot_be_cut(method):
+        with pytest.raises(InputError, match=r"--parallel layers: .*--parallel data"):
+            ranks(2).learner(make(method), None)
+        return
+    values = {"boundary": {"name": "rms", "dropout": 0.2}} if method == "asge-fast" else {}
+    whole = Learner(make(method, **values))
+    stages = pipeline(method, min(3, len(cuts(whole.network)) + 1), **values)
+    for number, clock in enumerate(CLOCKS):
+        x, y = batch(8, IMAGE, 4, seed=number)
+        expected = whole.step(x, y, clock)
+        report = step_through(stages, x, y, clock)
+        for mine, theirs in [
+            *zip(report.losses, expected.losses, strict=True),
+            *zip(report.scores, expected.scores, strict=True),
+        ]:
+            assert (mine is None) == (theirs is None)
+            assert mine is None or torch.equal(mine, theirs)
+    for learner in (whole, *stages):
+        learner.end_epoch()
+
+    weights, tensors, plain = {}, {}, {}
+    for stage in stages:
+        state = stage.network.state_dict()
+        weights |= {name: value for name, value in state.items() if stage.holds(name)}
+        own_tensors, own_plain = stage.state()
+        tensors |= own_tensors
+        plain |= own_plain
+    assert same(weights, whole.network.state_dict())
+    expected_tensors, expected_plain = whole.state()
+    assert same(tensors, expected_tensors)
+    assert plain == expected_plain
+
+
+def test_blocks_are_shared_out_by_their_cost():
+    assert balanced([4, 1, 1, 2], [1, 2, 3], 2) == [range(0, 1), range(1, 4)]
+    assert balanced([1, 1, 1, 9], [1, 2, 3], 3) == [range(0, 1), range(1, 3), range(3, 4)]
+    assert balanced([5, 1, 1, 1], [2], 2) == [range(0, 2), range(2, 4)]
+    assert balanced([0, 0, 0], [1, 2], 3) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert balanced([3, 4], [], 1) == [range(0, 2)]
+
+
+def test_the_cost_of_a_block_is_its_forward():
+    # A 3x3 convolution multiplies and adds 9 * in * out times at every position, and the goodness
+    # of 8 channels is shared out among 4 classes.
+    expected = [2 * (9 * 1 * 8 * 64 + 8 * 4), 2 * (9 * 8 * 8 * 16 + 8 * 4)]
+    assert flops(make("asge"))[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "count", "says"),
+    [
+        ("backprop", {}, 2, "several blocks learn from one loss"),
+        ("trifecta", {}, 2, "several blocks learn from one loss"),
+        ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks say"),
+        ("asge", {}, 4, "4 ranks, but .* 3 parts .* no more blocks"),
+        ("asge", {"amp": "fp16"}, 2, "--amp bf16"),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(method, values, count, says):
+    with pytest.raises(InputError, match=f"--parallel layers: .*{says}"):
+        ranks(count).learner(make(method, **values), None)
+
+
+def test_only_ranks_that_read_images_have_them():
+    # Of InfoPro's blocks the last one alone reconstructs no image.
+    for method, reads in [("asge", [True, False, False]), ("infopro", [True, True, False])]:
+        found = []
+        for rank in range(3):
+            stage = ranks(3, rank)
+            stage.learner(make(method, partition="layer"), None)
+            found.append(stage.reads_images)
+        assert found == reads
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "says"),
+    [
+        ("asge", {"batch_size": 127}, "127 cannot be divided by 2 .*--batch-size 128"),
+        ("cafo", {}, "'least-squares' sums over all images .*--parallel layers"),
+    ],
+)
+def test_what_shares_of_a_batch_cannot_do_is_refused(method, values, says):
+    group = SimpleNamespace(rank=0, count=2, device=torch.device("cpu"), command="")
+    with pytest.raises(InputError, match=f"--parallel data: .*{says}"):
+        DataRanks(group).learner(make(method, **values), None)
