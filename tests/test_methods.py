@@ -14,7 +14,7 @@ from goodness.clock import Clock
 from goodness.engine import checkpoint
 from goodness.engine.build import build
 from goodness.engine.learner import Learner
-from goodness.engine.segment import run_segment
+from goodness.engine.segment import run_segment, send_last
 from goodness.methods import METHODS, Locality
 from goodness.objective import Look
 
@@ -158,11 +158,12 @@ def test_a_block_s_loss_has_a_gradient_for_that_block_alone(method, batch):
         for segment in network.schedule.plan(clock):
             run = partial(run_segment, network, segment, x, y, look, clock.step)
             (index,) = segment.blocks
-            if not segment.judged:
-                x = run().sent[-1]
-                continue
+            outcome = network.update(run, [network[index]]) if segment.judged else run()
+            send_last(network, segment, outcome, clock.step)
             # Not detached here: the engine has to do it.
-            x = network.update(run, [network[index]]).sent[-1]
+            x = outcome.sent[-1]
+            if not segment.judged:
+                continue
             reached = {n for n, p in network.named_parameters() if p.grad is not None}
             network.zero_grad(set_to_none=True)
 
