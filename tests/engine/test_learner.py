@@ -325,6 +325,18 @@ def test_looking_ahead_leaves_no_trace(batch):
         x = outcome.sent[-1]
 
 
+def test_a_readout_learns_from_every_block_while_the_last_ones_wait(batch):
+    """Where a label is part of the row, it sees the images once more, without one."""
+    model = {"name": "small-cnn", "widths": [4, 6, 8], "pools": [1]}
+    network = build("ff", image=IMAGE, classes=3, model=model, schedule="sequential")
+    report = Learner(network).step(*batch(8, IMAGE, 3), clock(0))
+
+    (learns,) = [readout for readout in network.readouts.values() if readout.learns]
+    assert [loss is None for loss in report.losses] == [False, True, True]
+    assert all(parameter.grad is None for parameter in learns.parameters())
+    assert learns.maps[-1].weight.abs().sum() > 0
+
+
 def test_a_batch_of_one_that_a_batch_norm_cannot_learn_from_is_refused(batch):
     from goodness import InputError
 

@@ -216,10 +216,9 @@ class Learner:
 
     def _begin(self, image: Tensor, y: Tensor, clock: Clock, first: int = 0) -> Flow:
         """What enters the first block, or block ``first``."""
-        left_out: list[Tensor | None] = [None] * first
-        taken = {name: list(left_out) for name in self._learning(clock)}
+        taken: dict[str, list[Tensor | None]] = {n: [None] * first for n in self._learning(clock)}
         if first:
-            return Flow(image, list(left_out), list(left_out), taken)
+            return Flow(image, [None] * first, [None] * first, taken)
         seed_generators(image.device, mix(self.network.noise_seed, "labels", clock.step))
         return Flow(self.network.present(image, y), taken=taken)
 
@@ -249,8 +248,8 @@ class Learner:
         last_judged = max((s.blocks[-1] for s in plan if s.live or s.judged), default=-1)
         for segment in filter(None, (self._inside(segment, first) for segment in plan)):
             if segment.blocks[0] > last_judged and not takes_here:
-                for record in (flow.losses, flow.scores, *flow.taken.values()):
-                    record += [None] * len(segment.blocks)
+                flow.losses += [None] * len(segment.blocks)
+                flow.scores += [None] * len(segment.blocks)
                 continue
             outcome = self._learn(segment, flow.x, y, look, clock)
             flow.losses += outcome.losses
