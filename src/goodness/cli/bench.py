@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from goodness.cli.output import SCHEMA, command_line, console, print_json, table
+from goodness.cli.options import (
+    AsJson,
+    Channels,
+    Classes,
+    Device,
+    ImageSize,
+    ModelArgs,
+    Out,
+    Settings,
+    Steps,
+    Threads,
+)
+from goodness.cli.output import console, keep_record, print_json, record_head, table
 from goodness.cli.values import gather, model_part
 
 NUMBERS = ("images/s", "× backprop", "of bound", "activations", "× backprop's", "in all")
@@ -20,15 +30,12 @@ def bench(
         list[str], typer.Argument(metavar="METHOD...", help="Local methods.", show_default=False)
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="See 'goodness models'.")] = "vgg8",
-    model_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=JSON", help="For the model's constructor; may be repeated."),
-    ] = None,
-    image_size: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="Side.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
-    classes: Annotated[int, typer.Option(min=2, help="How many there are.")] = 10,
+    model_arg: ModelArgs = None,
+    image_size: ImageSize = 32,
+    channels: Channels = 3,
+    classes: Classes = 10,
     batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps of every way.")] = 10,
+    steps: Steps = 10,
     depths: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also memory at these depths.")
     ] = None,
@@ -39,18 +46,11 @@ def bench(
     batches: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="A value for all ways."),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for bench.json and bench.png.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record on standard output.")
-    ] = False,
+    settings: Settings = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a step of local methods against backprop, on one network and in one run.
 
@@ -62,7 +62,6 @@ def bench(
     from goodness.engine.machine import set_machine
     from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep
     from goodness.profiling.figures import draw_bench
-    from goodness.reports.environment import environment
 
     chosen = set_machine(device, threads)
     part = model_part(model, model_arg or []) or model
@@ -71,9 +70,7 @@ def bench(
     say = console()
     with say.status("building") as status:
         record = {
-            "schema": SCHEMA,
-            "command": command_line(),
-            "environment": environment(None, chosen),
+            **record_head(chosen),
             "model": setup.network(),
             "image": image,
             "batch": batch_size,
@@ -84,9 +81,7 @@ def bench(
         deep = setup._replace(image=(channels, side, side))
         record["depths"] = depth_sweep(deep, sweep_depths, width, status.update)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
-        draw_bench(record, out / "bench.png")
+        keep_record(record, out, "bench", draw_bench)
     if as_json:
         print_json(record)
         return

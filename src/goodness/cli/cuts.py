@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.lists import AsJson
+from goodness.cli.options import AsJson, Channels, Classes, Granularity, ImageSize, ModelArgs
 from goodness.cli.output import SCHEMA, console, print_json, table
 from goodness.cli.values import model_part
 
@@ -15,16 +15,11 @@ NUMBERS = ("parameters", "MFLOPs", "activations")
 
 def cuts(
     model: Annotated[str, typer.Argument(help="A model, e.g. timm/resnet18.", show_default=False)],
-    granularity: Annotated[
-        str, typer.Option(metavar="NAME|N", help="layer, block, stage, or a number of blocks.")
-    ] = "block",
-    image_size: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="Side.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
-    classes: Annotated[int, typer.Option(min=2, help="How many there are.")] = 10,
-    model_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=JSON", help="For the model's constructor; may be repeated."),
-    ] = None,
+    granularity: Granularity = "block",
+    image_size: ImageSize = 32,
+    channels: Channels = 3,
+    classes: Classes = 10,
+    model_arg: ModelArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Show where a model is cut, with shapes, parameters, FLOPs and activation memory."""

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from goodness.cli.options import AsJson
 from goodness.cli.output import SCHEMA, console, print_json, table
 from goodness.errors import InputError, unknown
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 def methods(as_json: AsJson = False) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA = 1
 """Version of the JSON objects; it rises when a field changes its meaning or goes."""
@@ -29,6 +34,26 @@ def print_json(value: Any) -> None:
 def command_line() -> str:
     """What the user typed, for records."""
     return shlex.join(["goodness", *sys.argv[1:]])
+
+
+def record_head(device: torch.device) -> dict[str, Any]:
+    """What every record of a measurement begins with."""
+    from goodness.reports.environment import environment
+
+    found = environment(None, device)
+    return {"schema": SCHEMA, "command": command_line(), "environment": found}
+
+
+def keep_record(
+    record: Mapping[str, Any],
+    folder: Path,
+    name: str,
+    draw: Callable[[Mapping[str, Any], Path], None],
+) -> None:
+    """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    draw(record, folder / f"{name}.png")
 
 
 def percent(share: float | None) -> str:

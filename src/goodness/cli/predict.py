@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.lists import AsJson
+from goodness.cli.options import AsJson
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 
 

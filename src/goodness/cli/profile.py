@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from goodness.cli.output import SCHEMA, command_line, console, print_json, table
+from goodness.cli.options import (
+    AsJson,
+    Channels,
+    Classes,
+    Device,
+    ImageSize,
+    ModelArgs,
+    Out,
+    Settings,
+    Steps,
+    Threads,
+)
+from goodness.cli.output import console, keep_record, print_json, record_head, table
 from goodness.cli.values import gather, model_part
 
 MIB = 2**20
@@ -19,29 +29,20 @@ def profile(
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="See 'goodness models'.")
     ] = None,
-    model_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=JSON", help="For the model's constructor; may be repeated."),
-    ] = None,
+    model_arg: ModelArgs = None,
     granularity: Annotated[
         str | None, typer.Option(metavar="NAME|N", help="layer, block, stage, or a number.")
     ] = None,
-    image_size: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="Side.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
-    classes: Annotated[int, typer.Option(min=2, help="How many there are.")] = 10,
+    image_size: ImageSize = 32,
+    channels: Channels = 3,
+    classes: Classes = 10,
     batch_size: Annotated[int, typer.Option(min=4, help="Images of a step.")] = 128,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 10,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any other value.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for profile.json and profile.png.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record on standard output.")
-    ] = False,
+    steps: Steps = 10,
+    settings: Settings = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a training step block by block on random images: time, memory, and what-if."""
     options = {
@@ -58,7 +59,6 @@ def profile(
     from goodness.profiling.figures import draw_profile
     from goodness.profiling.profile import profile as measure
     from goodness.profiling.timing import PHASES
-    from goodness.reports.environment import environment
 
     config = resolve(values)
     chosen = set_machine(device, threads)
@@ -66,9 +66,7 @@ def profile(
     say = console()
     with say.status("building") as status:
         record = {
-            "schema": SCHEMA,
-            "command": command_line(),
-            "environment": environment(None, chosen),
+            **record_head(chosen),
             "method": config.method,
             "model": config.model,
             "image": image,
@@ -76,9 +74,7 @@ def profile(
             **measure(config, image, classes, chosen, steps, status.update),
         }
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "profile.json").write_text(json.dumps(record, indent=1) + "\n")
-        draw_profile(record, out / "profile.png")
+        keep_record(record, out, "profile", draw_profile)
     if as_json:
         print_json(record)
         return
