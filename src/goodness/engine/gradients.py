@@ -68,15 +68,15 @@ class Gradients:
         scale = self._scaler.get_scale()  # waits for a GPU; it may change before the update
         for place, parameter in enumerate(self._parameters[owner]):
             if parameter.grad is not None:
-                own = parameter.grad / scale
-                held[place] = held[place] + own if place in held else own
+                own = parameter.grad if scale == 1 else parameter.grad.div_(scale)
+                held[place] = held[place].add_(own) if place in held else own
                 parameter.grad = None
         self._steps[owner] += 1
 
     def _give(self, owner: str) -> None:
         factor = self._scaler.get_scale() / self._count
         for place, total in self._held[owner].items():
-            self._parameters[owner][place].grad = total * factor
+            self._parameters[owner][place].grad = total.mul_(factor)
         self._held[owner] = {}
         self._steps[owner] = 0
 

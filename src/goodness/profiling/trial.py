@@ -75,8 +75,6 @@ class Trial:
             with LiveBytes(self.network.parameters()) as tracker:
                 self.step()
             peak, activations = tracker.peak, tracker.peak_activations
-        if self.network.config.accumulate > 1:
-            activations -= gradients  # those held back from the parts before
         return {
             "activations": activations,
             "gradients": gradients,
