@@ -12,7 +12,7 @@ from goodness.engine.build import build
 from goodness.engine.learner import Flow, Learner
 from goodness.errors import InputError
 from goodness.methods import METHODS
-from goodness.parallel.balance import balanced, cuts, flops
+from goodness.parallel.balance import ELEMENT, balanced, costs, cuts
 from goodness.parallel.data import DataRanks
 from goodness.parallel.layers import LayerRanks
 
@@ -33,7 +33,7 @@ def ranks(count, rank=0):
 def pipeline(method, parts, **values):
     """A learner per part, each with a network of its own."""
     networks = [make(method, **values) for _ in range(parts)]
-    shares = balanced(flops(networks[0]), cuts(networks[0]), parts)
+    shares = balanced(costs(networks[0]), cuts(networks[0]), parts)
     return [Learner(n, blocks=own) for n, own in zip(networks, shares, strict=True)]
 
 
@@ -110,11 +110,12 @@ def test_blocks_are_shared_out_by_their_cost():
     assert balanced([3, 4], [], 1) == [range(0, 2)]
 
 
-def test_the_cost_of_a_block_is_its_forward():
+def test_the_cost_of_a_block_is_its_forward_and_its_map():
     # A 3x3 convolution multiplies and adds 9 * in * out times at every position, and the goodness
-    # of 8 channels is shared out among 4 classes.
-    expected = [2 * (9 * 1 * 8 * 64 + 8 * 4), 2 * (9 * 8 * 8 * 16 + 8 * 4)]
-    assert flops(make("asge"))[:2] == expected
+    # of 8 channels is shared out among 4 classes; the maps have 8 channels.
+    forward = [2 * (9 * 1 * 8 * 64 + 8 * 4), 2 * (9 * 8 * 8 * 16 + 8 * 4)]
+    maps = [ELEMENT * 8 * 64, ELEMENT * 8 * 16]
+    assert costs(make("asge"))[:2] == [forward[0] + maps[0], forward[1] + maps[1]]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -29,17 +30,22 @@ def cuts(network: Network) -> list[int]:
     ]
 
 
+ELEMENT = 800
+"""FLOPs of a convolution that take as long as judging, normalising and sending on one element of its
+map; so on a CPU, where `goodness profile` tells it."""
+
+
 @torch.no_grad()
-def flops(network: Network) -> list[int]:
-    """Floating-point operations of every block's forward, its scores included, for one image."""
+def costs(network: Network) -> list[int]:
+    """What every block costs for one image: FLOPs of its forward and its scores, and its map."""
     network.eval()
     found = []
     x = network.present(torch.zeros(1, *network.image, device=network.device))
-    for index in range(len(network)):
+    for index, block in enumerate(network):
         with FlopCounterMode(display=False) as counter:
             for _, _, sent in network.walk(x, range(index, index + 1)):
                 x = sent
-        found.append(counter.get_total_flops())
+        found.append(counter.get_total_flops() + ELEMENT * math.prod(block.spec.judged))
     return found
 
 
