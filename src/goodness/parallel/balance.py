@@ -31,8 +31,8 @@ def cuts(network: Network) -> list[int]:
 
 
 ELEMENT = 800
-"""FLOPs of a convolution that take as long as judging, normalising and sending on one element of its
-map; so on a CPU, where `goodness profile` tells it."""
+"""FLOPs of a convolution that take as long as judging, normalising and sending on one element of
+its map; so on a CPU, where `goodness profile` tells it."""
 
 
 @torch.no_grad()
