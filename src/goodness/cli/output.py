@@ -51,8 +51,10 @@ def keep_record(
     draw: Callable[[Mapping[str, Any], Path], None],
 ) -> None:
     """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``."""
+    from goodness.engine.checkpoint import write_json
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(folder / f"{name}.json", record)
     draw(record, folder / f"{name}.png")
 
 

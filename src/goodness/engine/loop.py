@@ -244,9 +244,8 @@ class Loop:
         features = self.cache.open(depth, self._stop_if_asked)
         self.learner.forget(depth)
         if self.step % self.steps_per_epoch:
-            self._save_last(
-                self._gather()
-            )  # a run resumed from further back would need the earlier features
+            # A run resumed from further back would need the earlier features.
+            self._save_last(self._gather())
         self.cache.drop(but=depth)
         return features
 
