@@ -82,8 +82,8 @@ class Record:
 def epochs(record: Record, common: Sequence[str]) -> None:
     """8 epochs; trials of one."""
     networks = {
-        "mobilenetv3_small_100": (MOBILE, ON_MOBILE),
         "narrow resnet18": (NARROW, ON_NARROW),
+        "mobilenetv3_small_100": (MOBILE, ON_MOBILE),
     }
     for network, (model, methods) in networks.items():
         for method, words in methods.items():
