@@ -144,6 +144,8 @@ def test_none_means_not_given(method):
         ({"augment": {"greyscale": 2}}, ["augment.greyscale"]),
         ({"augment": {"crop": -1}}, ["augment.crop", "got -1"]),
         ({"model": 5}, ["model", "got 5"]),
+        ({"model": {"name": {"x": 1}}}, ["model.name", "got {'x': 1}"]),
+        ({"data": {"x": 1}}, ["data", "got {'x': 1}"]),
         ({"optimizer": [1]}, ["optimizer", "got [1]"]),
         ({"rate": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),
     ],

@@ -325,9 +325,9 @@ def _prepare(
     return Loop(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
-def _data(data: str | Path) -> str:
+def _data(data: Any) -> Any:
     """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
-    return data if isinstance(data, str) else str(data.absolute())
+    return str(data.absolute()) if isinstance(data, Path) else data
 
 
 def _time_step(loop: Loop, steps: int = 4) -> float:

@@ -244,6 +244,8 @@ def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Pa
 
     new = _as_mapping(registry.kind, new)
     name = new.get("name", old.get("name"))
+    if not isinstance(name, str | None):
+        raise InputError(f"{registry.kind}.name: a name is needed (got {name!r})")
     if name is not None and old.get("name") not in (None, name):
         known = set(options(registry[name]))
         if registry.kind == "model":

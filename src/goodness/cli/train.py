@@ -314,10 +314,9 @@ def _warn_of_boundary(values: dict[str, Any]) -> None:
     """Say where weights made without a method's boundary will compute something else."""
     from goodness.config import resolve
 
-    if not values.get("pretrained") and not Path(values.get("weights", ".")).is_file():
-        return
     config = resolve(values)
-    if config.boundary["name"] != "identity":
+    given = config.pretrained or Path(config.weights or ".").is_file()
+    if given and config.boundary["name"] != "identity":
         console().print(
             f"note: '{config.method}' puts '{config.boundary['name']}' between blocks, so that the"
             " given weights compute other features than in their own network"
