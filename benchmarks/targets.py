@@ -19,9 +19,21 @@ RUNS: dict[str, list[str]] = {
     "sff": ["--epochs=10"],
     "mono-forward": ["--epochs=8"],
     "ff": ["--epochs=60"],
-    "cwc": [],
+    # The paper's five epochs, at a constant rate, gave 98.6 %.
+    "cwc": [
+        "--epochs=10",
+        "--set=rate=cosine",
+        "--set=schedule={name: windows, windows: [[0, 4], [0, 6], [0, 8], [0, 10]]}",
+    ],
     "predsim-fast": ["--epochs=6"],
-    "ff-cnn": ["--epochs=8", "--set=model.widths=[16,16,16]", "--lr=1e-3", "--batch-size=128"],
+    # 32 filters instead of 128, maps halved twice.
+    "ff-cnn": [
+        "--epochs=20",
+        "--set=model.widths=[32,32,32]",
+        "--set=model.pools=[1,2]",
+        "--set=rate=cosine",
+        "--lr=1e-3",
+    ],
 }
 
 
