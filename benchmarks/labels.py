@@ -22,14 +22,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import goodness
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import goodness
 from goodness.data import open_data
 from goodness.presentation import PRESENTATIONS
 from goodness.reports.figure import INK, save_figure
-from matplotlib.figure import Figure
 from runs import train, write
-from torch import Tensor
 
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WAYS = {"ff-cnn-corner": "corner", "ff-cnn": "Fourier", "ff-cnn-morphology": "morphology"}
