@@ -1,14 +1,16 @@
-"""Networks of other libraries trained block by block on CIFAR-10, with backprop beside it.
+"""Networks of other libraries trained block by block, with backprop beside it.
 
-    GOODNESS_DATA=... python benchmarks/backbones.py epochs    # narrow ResNet18, MobileNetV3-small
-    GOODNESS_DATA=... python benchmarks/backbones.py few       # 50 images of each class, 5 seeds
-    GOODNESS_DATA=... python benchmarks/backbones.py transfer  # half of the classes, then the other
-    GOODNESS_DATA=... python benchmarks/backbones.py gpu       # ResNet18 in full, with CUDA
+    GOODNESS_DATA=... python benchmarks/backbones.py epochs      # narrow ResNet18, MobileNetV3
+    GOODNESS_DATA=... python benchmarks/backbones.py few         # 50 images of each class, 5 seeds
+    GOODNESS_DATA=... python benchmarks/backbones.py transfer    # half of the classes, then the rest
+    GOODNESS_DATA=... python benchmarks/backbones.py imagenette  # 128 pixels, narrow ResNet18
+    GOODNESS_DATA=... python benchmarks/backbones.py gpu         # ResNet18 in full, with CUDA
 
-Every column has its learning rate searched alike: three rates (the centre is 3e-3) for a part of
-the run, judged on validation. Each run is the ``goodness train`` command that is printed; a record
-in ``results/backbones-<part>.json`` holds finished columns; started again, the script goes on with
-the next one. ``--steps N`` makes every epoch N steps, to try the script out.
+The data are CIFAR-10 where nothing else is said. Every column has its learning rate searched alike:
+three rates (the centre is 3e-3) for a part of the run, judged on validation. Each run is the
+``goodness train`` command that is printed; a record in ``results/backbones-<part>.json`` holds
+finished columns; started again, the script goes on with the next one. ``--steps N`` makes every
+epoch N steps, to try the script out.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any
 from runs import search, train, write
 
 CENTRE = 3e-3
+CIFAR10 = "--data=cifar10"
 NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
 # Batch norms of torchvision's have momentum 0.01: their statistics lag thousands of steps behind.
 MOBILE = ["--model=timm/mobilenetv3_small_100"]
@@ -87,14 +90,14 @@ def epochs(record: Record, common: Sequence[str]) -> None:
     }
     for network, (model, methods) in networks.items():
         for method, words in methods.items():
-            given = [*model, *words, *common]
+            given = [*model, *words, CIFAR10, *common]
             record.add(f"{network}: {method}", [*given, "--epochs=8"], ["--epochs=1"])
 
 
 def few(record: Record, common: Sequence[str]) -> None:
     """1,500 steps on 500 images, validated five times; the search on seed 0."""
     for method, chosen in PAIR.items():
-        words = [*NARROW, *chosen, *common]
+        words = [*NARROW, *chosen, CIFAR10, *common]
         words += ["--per-class=50", "--batch-size=50", "--epochs=5", "--set=steps_per_epoch=300"]
         record.add(method, words, ["--epochs=2"], seeds=5)
 
@@ -105,7 +108,7 @@ def transfer(record: Record, common: Sequence[str]) -> None:
     new += ["--epochs=3", "--set=steps_per_epoch=100"]
     with tempfile.TemporaryDirectory() as scratch:
         for method, chosen in PAIR.items():
-            words = [*NARROW, *chosen, *common]
+            words = [*NARROW, *chosen, CIFAR10, *common]
             start = Path(scratch) / method.replace(", ", "-")
             wanted = [
                 f"{method}: {way}" for way in ("fine-tuned", "frozen until layer3", "scratch")
@@ -121,23 +124,37 @@ def transfer(record: Record, common: Sequence[str]) -> None:
             record.add(wanted[2], [*words, *new], ["--epochs=1"], seeds=3)
 
 
+def imagenette(record: Record, common: Sequence[str]) -> None:
+    """16 epochs; trials of one."""
+    data = ["--data=imagenette", "--image-size=128"]
+    for method, chosen in ON_NARROW.items():
+        words = [*NARROW, *chosen, *data, *common]
+        record.add(method, [*words, "--epochs=16"], ["--epochs=1"])
+
+
 def gpu(record: Record, common: Sequence[str]) -> None:
     """ResNet18 at its full width, 60 epochs."""
     for method, chosen in PAIR.items():
-        words = ["--model=torchvision/resnet18", *chosen, *common, "--amp=bf16"]
+        words = ["--model=torchvision/resnet18", *chosen, CIFAR10, *common, "--amp=bf16"]
         record.add(method, [*words, "--epochs=60"], ["--epochs=4"])
 
 
 def main() -> None:
     """Go on with one part."""
-    parts = {"epochs": epochs, "few": few, "transfer": transfer, "gpu": gpu}
+    parts = {
+        "epochs": epochs,
+        "few": few,
+        "transfer": transfer,
+        "imagenette": imagenette,
+        "gpu": gpu,
+    }
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=parts)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
-    common = ["--data=cifar10", f"--threads={args.threads}", "--quiet"]
+    common = [f"--threads={args.threads}", "--quiet"]
     if args.steps:
         common.append(f"--set=steps_per_epoch={args.steps}")
     parts[args.part](Record(args.part, args.out), common)
