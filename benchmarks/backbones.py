@@ -2,7 +2,7 @@
 
     GOODNESS_DATA=... python benchmarks/backbones.py epochs      # narrow ResNet18, MobileNetV3
     GOODNESS_DATA=... python benchmarks/backbones.py few         # 50 images of each class, 5 seeds
-    GOODNESS_DATA=... python benchmarks/backbones.py transfer    # half of the classes, then the rest
+    GOODNESS_DATA=... python benchmarks/backbones.py transfer    # half of the classes, then half
     GOODNESS_DATA=... python benchmarks/backbones.py imagenette  # 128 pixels, narrow ResNet18
     GOODNESS_DATA=... python benchmarks/backbones.py gpu         # ResNet18 in full, with CUDA
 
