@@ -3,7 +3,8 @@
     GOODNESS_DATA=... python benchmarks/accuracy.py mnist --epochs 12
 
 1. Search: each method is trained with three learning rates (its default, and a factor of 3 below
-   and above) for a fifteenth of the epochs each, a fifth in all; validation accuracy chooses.
+   and above; up to two more where the best is at an end) for a fifteenth of the epochs each;
+   validation accuracy chooses.
 2. The method is trained for the epochs given, seed 0.
 3. backprop is trained for as many epochs as fit in the seconds that the method took.
 

@@ -7,7 +7,7 @@
     GOODNESS_DATA=... python benchmarks/backbones.py gpu         # ResNet18 in full, with CUDA
 
 The data are CIFAR-10 where nothing else is said. Every column has its learning rate searched alike:
-three rates (the centre is 3e-3) for a part of the run, judged on validation. Each run is the
+three to five rates around 3e-3 for a part of the run, judged on validation. Each run is the
 ``goodness train`` command that is printed; a record in ``results/backbones-<part>.json`` holds
 finished columns; started again, the script goes on with the next one. ``--steps N`` makes every
 epoch N steps, to try the script out.

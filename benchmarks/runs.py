@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FACTORS = (1 / 3, 1, 3)
+MOST_TRIALS = 5
 
 
 def train(words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
@@ -46,28 +46,34 @@ def record(run: Path, command: str) -> dict[str, Any]:
 def search(words: Sequence[str], centre: float, trial: Sequence[str]) -> tuple[float, list[Any]]:
     """The learning rate with the best validation accuracy; the test images are not looked at.
 
+    Tried are the centre, a third and three times of it, and, while the best is the lowest or the
+    highest of those tried, up to two more beyond it.
+
     Args:
         words: options of every trial.
-        centre: the rate tried in the middle.
+        centre: the rate tried first.
         trial: further options, e.g. fewer epochs.
 
     Returns:
-        The rate, and the trials.
+        The rate, and the trials from the lowest rate to the highest.
     """
-    trials = []
-    for factor in FACTORS:
-        lr = float(f"{centre * factor:.2g}")
+    trials: dict[int, dict[str, Any]] = {}
+    wanted = [0, -1, 1]
+    while wanted:
+        power = wanted.pop(0)
+        lr = float(f"{centre * 3.0**power:.2g}")
         found = train([*words, *trial, f"--lr={lr}", "--set=final_test=false"])
-        trials.append(
-            {
-                "lr": lr,
-                "command": found["command"],
-                "val_accuracy": found["val"]["accuracy"],
-                "seconds": found["train"]["seconds"],
-            }
-        )
+        trials[power] = {
+            "lr": lr,
+            "command": found["command"],
+            "val_accuracy": found["val"]["accuracy"],
+            "seconds": found["train"]["seconds"],
+        }
         print(f"  val {found['val']['accuracy']:.4f}", file=sys.stderr, flush=True)
-    return max(trials, key=lambda trial: trial["val_accuracy"])["lr"], trials
+        best = max(trials, key=lambda tried: trials[tried]["val_accuracy"])
+        if not wanted and len(trials) < MOST_TRIALS and best in (min(trials), max(trials)):
+            wanted = [best + (1 if best > 0 else -1)]
+    return trials[best]["lr"], [trials[power] for power in sorted(trials)]
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
