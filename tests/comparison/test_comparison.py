@@ -64,6 +64,20 @@ def test_what_is_solved_instead_of_trained_has_no_trials(finished):
     assert plan["run"] == {}
 
 
+def test_on_paper_terms_a_method_keeps_its_network_and_rate(tmp_path):
+    study = study_of(
+        tmp_path / "new", "cwc", protocol="paper", values={"epochs": 1, "val_fraction": 0.2}
+    )
+    study.train_method("cwc", lambda line: None)
+    (trial,) = json.loads((study.path / "cwc" / "plan.json").read_text())["trials"]
+    run = json.loads((study.path / "cwc" / "seed-0" / "config.json").read_text())
+
+    assert trial["lr"] == run["optimizer"]["lr"] == 1e-2
+    assert run["model"]["widths"] == [20, 80, 240, 480]
+    assert run["schedule"]["name"] == "windows"
+    assert "its learning rate among them" in write_report(study)["md"].read_text()
+
+
 def test_a_method_that_cannot_be_trained_is_in_the_report_with_the_reason(finished):
     study, said, paths = finished
 

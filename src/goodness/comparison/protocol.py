@@ -19,8 +19,8 @@ EQUAL: Mapping[str, Any] = {
     "rate": {"name": "cosine", "warmup": 0.1},
 }
 """One network, data order, augmentation and rate schedule for all; seeds decide the order."""
-FACTORS = (1 / 3, 1.0, 3.0)
-"""The learning rates tried, as multiples of the method's own."""
+FACTORS: Mapping[Protocol, tuple[float, ...]] = {"equal": (1 / 3, 1.0, 3.0), "paper": (1.0,)}
+"""The learning rates tried, as multiples of the method's own; one alone tells how long to train."""
 
 
 def values_for(

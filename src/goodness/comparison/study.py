@@ -24,7 +24,7 @@ from goodness.errors import InputError, RunError
 FILE = "study.json"
 REFUSED = "refused.txt"
 TRIAL_SHARE = 0.2
-"""Each of the three learning-rate trials takes this part of a run's budget."""
+"""Each trial of a learning rate takes this part of a run's budget."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Study:
         if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
             length = _length(speed, TRIAL_SHARE * self.terms.budget)
             default = self.config(method).optimizer["lr"]
-            for place, factor in enumerate(FACTORS):
+            for place, factor in enumerate(FACTORS[self.terms.protocol]):
                 lr = float(f"{default * factor:.2g}")
                 config = self.config(method, **length, lr=lr, final_test=False)
                 accuracy = seconds = None
@@ -222,7 +222,7 @@ class Study:
                 plan["trials"].append(trial)
             found = [trial for trial in plan["trials"] if trial["val_accuracy"] is not None]
             if not found:
-                raise RunError("no learning rate of three gave finite losses")
+                raise RunError("no learning rate that was tried gave finite losses")
             best = max(found, key=lambda trial: trial["val_accuracy"])
             # Half a minute tells more about the speed than the few steps measured before.
             taken = statistics.median(trial["seconds"] for trial in found)
