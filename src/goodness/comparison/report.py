@@ -35,8 +35,8 @@ COLUMNS = (
 PROTOCOLS = {
     "equal": "the same network, data order, augmentation, batch size, rate schedule and seconds for"
     " every method, and three learning rates tried for each on validation",
-    "paper": "each method with its paper's network and values, its learning rate among them, for the"
-    " same seconds",
+    "paper": "each method with its paper's network and values, its learning rate among them, for"
+    " the same seconds",
 }
 
 
