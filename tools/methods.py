@@ -123,9 +123,11 @@ def _measured(name: str) -> list[str]:
     single = ROOT / "results" / f"mnist-{name}.json"
     if single.exists():
         record = json.loads(single.read_text())
+        threads = record["environment"]["threads"]
+        cores = "one CPU core" if threads == 1 else f"{threads} CPU cores"
         lines += [
             f"`{record['command']}`: {100 * record['test']['accuracy']:.2f} % in"
-            f" {record['train']['seconds']:.0f} s on two CPU cores"
+            f" {record['train']['seconds']:.0f} s on {cores}"
             f" ([json](../../results/{single.name})).",
             "",
         ]
