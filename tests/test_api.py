@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 import goodness
+from goodness import api
 from goodness.data import open_data
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
@@ -213,6 +216,26 @@ def test_resume_needs_a_run_with_a_checkpoint(tmp_path):
     (tmp_path / "begun" / "config.json").write_text("{")
     with pytest.raises(goodness.InputError, match=r"config\.json' is damaged"):
         goodness.resume(tmp_path / "begun")
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    values = {**SMALL, "epochs": 1}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2)))
+    prepare = api._prepare
+
+    def overtaken(*given, **options):
+        monkeypatch.setattr(api, "_prepare", prepare)
+        goodness.fit(seed=1, **values)  # chooses its folder after the other run has begun
+        return prepare(*given, **options)
+
+    monkeypatch.setattr(api, "_prepare", overtaken)
+    second = goodness.fit(seed=0, **values)
+
+    first, other = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert first.startswith("20260102-000000-")
+    assert other == second.folder.name == f"{first}-2"
+    assert (goodness.load(f"runs/{first}").config.seed, second.config.seed) == (1, 0)
 
 
 def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):

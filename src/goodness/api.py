@@ -192,16 +192,16 @@ def fit(
     """
     config = resolve({**values, "data": _data(data), "method": method})
     with join(config) as ranks:
-        out = ranks.tell(out or _new_folder(config))
-        if ranks.leads:
+        if ranks.leads and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
         loop = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
-        loop.run = RunFolder(out)
         if ranks.leads:
-            loop.run = RunFolder.create(out, overwrite)
-            loop.run.write_config(config)
-            _write_environment(loop.run, command, ranks.device)
+            out = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
+            run = RunFolder(out)
+            run.write_config(config)
+            _write_environment(run, command, ranks.device)
+        loop.run = RunFolder(ranks.tell(out))
         ranks.kept_in(loop.run)
         loop.fit()
         return Run(loop.run.path, device=str(ranks.device))
@@ -363,14 +363,18 @@ def _subset(config: Config) -> Subset:
 
 
 def _new_folder(config: Config) -> Path:
+    """An empty folder that is this run's alone, though others may begin in the same second."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     base = Path("runs") / f"{now}-{config.method}-{Path(config.data).name}"
-    # Two runs of one second get two folders.
-    return next(
-        path
-        for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000)))
-        if not path.exists()
-    )
+    path, number = base, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            path = base.with_name(f"{base.name}-{number}")
+        else:
+            return path
 
 
 def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:

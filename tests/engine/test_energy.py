@@ -34,6 +34,17 @@ def test_packages_are_added_up_over_the_counter_s_end(rapl):
     assert meter.joules() == pytest.approx(2.5 + 3.0)
 
 
+def test_a_counter_that_begins_again_many_times_is_followed(rapl, monkeypatch):
+    clock = iter(range(0, 10_000, 61))
+    monkeypatch.setattr("goodness.engine.energy.time.monotonic", lambda: next(clock))
+    meter = EnergyMeter(CPU, rapl)
+    for step in range(1, 11):  # 4 J between two looks, 10 J until it begins again
+        (rapl / "intel-rapl:0" / "energy_uj").write_text(f"{(1 + 4 * step) % 10 * 1_000_000}\n")
+        meter.watch()
+
+    assert meter.joules() == pytest.approx(40)
+
+
 def test_where_nothing_counts_there_is_no_number(tmp_path):
     meter = EnergyMeter(CPU, tmp_path)
 

@@ -293,7 +293,8 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damag
 
 def test_other_data_or_values_are_another_source(make, digits):
     source = make(cache="features").cache._source
-    assert make(cache="elsewhere", epochs=6).cache._source == source
+    same = {"cache": "elsewhere", "epochs": 6, "device": "cuda:7", "threads": 3, "workers": 2}
+    assert make(**same).cache._source == source
     assert make(cache="features", seed=1).cache._source != source
     kept = digits.train._images.clone()
     try:
@@ -345,6 +346,27 @@ def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
     with pytest.raises(Interrupted, match="after step 3"):
         loop.fit()
     assert not any(loop.cache.folder.iterdir())
+
+
+def test_a_run_interrupted_before_its_first_step_has_no_best_weights(make, monkeypatch):
+    values = {"cache": "features", "schedule": "together", "freeze_until": "2"}
+    values["readouts"] = {"output": {}}
+    loop = make("run", **values)
+    writing = loop.cache._write
+
+    def write(depth, between):
+        interrupt(loop)
+        writing(depth, between)
+
+    monkeypatch.setattr(loop.cache, "_write", write)
+    with pytest.raises(Interrupted, match="after step 0"):
+        loop.fit()
+    resumed = make("run", **values)
+    resumed.restore()
+
+    assert not resumed.run.best.exists()
+    resumed.fit()
+    assert resumed.run.best.exists()
 
 
 AUGMENTED = {"augment": {"crop": 2, "jitter": [0.1, 0.1, 0.1, 0]}}

@@ -567,3 +567,25 @@ def test_the_moving_average_is_validated_kept_and_tested(make, tmp_path):
     averaged = loop.learner.answering.state_dict()
     assert all(torch.equal(kept[key], value) for key, value in averaged.items())
     assert any(not torch.equal(last[key], value) for key, value in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("values", "side", "images"),
+    [
+        ({"batch_size": 8}, 8, 256),
+        ({"batch_size": 300}, 8, 300),
+        ({"batch_size": 8, "micro_batch": 2}, 8, 2),  # whoever asks for little memory gets it
+        ({"batch_size": 8}, 128, 16),
+        ({"batch_size": 8}, 1024, 8),
+    ],
+)
+def test_validation_takes_no_more_images_at_a_time_than_memory_was_asked_for(
+    make, monkeypatch, values, side, images
+):
+    asked = []
+    monkeypatch.setattr(loop, "evaluate", lambda *_, batch_size: asked.append(batch_size))
+    monkeypatch.setattr(Split, "image_shape", (1, side, side))
+    monkeypatch.setattr(loop, "Augmentation", lambda *_: None)
+    make(**values).evaluate("val")
+
+    assert asked == [images]

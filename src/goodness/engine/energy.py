@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 RAPL = Path("/sys/class/powercap")
 """Linux's window on the energy counters of the processor's packages."""
+READ_SECONDS = 60.0
+"""A processor's counters are read this often."""
 
 
 class EnergyMeter:
@@ -27,7 +30,9 @@ class EnergyMeter:
     def __init__(self, device: torch.device, rapl: Path = RAPL) -> None:
         self._nvml = _nvml_handle(device) if device.type == "cuda" else None
         self._rapl = [] if device.type == "cuda" else _packages(rapl)
-        self._start = self._counters()
+        self._before = self._counters()
+        self._total = 0.0
+        self._read_at = time.monotonic()
 
     @property
     def source(self) -> str | None:
@@ -40,11 +45,21 @@ class EnergyMeter:
         """Since the beginning; None where nothing counts."""
         if self.source is None:
             return None
-        total = 0.0
-        for (now, size), (before, _) in zip(self._counters(), self._start, strict=True):
+        counters = self._counters()
+        for (now, size), (before, _) in zip(counters, self._before, strict=True):
             # A processor's counter begins again at 0 when it is full.
-            total += now - before if now >= before else now - before + size
-        return total
+            self._total += now - before if now >= before else now - before + size
+        self._before = counters
+        self._read_at = time.monotonic()
+        return self._total
+
+    def watch(self) -> None:
+        """Read the counters if it is time to: a full one that begins again twice looks like once.
+
+        To be called all along; a processor's counter is full after some ten minutes.
+        """
+        if time.monotonic() - self._read_at > READ_SECONDS:
+            self.joules()
 
     def _counters(self) -> list[tuple[float, float]]:
         """Each counter's joules, and at how many it begins again."""
@@ -61,7 +76,9 @@ def _nvml_handle(device: torch.device) -> tuple[Any, Any] | None:
     try:
         module = importlib.import_module("pynvml")
         module.nvmlInit()
-        handle = module.nvmlDeviceGetHandleByIndex(device.index or 0)
+        # Not by index: CUDA_VISIBLE_DEVICES changes torch's numbers, but not NVML's.
+        name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        handle = module.nvmlDeviceGetHandleByUUID(name)
         module.nvmlDeviceGetTotalEnergyConsumption(handle)
     except Exception:  # not installed, no driver, or a GPU too old to count
         return None

@@ -264,8 +264,10 @@ class FeatureCache:
         return {"schema": SCHEMA, "source": self._source, "weights": found.hexdigest()}
 
     def _source_digest(self) -> str:
-        """Changes with the data and the configuration, but for the run's length."""
-        config = self._network.config.model_dump(mode="json", exclude={"epochs", "cache"})
+        """Changes with the data and the configuration, but for what a resumed run may change and
+        what changes no feature."""
+        free = {"epochs", "cache", "device", "parallel", "threads", "workers"}
+        config = self._network.config.model_dump(mode="json", exclude=free)
         seen = [config, self._dataset.preprocessing.model_dump(mode="json")]
         text = json.dumps([*seen, self._dataset.train.digest()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -29,6 +29,8 @@ SAVE_SECONDS = 300.0
 """Inside a long epoch the state is saved this often."""
 CHECK_STEPS = 25
 """How often the losses are looked at for NaN, which waits for the device."""
+ASKED_PIXELS = 2**18
+"""Images of a small training batch are validated so many pixels at a time."""
 WARM_STEPS = 10
 """First steps, which compile and allocate, are left out of images per second."""
 
@@ -78,6 +80,7 @@ class Loop:
         """A callback sets this to end the run after the epoch."""
         self.interrupted: int | None = None
         """A signal handler sets this to save and end the run after the step."""
+        self._meter: EnergyMeter | None = None
         self._seconds = 0.0
         self._since = time.perf_counter()
         self._steady_seconds = 0.0
@@ -148,7 +151,7 @@ class Loop:
         self._since = time.perf_counter()
         # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
         counted = self.step == 0 and self.ranks.count == 1
-        meter = EnergyMeter(self.network.device) if counted else None
+        self._meter = EnergyMeter(self.network.device) if counted else None
         for callback in self.callbacks:
             callback.on_start(self)
         while self.epoch < self.epochs and not self.stop:
@@ -163,7 +166,7 @@ class Loop:
                 raise self._interruption()
         if self.cache is not None:
             self.cache.drop()
-        result = self.ranks.tell(self._test(meter) if self.ranks.leads else {})
+        result = self.ranks.tell(self._test() if self.ranks.leads else {})
         for callback in self.callbacks:
             callback.on_end(self, result)
         return result
@@ -176,6 +179,8 @@ class Loop:
             self._totals.add(report, labels, self.step)
             self._count_time(data_done)
             self.step += 1
+            if self._meter is not None:
+                self._meter.watch()
             if self.step % CHECK_STEPS == 0:
                 self._check_finite()
             for callback in self.callbacks:
@@ -330,8 +335,15 @@ class Loop:
             self._asked,
             getattr(self.dataset, split),
             self.dataset.preprocessing,
-            batch_size=max(self.config.batch_size, 256),
+            batch_size=self._images_asked(),
         )
+
+    def _images_asked(self) -> int:
+        """At a time: no more than memory was asked for, but many where images are small."""
+        if self.config.micro_batch is not None:
+            return self.config.micro_batch
+        _, height, width = self.dataset.train.image_shape
+        return max(self.config.batch_size, min(256, ASKED_PIXELS // (height * width)))
 
     def _chosen(self, evaluation: Evaluation) -> str:
         fixed = self.config.readout
@@ -380,7 +392,7 @@ class Loop:
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
-    def _test(self, meter: EnergyMeter | None) -> dict[str, Any]:
+    def _test(self) -> dict[str, Any]:
         """Evaluate the best weights on validation again and, this once, on the test split."""
         if self.run is not None:
             checkpoint.load_network(self.run.best, self.network)
@@ -399,8 +411,8 @@ class Loop:
             "images_per_second": self.images_per_second,
             "peak_memory_bytes": peak_memory(self.network.device),
             "parameters": sum(p.numel() for p in self.network.parameters()),
-            "joules": None if meter is None else meter.joules(),
-            "joules_source": None if meter is None else meter.source,
+            "joules": None if self._meter is None else self._meter.joules(),
+            "joules_source": None if self._meter is None else self._meter.source,
             "data_share": round(self.data_share, 4),
             "epochs": len(self.history),
             "best_epoch": self.best["epoch"],
@@ -475,7 +487,7 @@ class Loop:
         if not self.ranks.leads:
             return
         self.history = self.run.history(until_step=self.step)
-        if self.step == self.best.get("epoch", 0) * self.steps_per_epoch:
+        if "epoch" in self.best and self.step == self.best["epoch"] * self.steps_per_epoch:
             self._save_best()  # the process may have died before it was written
 
 

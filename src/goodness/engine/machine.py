@@ -25,6 +25,9 @@ def set_machine(device: str, threads: int | None) -> torch.device:
         InputError: no such device on this machine.
     """
     chosen = choose_device(device)
+    if chosen.index is not None and chosen.type == "cuda":
+        # Generators, streams and allocations without a device's name are those of the current one.
+        torch.cuda.set_device(chosen)
     if threads is not None:
         torch.set_num_threads(threads)
     # Weights and moments that fade to denormals make a CPU step many times slower.
