@@ -581,7 +581,7 @@ def test_the_moving_average_is_validated_kept_and_tested(make, tmp_path):
             {"batch_size": 8, "micro_batch": 2, "model": NORMLESS},
             8,
             2,
-        ),  # whoever asks for little memory gets it
+        ),
         ({"batch_size": 8}, 128, 16),
         ({"batch_size": 8}, 1024, 8),
     ],

@@ -17,7 +17,7 @@ from goodness.profiling.bench import (
 )
 from goodness.profiling.bound import Convolution, bound, convolutions
 from goodness.profiling.figures import draw_bench, draw_profile
-from goodness.profiling.profile import predict, profile
+from goodness.profiling.profile import _flops, predict, profile
 from goodness.profiling.timing import PHASES, block_peaks, block_seconds
 from goodness.profiling.trial import Trial, trial_config
 
@@ -43,7 +43,7 @@ def test_the_bound_is_what_the_input_gradients_cost():
 def test_every_convolution_is_timed_and_the_first_has_no_input_gradient():
     made = trial("backprop")
 
-    found = convolutions(made.network, made.x, repeats=1)
+    found = convolutions(made.network, made.x, made.y, repeats=1)
 
     assert [c.block for c in found] == [0, 1, 2, 3]
     assert [c.input_gradient > 0 for c in found] == [False, True, True, True]
@@ -54,7 +54,35 @@ def test_every_convolution_is_timed_and_the_first_has_no_input_gradient():
 def test_strided_grouped_and_padded_convolutions_are_timed(model):
     made = Trial(trial_config("sff", {"name": model}, 2, {}), (3, 32, 32), 10, CPU, 2)
 
-    assert all(c.weight_gradient > 0 for c in convolutions(made.network, made.x, repeats=1))
+    assert all(c.weight_gradient > 0 for c in convolutions(made.network, made.x, made.y, repeats=1))
+
+
+def test_a_label_in_the_image_is_measured_with_the_rows_that_a_step_has(monkeypatch):
+    made = trial("ff")
+    seen = []
+    monkeypatch.setattr(
+        "goodness.profiling.bound._measure", lambda block, conv, shape, **_: seen.append(shape[0])
+    )
+    convolutions(made.network, made.x, made.y)
+    one, two = (_flops(net, made.x, made.y) for net in (trial("sff").network, made.network))
+
+    assert seen == [2 * 16] * 4  # each image with its own label and with a wrong one
+    assert two == [2 * flops for flops in one]
+
+
+@pytest.mark.parametrize(("method", "values"), [("cafo", {}), ("sff", {"schedule": "sequential"})])
+def test_a_method_whose_steps_differ_is_refused(method, values):
+    with pytest.raises(InputError, match="no step stands for all"):
+        trial(method, **values)
+
+
+def test_what_is_local_does_not_reach_the_baselines():
+    bench = Bench(["sff"], MODEL, SHAPE, batch=8, values={"boundary": "identity", "amp": "bf16"})
+    local, global_ = bench.trial("sff").network.config, bench.trial("backprop").network.config
+
+    assert local.boundary["name"] == "identity"
+    assert global_.boundary == resolve({"method": "backprop"}).boundary
+    assert local.amp == global_.amp == "bf16"
 
 
 def test_all_ways_train_the_same_network_and_no_readouts():

@@ -20,6 +20,9 @@ CHECKPOINTING = "backprop + checkpointing"
 ACCUMULATION = "backprop + accumulation"
 BASELINES = (BACKPROP, CHECKPOINTING, ACCUMULATION)
 
+LOCAL = frozenset({"presentation", "objective", "boundary", "update", "schedule"})
+"""Configuration keys that are the methods' alone."""
+
 Memory = Mapping[str, int]
 
 
@@ -35,7 +38,8 @@ class Bench(NamedTuple):
         batch: images of an update.
         steps: timed steps per way, after one that is not.
         device: where.
-        values: configuration keys for all ways (threads, amp, compile, ...).
+        values: configuration keys for all ways (threads, amp, compile, ...); those of local
+            learning (schedule, objective, ...) do not reach the baselines.
     """
 
     methods: Sequence[str]
@@ -54,7 +58,11 @@ class Bench(NamedTuple):
 
     def trial(self, method: str, **values: Any) -> Trial:
         """A way to train."""
-        config = trial_config(method, self.network(), self.batch, {**self.values, **values})
+        given = dict(self.values)
+        if method == BACKPROP:
+            # What makes a local method another one makes the baseline none.
+            given = {key: value for key, value in given.items() if key not in LOCAL}
+        config = trial_config(method, self.network(), self.batch, {**given, **values})
         return Trial(config, self.image, self.classes, self.device, self.batch)
 
     def trials(self) -> dict[str, Trial]:
@@ -99,7 +107,8 @@ def compare_steps(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     accumulating, memory[ACCUMULATION] = _accumulating(bench, least, say)
     trials[ACCUMULATION] = accumulating
     say("convolutions alone")
-    limit = bound(convolutions(trials[BACKPROP].network, trials[BACKPROP].x))
+    baseline = trials[BACKPROP]
+    limit = bound(convolutions(baseline.network, baseline.x, baseline.y))
     medians = _medians(trials, bench.steps, say)
     ways = {}
     for name in trials:

@@ -27,12 +27,13 @@ class Convolution:
     weight_gradient: float
 
 
-def convolutions(network: Network, x: Tensor, repeats: int = 5) -> list[Convolution]:
-    """Time every convolution of a network's blocks alone, at the shapes that a batch gives it.
+def convolutions(network: Network, x: Tensor, y: Tensor, repeats: int = 5) -> list[Convolution]:
+    """Time every convolution of a network's blocks alone, at the shapes that a step gives it.
 
     Args:
         network: its bodies' convolutions, in the layout that its configuration asks for.
         x: images (N, C, H, W).
+        y: their classes (N,).
         repeats: the median of so many is taken.
     """
     shapes: list[tuple[int, nn.Conv2d, torch.Size]] = []
@@ -50,7 +51,8 @@ def convolutions(network: Network, x: Tensor, repeats: int = 5) -> list[Convolut
         for module in block.body.modules()
         if isinstance(module, nn.Conv2d)
     ]
-    network.answer(x)
+    for _ in network.eval().walk(network.present(x, y)):
+        pass
     for hook in hooks:
         hook.remove()
     return [

@@ -52,11 +52,11 @@ def profile(
     memory = trial.memory()
     peaks = block_peaks(trial)
     say("convolutions alone")
-    alone = convolutions(network, trial.x)
+    alone = convolutions(network, trial.x, trial.y)
     say(f"{steps} steps")
     spent, whole = block_seconds(trial, steps)
     shared = {i for s in network.schedule.segments() if len(s.blocks) > 1 for i in s.blocks}
-    flops = _flops(network, trial.x[:2])
+    flops = _flops(network, trial.x[:2], trial.y[:2])
     blocks: list[dict[str, Any]] = []
     for index, block in enumerate(network):
         own = [c for c in alone if c.block == index]
@@ -148,10 +148,10 @@ def _line(low: Mapping[str, float], high: Mapping[str, float], key: str, batch: 
 
 
 @torch.no_grad()
-def _flops(network: Network, x: torch.Tensor) -> list[int]:
-    """Of each block's body and what is sent on, forward, per image."""
+def _flops(network: Network, x: torch.Tensor, y: torch.Tensor) -> list[int]:
+    """Of each block's body and what is sent on in a step, forward, per image."""
     found = []
-    rows = network.present(x)
+    rows = network.present(x, y)
     for index, block in enumerate(network.eval()):
         rows = network.enter(index, rows, learning=False)
         with FlopCounterMode(display=False) as counter:

@@ -12,6 +12,7 @@ from goodness.config import Config, resolve
 from goodness.engine.build import build
 from goodness.engine.learner import Learner
 from goodness.engine.network import Shape
+from goodness.errors import InputError
 from goodness.profiling.bound import now
 from goodness.profiling.memory import LiveBytes
 
@@ -28,12 +29,21 @@ class Trial:
         classes: number of classes.
         device: where it runs.
         batch: images of one update, taken in ``config.accumulate`` steps.
+
+    Raises:
+        InputError: other blocks learn at other steps, so that no step stands for all.
     """
 
     def __init__(
         self, config: Config, image: Shape, classes: int, device: torch.device, batch: int
     ) -> None:
         self.network = build(config, image=image, classes=classes).to(device)
+        if self.network.schedule.needs_length:
+            raise InputError(
+                f"'{config.method}' has schedule '{config.schedule['name']}': other blocks learn at"
+                " other steps, and no step stands for all (--set schedule=together measures one"
+                " where all do)"
+            )
         self.learner = Learner(self.network)
         generator = torch.Generator().manual_seed(0)
         self.batch = batch
@@ -52,7 +62,7 @@ class Trial:
         return now(device) - started
 
     def memory(self) -> Mapping[str, int]:
-        """Bytes of one update at its worst moment.
+        """Bytes of one update at its worst moment; on a CPU of the code that is not compiled.
 
         Returns:
             ``activations`` (what the update adds at its peak, without complete gradients),
@@ -66,10 +76,12 @@ class Trial:
         if device.type == "cuda":
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
+            self.step()
+            peak = torch.cuda.max_memory_allocated(device) - before
+            # The allocator does not know what is a gradient; the tracker keeps torch from running
+            # compiled code.
             with LiveBytes(self.network.parameters()) as tracker:
                 self.step()
-            peak = torch.cuda.max_memory_allocated(device) - before
-            # The allocator does not know what is a gradient.
             activations = peak - (tracker.peak - tracker.peak_activations)
         else:
             with LiveBytes(self.network.parameters()) as tracker:
