@@ -197,7 +197,7 @@ def _gradient_reach(network: Network, image: Tensor, y: Tensor) -> dict[int, lis
     for clock in _moments(network):
         trial = copy.deepcopy(network).train()
         x = trial.present(image, y)
-        look = Look(x, image, look_ahead(trial, x.detach(), clock.step))
+        look = Look(x, image, look_ahead(trial, x.detach(), clock))
         for segment in trial.schedule.plan(clock):
             # Nothing is detached here: if the engine let a gradient through, it would show.
             run = partial(run_segment, trial, segment, x, y, look, clock.step)

@@ -240,7 +240,7 @@ class Learner:
         network = self.network
         look = Look(flow.x, image.new_empty((0, *network.image)) if first else image)
         if self._looks_ahead:
-            look.ahead = self._ahead(flow.x, y, look, clock.step)
+            look.ahead = self._ahead(flow.x, y, look, clock)
         learning = self._learning(clock)
         # Readouts learn from what the blocks see when they are asked.
         takes_here = bool(learning) and network.presentation.answers == 1
@@ -321,11 +321,11 @@ class Learner:
             self._apply(str(segment.owner), self.rate(segment.clock or clock))
         return outcome
 
-    def _ahead(self, x: Tensor, y: Tensor, look: Look, step: int) -> list[Tensor | None]:
+    def _ahead(self, x: Tensor, y: Tensor, look: Look, clock: Clock) -> list[Tensor | None]:
         """Every block's scores before the step, see `look_ahead`."""
         network = self.network
         scores = [
-            look_ahead(network, part.x.detach(), step, part.number)
+            look_ahead(network, part.x.detach(), clock, part.number)
             for part in micro_batch.parts(x, y, look, network.config.micro_batch)
         ]
         return [micro_batch.together(own, len(y)) for own in zip(*scores, strict=True)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from goodness.clock import Clock
 from goodness.engine.checkpointing import checkpointed
 from goodness.engine.seeds import mix, seed_generators
 from goodness.objective import Look
@@ -111,7 +112,7 @@ def _send(network: Network, index: int, value: Tensor, step: int, part: int) -> 
 
 
 @torch.no_grad()
-def look_ahead(network: Network, x: Tensor, step: int, part: int = 0) -> list[Tensor | None]:
+def look_ahead(network: Network, x: Tensor, clock: Clock, part: int = 0) -> list[Tensor | None]:
     """Every block's scores for rows ``x`` before a step, as the step's own forward will find them.
 
     Batch norms see the batch, but their running statistics stay as they were.
@@ -119,18 +120,22 @@ def look_ahead(network: Network, x: Tensor, step: int, part: int = 0) -> list[Te
     Args:
         network: in training mode.
         x: rows that enter block 0.
-        step: steps done before this one; decides the dropout masks.
+        clock: where the run is; decides which blocks are frozen, and the dropout masks.
         part: which part of the batch this is, see `run_segment`.
     """
     kept = [(buffer, buffer.clone()) for buffer in network.blocks.buffers()]
     scores: list[Tensor | None] = []
-    for index, block in enumerate(network):
-        _seed(network, "block", x, step, index, part)
-        x = network.enter(index, x, learning=True)
-        with network.autocast():
-            value = block.body(x)
-            x = _send(network, index, value, step, part)
-        scores.append(block.judge(value))
+    for segment in network.schedule.plan(clock):
+        for index in segment.blocks:
+            block = network[index].train(segment.live)
+            if index in segment.judged and block.objective is not None:
+                block.objective.train()
+            _seed(network, "block", x, clock.step, index, part)
+            x = network.enter(index, x, learning=True)
+            with network.autocast():
+                value = block.body(x)
+                x = _send(network, index, value, clock.step, part)
+            scores.append(block.judge(value))
     for buffer, value in kept:
         buffer.copy_(value)
     return scores
