@@ -62,8 +62,26 @@ def test_blocks_have_finished_when_their_windows_are_over():
     # The second block is done first, but the first one still changes what it is given.
     assert finished(make("windows", 2, windows=[[1, 2], [0, 1]]), (0, 20, 39)) == [0, 0, 0]
     assert finished(make("together", 3), (0, 39)) == [0, 0]
-    assert finished(Frozen(make("together", 3), 2), (0, 39)) == [2, 2]
-    assert finished(Frozen(make("sequential", 4), 2), (0, 20, 30)) == [2, 2, 3]
+    assert finished(Frozen(make("together", 1), 2), (0, 39)) == [2, 2]
+    assert finished(Frozen(make("sequential", 2), 2), (0, 19, 20)) == [2, 2, 3]
+
+
+def test_blocks_behind_frozen_ones_have_the_whole_run():
+    schedule = Frozen(make("sequential", 2), 2)
+
+    assert [learning(schedule, step) for step in (0, 19, 20, 39)] == [
+        [(2,)],
+        [(2,)],
+        [(3,)],
+        [(3,)],
+    ]
+    first, second, third = schedule.plan(Clock(0, 10, 4))
+    assert (first.blocks, first.judged, first.live) == (range(2), (), False)
+    assert (second.blocks, second.judged, second.owner) == (range(2, 3), (2,), 2)
+    assert (third.blocks, third.judged, third.live) == (range(3, 4), (), False)
+    whole = Frozen(make("end-to-end", 3), 1)
+    assert [s.blocks for s in whole.plan(Clock(0, 10, 4))] == [range(1), range(1, 4)]
+    assert [(s.judged, s.owner) for s in whole.segments()] == [((3,), 1)]
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))

@@ -21,7 +21,7 @@ from goodness.objective import OBJECTIVES, Objective, Spec
 from goodness.partition import Piece, split, split_by_hand
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import READOUTS
-from goodness.schedule import SCHEDULES, Frozen, Schedule
+from goodness.schedule import SCHEDULES, Frozen, Schedule, Together
 from goodness.update import UPDATES
 
 
@@ -73,10 +73,7 @@ def build(
             ) from None
         boundaries = [BOUNDARIES.make(config.boundary, classes) for _ in pieces]
         specs = _specs(presentation, pieces, boundaries, image, classes, head)
-        schedule = SCHEDULES.make(config.schedule, len(pieces))
-        if config.freeze_until is not None:
-            first = _place(config.freeze_until, [piece.name for piece in pieces])
-            schedule = Frozen(schedule, first)
+        schedule = _schedule(config, [piece.name for piece in pieces])
         judged_blocks = {i for segment in schedule.segments() for i in segment.judged}
         objectives = [
             _objective(config, piece.name, spec) if spec.index in judged_blocks else None
@@ -121,6 +118,14 @@ def most_classes(method: str | Config, *, image: Shape, **values: Any) -> int | 
         if block.objective is not None:
             limits.append(type(block.objective).most_classes(block.spec, config.objective))
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _schedule(config: Config, names: Sequence[str]) -> Schedule:
+    """When each of the blocks with these names learns."""
+    first = 0 if config.freeze_until is None else _place(config.freeze_until, names)
+    left = len(names) - first
+    schedule: Schedule = SCHEDULES.make(config.schedule, left) if left else Together(0)
+    return Frozen(schedule, first) if first else schedule
 
 
 def _place(block: str, names: Sequence[str]) -> int:

@@ -2,5 +2,6 @@
 
 from goodness.schedule.base import SCHEDULES, Schedule, Segment
 from goodness.schedule.frozen import Frozen
+from goodness.schedule.together import Together
 
-__all__ = ["SCHEDULES", "Frozen", "Schedule", "Segment"]
+__all__ = ["SCHEDULES", "Frozen", "Schedule", "Segment", "Together"]

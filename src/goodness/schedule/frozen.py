@@ -5,40 +5,36 @@ from goodness.schedule.base import Schedule, Segment
 
 
 class Frozen(Schedule):
-    """Another schedule whose first blocks stay as they are: neither judged nor in training mode.
+    """The first blocks stay as they are: neither judged nor in training mode.
 
     Args:
-        schedule: says when the others learn.
+        schedule: of the blocks behind them, which have the whole run.
         first: the first block that learns.
     """
 
     def __init__(self, schedule: Schedule, first: int) -> None:
-        super().__init__(schedule.count)
+        super().__init__(first + schedule.count)
         self.schedule = schedule
         self.first = first
         self.needs_length = schedule.needs_length
 
     def segments(self) -> tuple[Segment, ...]:
-        """Of the other schedule, what lies behind the frozen blocks."""
-        cut = (part for segment in self.schedule.segments() for part in self._cut(segment))
-        return tuple(part for part in cut if part.blocks[0] >= self.first)
+        """The other schedule's, behind the frozen blocks."""
+        return tuple(self._behind(segment) for segment in self.schedule.segments())
 
     def plan(self, clock: Clock) -> tuple[Segment, ...]:
-        """The other schedule's, cut where the frozen blocks end."""
-        return tuple(part for segment in self.schedule.plan(clock) for part in self._cut(segment))
+        """The frozen blocks, and what the other schedule plans."""
+        frozen = [Segment(range(self.first), (), 0, live=False)] if self.first else []
+        return (*frozen, *(self._behind(segment) for segment in self.schedule.plan(clock)))
 
     def finished(self, clock: Clock) -> int:
         """The frozen blocks, and those behind them that have learnt."""
-        return max(self.first, self.schedule.finished(clock))
+        return self.first + self.schedule.finished(clock)
 
-    def _cut(self, segment: Segment) -> tuple[Segment, ...]:
-        """A segment as a frozen and a learning part, if it has both."""
+    def _behind(self, segment: Segment) -> Segment:
         blocks = segment.blocks
-        frozen = segment._replace(
-            blocks=range(blocks.start, min(blocks.stop, self.first)), judged=(), live=False
+        return segment._replace(
+            blocks=range(blocks.start + self.first, blocks.stop + self.first),
+            judged=tuple(place + self.first for place in segment.judged),
+            owner=segment.owner + self.first,
         )
-        free = segment._replace(
-            blocks=range(max(blocks.start, self.first), blocks.stop),
-            judged=tuple(place for place in segment.judged if place >= self.first),
-        )
-        return tuple(part for part in (frozen, free) if part.blocks)
