@@ -196,12 +196,13 @@ def fit(
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
         loop = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        folder = Path()
         if ranks.leads:
-            out = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
-            run = RunFolder(out)
+            folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
+            run = RunFolder(folder)
             run.write_config(config)
             _write_environment(run, command, ranks.device)
-        loop.run = RunFolder(ranks.tell(out))
+        loop.run = RunFolder(ranks.tell(folder))
         ranks.kept_in(loop.run)
         loop.fit()
         return Run(loop.run.path, device=str(ranks.device))

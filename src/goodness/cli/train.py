@@ -288,7 +288,8 @@ def train(
     )
     from goodness import api
 
-    _warn_of_boundary(values)
+    if _leads():
+        _warn_of_boundary(values)
     if dry_run:
         if _leads():
             show_plan(api.plan(**values))

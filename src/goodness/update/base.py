@@ -28,7 +28,6 @@ class Outcome:
     """What each block sends on, detached; at first without the last one's."""
     value: Tensor | None
     """What the last block's body computed, detached, until it is sent on."""
-    """What each block sends on, detached."""
     observed: dict[int, Tensor] = field(default_factory=dict)
     """By block, what its objective is to `observe`, detached; none where it observes nothing."""
 
