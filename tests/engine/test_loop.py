@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -559,6 +560,18 @@ def test_balanced_class_weights_are_the_inverse_shares(make, digits):
     assert torch.allclose(weights, len(digits.train) / (10 * counts))
     with pytest.raises(InputError, match="class_weights: 2 for 10 classes"):
         make(class_weights=[1, 2])
+
+
+def test_a_class_without_an_image_has_weight_one(make, digits):
+    train = digits.train
+    others = train.labels != 3
+    fewer = Split(train._images[others], train.labels[others], [])
+    changed = dataclasses.replace(digits, train=fewer)
+    weights = make(dataset=changed, class_weights="balanced").learner._class_weights
+
+    expected = len(fewer) / (9 * torch.bincount(train.labels))
+    expected[3] = 1
+    assert torch.allclose(weights, expected)
 
 
 def test_the_moving_average_is_validated_kept_and_tested(make, tmp_path):

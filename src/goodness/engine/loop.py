@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -276,13 +275,11 @@ class Loop:
         chosen = self.config.class_weights
         if chosen != "balanced":
             return None if chosen is None else torch.tensor(chosen)
-        # Imported here: it takes seconds.
-        from sklearn.utils.class_weight import compute_class_weight
-
-        classes = np.arange(len(self.dataset.classes))
-        labels = self.dataset.train.labels.numpy()
-        found = compute_class_weight("balanced", classes=classes, y=labels)
-        return torch.tensor(found, dtype=torch.float32)
+        dataset = self.dataset
+        counts = torch.bincount(dataset.train.labels, minlength=len(dataset.classes))
+        seen = counts > 0
+        # A class without an image has no loss to weigh, but needs a place.
+        return torch.where(seen, counts.sum() / (seen.sum() * counts), 1.0)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Augmented and standardised images; the draws belong to (seed, step)."""
