@@ -258,6 +258,12 @@ def test_a_batch_larger_than_the_data_is_refused(make, digits):
     assert make(batch_size=len(digits.train)).steps_per_epoch == 1
 
 
+def test_a_run_too_short_for_one_update_is_refused(make):
+    with pytest.raises(InputError, match="takes 16 steps, but the run has only 15"):
+        make(accumulate=16, steps_per_epoch=5)
+    make(accumulate=15, steps_per_epoch=5)
+
+
 def test_a_loss_that_is_not_finite_names_block_and_step_and_keeps_the_checkpoint(make):
     trained = make("run", callbacks=[At(poison, step=7)])
     with pytest.raises(RunError) as caught:

@@ -71,6 +71,11 @@ class Loop:
         self.epochs = config.epochs
         self._whole = len(dataset.train) // config.batch_size
         self.steps_per_epoch = config.steps_per_epoch or self._whole
+        if config.accumulate > (steps := self.epochs * self.steps_per_epoch):
+            raise InputError(
+                f"accumulate: one update takes {config.accumulate} steps, but the run has only"
+                f" {steps} and would train nothing (give at most {steps})"
+            )
         self.block_names = network.names
         self.step = 0
         self.history: list[dict[str, Any]] = []
