@@ -52,6 +52,7 @@ def build(
     config = resolve({**values, "method": method}) if isinstance(method, str) else method
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(config.seed, "weights"))
+        _check_rows(config)
         shows = PRESENTATIONS[config.presentation["name"]]
         most = shows.most_classes(image, config.presentation)
         _check_classes(f"presentation '{config.presentation['name']}'", classes, most)
@@ -171,6 +172,19 @@ def _lean(
             piece = piece._replace(body=body)
         lean.append(piece)
     return lean
+
+
+def _check_rows(config: Config) -> None:
+    """Refuse a presentation that makes other rows than the objective judges."""
+    shown, judge = config.presentation["name"], config.objective["name"]
+    paired = OBJECTIVES[judge].paired
+    if PRESENTATIONS[shown].paired != paired:
+        kinds = {False: "one row per image", True: "positive and negative rows"}
+        fit = ", ".join(name for name in PRESENTATIONS if PRESENTATIONS[name].paired == paired)
+        raise InputError(
+            f"presentation '{shown}' makes {kinds[not paired]}, but objective '{judge}' judges"
+            f" {kinds[paired]} (use another objective, or as presentation: {fit})"
+        )
 
 
 def _check_classes(what: str, classes: int, most: int | None) -> None:

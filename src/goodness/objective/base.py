@@ -62,6 +62,8 @@ class Objective(nn.Module):
     positive ones first, N * A to predict from.
     """
 
+    paired = False
+    """Whether the loss is of positive and negative rows, and not of one row per image."""
     coupled = False
     """Whether a row's loss depends on the other rows."""
     looks_ahead = False

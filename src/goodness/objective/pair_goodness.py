@@ -37,6 +37,8 @@ class PairGoodness(Objective):
 
     activity: Tensor
 
+    paired = True
+
     def __init__(
         self,
         spec: Spec,

@@ -28,6 +28,8 @@ class SelfContrast(Objective):
         decay: weight of the norm of y.
     """
 
+    paired = True
+
     def __init__(
         self,
         spec: Spec,

@@ -32,6 +32,9 @@ class Presentation(nn.Module):
     constant = False
     """Whether an image always gives the same one row, to learn from and to ask."""
 
+    paired = False
+    """Whether images give two rows each to learn from, a positive and a negative one."""
+
     def __init__(self, image: Shape, classes: int) -> None:
         super().__init__()
         self.classes = classes
@@ -75,6 +78,8 @@ class Labelled(Presentation):
         norm: of every row, label and all: ``"rms"`` divides by the root mean square, ``"layer"``
             takes off the mean too.
     """
+
+    paired = True
 
     def __init__(self, image: Shape, classes: int, *, norm: RowNorm = "none") -> None:
         super().__init__(image, classes)

@@ -20,6 +20,8 @@ class ImagePairs(Presentation):
         classes: number of classes.
     """
 
+    paired = True
+
     def learn(self, image: Tensor, y: Tensor) -> Tensor:
         """(2 * N, C, H, W): twice the image, then the image and another."""
         return _pairs(image)
