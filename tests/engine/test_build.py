@@ -50,3 +50,16 @@ def test_every_presentation_is_refused_by_an_objective_or_trains_with_it(
 def test_rows_that_an_objective_cannot_judge_are_refused(method, values, fit):
     with pytest.raises(InputError, match=fit):
         make(method, **values)
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "readout"),
+    [
+        ("scff", {"readouts": {"last": {}}}, "last"),
+        ("scff", {"readouts": {"sum": {}}, "freeze_until": "1"}, "sum"),
+        ("ff", {"presentation": "image-pairs"}, "sum"),
+    ],
+)
+def test_a_readout_of_scores_that_no_block_has_is_refused(method, values, readout):
+    with pytest.raises(InputError, match=f"readout '{readout}': no block of this method has class"):
+        make(method, **values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from goodness.models.weights import start_from
 from goodness.objective import OBJECTIVES, Objective, Spec
 from goodness.partition import Piece, split, split_by_hand
 from goodness.presentation import PRESENTATIONS, Presentation
-from goodness.readout import READOUTS
+from goodness.readout import READOUTS, Readout
 from goodness.schedule import SCHEDULES, Frozen, Schedule, Together
 from goodness.update import UPDATES
 
@@ -87,6 +87,7 @@ def build(
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
         }
+        _check_scores(readouts, blocks, presentation)
         for readout in readouts.values():
             readout.label_smoothing = config.label_smoothing
     update = UPDATES.make(config.update)
@@ -151,6 +152,21 @@ def _objective(config: Config, block: str, spec: Spec) -> Objective:
         )
     objective.label_smoothing = config.label_smoothing
     return objective
+
+
+def _check_scores(
+    readouts: Mapping[str, Readout], blocks: Sequence[Block], presentation: Presentation
+) -> None:
+    """Refuse readouts of class scores where no block has any."""
+    judges = [block.objective for block in blocks if block.objective is not None]
+    # A goodness of rows is a score of classes where every class is asked about.
+    asked = presentation.answers == presentation.classes
+    mute = [name for name, readout in readouts.items() if readout.needs_scores]
+    if mute and not any(asked or not judge.paired for judge in judges):
+        raise InputError(
+            f"readout '{mute[0]}': no block of this method has class scores (use a readout that"
+            " learns, e.g. 'output', or a presentation with labels)"
+        )
 
 
 def _lean(

@@ -101,7 +101,7 @@ class Trial:
 def trial_config(
     method: str, model: Mapping[str, Any], batch: int, values: Mapping[str, Any]
 ) -> Config:
-    """The configuration of one way to train, without readouts that learn on top of the blocks.
+    """The configuration of one way to train, without readouts, which learn on top of the blocks.
 
     Args:
         method: its name.
@@ -110,4 +110,4 @@ def trial_config(
         values: further configuration keys.
     """
     config = resolve({**values, "method": method, "model": model, "batch_size": batch})
-    return config.model_copy(update={"readouts": {"last": {}}, "readout": "auto"})
+    return config.model_copy(update={"readouts": {}, "readout": "auto"})

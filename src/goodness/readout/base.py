@@ -41,6 +41,11 @@ class Readout(nn.Module):
         """
         return scores
 
+    @property
+    def needs_scores(self) -> bool:
+        """Whether it takes nothing of a block but its class scores."""
+        return type(self).take is Readout.take
+
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """The total (N, K) after block ``index``; None until some block can answer."""
         raise NotImplementedError
