@@ -175,6 +175,25 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_split_is_seen_once(
     assert asked == ["train", "val"] * 3 + ["val", "test"]
 
 
+@pytest.mark.parametrize(
+    ("model", "readouts"),
+    [
+        ({"name": "small-cnn", "widths": [8, 16], "pools": [1]}, {"fusion"}),
+        (
+            {"name": "timm/resnet10t", "args": {"channels": [4, 4, 4, 4], "stem_width": 4}},
+            {"fusion", "head"},
+        ),
+    ],
+    ids=["built-in", "timm"],
+)
+def test_frozen_blocks_are_answered_for_by_the_readouts_that_learn(make, model, readouts):
+    trained = make("run", model=model, freeze_until="head", epochs=1, steps_per_epoch=1)
+    result = trained.fit()
+
+    assert set(result["test"]["readouts"]) == readouts
+    assert result["test"]["per_block"] == [None] * len(trained.network)
+
+
 def test_a_fixed_readout_chooses_the_best_epoch(make):
     trained = make(readout="last")
     result = trained.fit()

@@ -292,8 +292,27 @@ def test_the_first_block_that_learns_goes_by_name_too():
 
 
 def test_nothing_left_to_train():
-    with pytest.raises(InputError, match="nothing is left to train behind 'head'"):
-        Learner(make(freeze_until="head"))
+    with pytest.raises(InputError, match=r"nothing is left to train behind 'head' .*output"):
+        make(freeze_until="head")
+    Learner(make(freeze_until="head", readouts={"output": {}}))
+
+
+@pytest.mark.parametrize("readout", ["last", "sum"])
+def test_frozen_blocks_alone_have_no_scores_to_answer_by(readout):
+    with pytest.raises(InputError, match=f"'{readout}': no block .* one of: auto, fusion\\)"):
+        make("asge-fast", freeze_until="head", readout=readout)
+    assert list(make("asge-fast", freeze_until="head").readouts) == ["fusion"]
+
+
+def test_a_closed_form_is_left_to_solve_behind_frozen_blocks(batch):
+    x, y = batch(8, IMAGE, CLASSES)
+    network = make("cafo", freeze_until="2")
+    learner = Learner(network)
+    for step in range(20):
+        learner.step(x, y, Clock(step, 10, 2))
+    learner.end_epoch()
+
+    assert network.answer(x).final("last").abs().max() > 0
 
 
 def test_the_classifier_alone(batch):

@@ -47,7 +47,8 @@ def build(
         values: configuration keys beside a method's name, e.g. ``model="vgg8"``.
 
     Raises:
-        InputError: a bad value, or the model cannot serve this image.
+        InputError: a bad value, parts that do not fit together, or the model cannot serve this
+            image.
     """
     config = resolve({**values, "method": method}) if isinstance(method, str) else method
     with torch.random.fork_rng(devices=[]):
@@ -87,7 +88,7 @@ def build(
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
         }
-        _check_scores(readouts, blocks, presentation)
+        readouts = _answering(readouts, blocks, presentation, config)
         for readout in readouts.values():
             readout.label_smoothing = config.label_smoothing
     update = UPDATES.make(config.update)
@@ -154,19 +155,36 @@ def _objective(config: Config, block: str, spec: Spec) -> Objective:
     return objective
 
 
-def _check_scores(
-    readouts: Mapping[str, Readout], blocks: Sequence[Block], presentation: Presentation
-) -> None:
-    """Refuse readouts of class scores where no block has any."""
+def _answering(
+    readouts: Mapping[str, Readout],
+    blocks: Sequence[Block],
+    presentation: Presentation,
+    config: Config,
+) -> dict[str, Readout]:
+    """The readouts that can answer: frozen blocks alone have no class scores to answer by."""
     judges = [block.objective for block in blocks if block.objective is not None]
     # A goodness of rows is a score of classes where every class is asked about.
     asked = presentation.answers == presentation.classes
+    if any(asked or not judge.paired for judge in judges):
+        return dict(readouts)
     mute = [name for name, readout in readouts.items() if readout.needs_scores]
-    if mute and not any(asked or not judge.paired for judge in judges):
+    if judges and mute:
         raise InputError(
             f"readout '{mute[0]}': no block of this method has class scores (use a readout that"
             " learns, e.g. 'output', or a presentation with labels)"
         )
+    rest = {name: readout for name, readout in readouts.items() if name not in mute}
+    if not judges and not rest:
+        raise InputError(
+            f"freeze_until: with method '{config.method}' nothing is left to train behind"
+            f" '{config.freeze_until}' (add a readout that learns: --set readouts.output={{}})"
+        )
+    if config.readout in mute:
+        raise InputError(
+            f"readout '{config.readout}': no block behind '{config.freeze_until}' has class scores"
+            f" (choose one of: auto, {', '.join(rest)})"
+        )
+    return rest
 
 
 def _lean(

@@ -98,7 +98,7 @@ class Learner:
         blocks: train these alone, for which no segment may reach across their ends; None: all.
 
     Raises:
-        InputError: nothing is left to train, or there are more or fewer weights than classes.
+        InputError: there are more or fewer weights than classes.
     """
 
     def __init__(
@@ -125,11 +125,6 @@ class Learner:
             if readout.learns:
                 owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
-        if not owned and config.freeze_until is not None:
-            raise InputError(
-                f"freeze_until: with method '{config.method}' nothing is left to train behind"
-                f" '{config.freeze_until}'"
-            )
         owned = {owner: group for owner, group in owned.items() if self._trains(owner)}
         self.parameters = {owner: list(group) for owner, group in owned.items()}
         self.base_rates = {owner: float(options[owner]["lr"]) for owner in owned}
