@@ -76,6 +76,14 @@ def test_squares_count_twice_in_the_first_order():
         torch.testing.assert_close(view.own_map.sum(), 2 * score)
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "caf\udce9"])
+def test_class_names_are_no_formulas_and_need_not_be_utf_8(name, tmp_path):
+    found = explain(network("ff-cnn"), image(), "sum")
+    pixels = (image() * 255).to(torch.uint8)
+    draw_explanation(found, pixels, [name] * 3, tmp_path / "a.png")
+    assert imread(tmp_path / "a.png").std() > 0
+
+
 def test_candidate_labels_are_the_rows_that_were_asked():
     net = network("ff-cnn")
     found = explain(net, image(), "sum")

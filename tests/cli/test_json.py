@@ -56,6 +56,12 @@ def test_evaluate_for_people(goodness, calls):
     assert f"confusion matrix: {calls.run.folder / 'confusion-test.png'}" in err
 
 
+def test_a_file_s_name_that_is_no_utf_8_is_json_all_the_same(goodness, calls):
+    code, out, _ = goodness("predict", calls.run.folder, "caf\udce9.png", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["file"] == "caf\udce9.png"
+
+
 def test_an_unknown_split_exits_with_2(goodness, calls):
     assert goodness("evaluate", calls.run.folder, "--split", "all")[0] == 2
 

@@ -90,6 +90,12 @@ def test_confusion_is_drawn_with_its_diagonal_dark(tmp_path, count, monkeypatch)
     assert written == (["10"] + ["40"] * count if count <= 20 else [])
 
 
+@pytest.mark.parametrize("name", ["$x$", r"$\frac$", "a$b", "caf\udce9"])
+def test_names_are_no_formulas_and_need_not_be_utf_8(tmp_path, name):
+    draw_confusion([[3, 1], [0, 4]], [name, "dog"], tmp_path / "confusion.png", name)
+    assert inked(read(tmp_path / "confusion.png")) > 0.05
+
+
 def test_a_class_without_examples_is_white_and_no_division_by_zero(tmp_path):
     draw_confusion([[3, 1], [0, 0]], ["cat", "dog"], tmp_path / "confusion.png")
     assert inked(read(tmp_path / "confusion.png")) > 0.05

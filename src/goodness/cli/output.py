@@ -28,7 +28,9 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Bytes of a file's name that are no UTF-8, which cannot be printed, become JSON's \udc..
+    print(text.encode(errors="backslashreplace").decode())
 
 
 def command_line() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from goodness.reports.figure import INK, save_figure
+from goodness.reports.figure import INK, plain, save_figure
 
 MOST_TEXTS = 20
 """Up to this many classes the counts fit into the cells."""
@@ -29,7 +29,8 @@ def draw_confusion(
     counts = np.asarray(confusion)
     # A class without examples has a row of zeros, not of 0 / 0.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    count = len(classes)
+    names = [plain(name) for name in classes]
+    count = len(names)
     side = min(max(4.5, 1.5 + 0.5 * count), 15)
     size = min(9.0, 72 * side / count * 0.6)
 
@@ -37,12 +38,12 @@ def draw_confusion(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(
-        range(count), classes, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
+        range(count), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
     )
-    axes.set_yticks(range(count), classes, fontsize=size)
+    axes.set_yticks(range(count), names, fontsize=size)
     axes.set_xlabel("answer", color=INK)
     axes.set_ylabel("true class", color=INK)
-    axes.set_title(title, color=INK, fontsize=11)
+    axes.set_title(plain(title), color=INK, fontsize=11)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if count <= MOST_TEXTS:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from goodness.engine.callbacks import Callback
-from goodness.reports.figure import INK, save_figure
+from goodness.reports.figure import INK, plain, save_figure
 
 if TYPE_CHECKING:
     from goodness.engine.loop import Loop
@@ -83,7 +83,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     _dress(losses, "loss")
     _dress(accuracies, "accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    figure.suptitle(title, x=0.06, ha="left", color=INK, fontsize=12)
+    figure.suptitle(plain(title), x=0.06, ha="left", color=INK, fontsize=12)
     handles = [Line2D([], [], color=c, label=name) for c, name in zip(colours, names, strict=True)]
     readout = f"{history[-1]['val']['readout']} readout"
     handles += [

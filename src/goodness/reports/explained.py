@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from goodness.explanation import Explanation
-from goodness.reports.figure import INK, save_figure
+from goodness.reports.figure import INK, plain, save_figure
 
 MOST_BARS = 20
 """With more classes only the likeliest are shown."""
@@ -35,7 +35,7 @@ def draw_explanation(
         classes: the K names.
         path: the PNG to write.
     """
-    blocks = explanation.blocks
+    blocks, classes = explanation.blocks, [plain(name) for name in classes]
     asks = explanation.candidates is not None
     figure = Figure(figsize=(11, 1.2 + 1.9 * (len(blocks) + asks)), layout="constrained")
     parts = figure.subfigures(

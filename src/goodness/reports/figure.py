@@ -13,6 +13,15 @@ from goodness.engine.checkpoint import write_whole
 INK = "#333333"
 
 
+def plain(name: str) -> str:
+    """A name of the user's as a text to draw.
+
+    Between two dollars matplotlib would read a formula, and bytes of a folder's name that are no
+    UTF-8 it cannot draw.
+    """
+    return name.encode(errors="replace").decode().replace("$", r"\$")
+
+
 def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     """Draw to a PNG; who looks at ``path`` sees the old picture or the new one, never a half."""
     drawn = BytesIO()
