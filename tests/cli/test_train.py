@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from goodness import api
+from goodness.cli import main
 from goodness.engine.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
 from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
@@ -251,3 +254,27 @@ def test_errors_are_one_line_and_an_exit_code(goodness, monkeypatch, error, code
 
     monkeypatch.setattr(api, "fit", fit)
     assert goodness("train") == (code, "", f"error: {error}\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nSee the manual."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("Storage size calculation overflowed with sizes=[9999999999, 9999999999]"),
+    ],
+    ids=str,
+)
+def test_running_out_of_memory_says_what_helps(goodness, monkeypatch, error):
+    monkeypatch.setattr(api, "fit", Mock(side_effect=error))
+    code, out, err = goodness("train")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: out of memory (a smaller --batch-size")
+    assert err.count("\n") == 1
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(api, "fit", Mock(side_effect=RuntimeError("a mistake of ours")))
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        main(["train"])

@@ -46,6 +46,20 @@ app.command("models")(lists.models)
 app.command("data")(lists.data)
 
 
+NO_MEMORY = (
+    "out of memory (a smaller --batch-size or --image-size helps, a smaller model, or for training"
+    " --set micro_batch=16)"
+)
+TORCH_LACKS_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "size calculation over",
+)
+"""What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
+counted. By their words, as a type of torch would need torch."""
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         print(f"goodness {version('goodness')}")
@@ -78,6 +92,11 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(error, 2)
     except (RunError, OSError) as error:  # OSError: a full disk, a folder that is not ours
         _fail(error, 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        # The command line's own words: torch's are many lines, and MemoryError has often none.
+        _fail(MemoryError(NO_MEMORY), 1)
 
 
 def _wait_briefly() -> None:
@@ -95,6 +114,10 @@ def _fail(error: Exception, code: int) -> None:
     if not _said_elsewhere(error):
         print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(part in str(error) for part in TORCH_LACKS_MEMORY)
 
 
 def _said_elsewhere(error: Exception) -> bool:
