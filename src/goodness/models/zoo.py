@@ -58,7 +58,14 @@ def from_family(family: str, model: str) -> Callable[..., nn.Module]:
             stem: ``"auto"`` leaves out early strides and poolings where the last map would have
                 fewer than 4 pixels a side, as is usual for 32-pixel images.
         """
-        network = _construct(family, model, image, classes, args, pretrained=False)
+        try:
+            network = _construct(family, model, image, classes, args, pretrained=False)
+        except Exception as error:  # whatever a constructor makes of values it does not expect
+            shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
+            raise InputError(
+                f"{family}/{model} cannot be built for images of {'x'.join(map(str, image))}"
+                f"{f' with {shown}' if shown else ''}: {_reason(error)}"
+            ) from None
         return fit_stem(network, image, classes) if stem == "auto" else network
 
     return build
@@ -77,14 +84,17 @@ def pretrained_state(
         raise InputError(f"--pretrained: there are no published weights of '{name}'")
     try:
         return _construct(family, model, image, classes, args, pretrained=True).state_dict()
-    except InputError:
-        raise
     except Exception as error:  # of a hub: no network, no such file, a broken download
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"the published weights of '{name}' cannot be had: {reason}"
+            f"the published weights of '{name}' cannot be had: {_reason(error)}"
             " (give a file with --weights)"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error of another library says, or else its type."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _construct(
@@ -96,26 +106,19 @@ def _construct(
     pretrained: bool,
 ) -> nn.Module:
     given: dict[str, Any] = {"num_classes": classes, **args}
-    try:
-        if family == "timm":
-            given = {"in_chans": image[0], **given}
-            # Transformers with learnt positions are built for one size.
-            if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
-                given = {"img_size": image[1:], **given}
-            network: nn.Module = timm.create_model(model, pretrained=pretrained, **given)
-            return network
-        if model.startswith("vit_"):
-            given = {"image_size": image[1], **given}
-        if pretrained:
-            # Published classifiers tell other classes apart.
-            return torchvision.models.get_model(model, weights="DEFAULT")
-        return _with_channels(torchvision.models.get_model(model, **given), image[0])
-    except (TypeError, ValueError, AssertionError) as error:
-        shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
-        raise InputError(
-            f"{family}/{model} cannot be built for images of {'x'.join(map(str, image))}"
-            f"{f' with {shown}' if shown else ''}: {error}"
-        ) from None
+    if family == "timm":
+        given = {"in_chans": image[0], **given}
+        # Transformers with learnt positions are built for one size.
+        if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
+            given = {"img_size": image[1:], **given}
+        network: nn.Module = timm.create_model(model, pretrained=pretrained, **given)
+        return network
+    if model.startswith("vit_"):
+        given = {"image_size": image[1], **given}
+    if pretrained:
+        # Published classifiers tell other classes apart.
+        return torchvision.models.get_model(model, weights="DEFAULT")
+    return _with_channels(torchvision.models.get_model(model, **given), image[0])
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:
