@@ -54,6 +54,7 @@ def test_cuts_for_people(capsys):
     [
         (["cuts", "timm/resnet81"], "did you mean"),
         (["cuts", "timm/resnet18", "--granularity", "99"], "at most"),
+        (["cuts", "vgg8", "--granularity", "0"], "partition.blocks: Input should be greater"),
         (["cuts", "timm/resnet18", "--granularity", "blocks"], "did you mean 'block'"),
         (["cuts", "timm/resnet18", "--model-arg", "channels"], "--model-arg needs key=value"),
         (["cuts", "torchvision/vgg11", "--image-size", "8"], "cannot serve an image of 3x8x8"),

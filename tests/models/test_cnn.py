@@ -56,6 +56,8 @@ def test_every_other_convolution_is_grouped_by_class():
         ({"widths": [], "pools": []}, "at least one layer"),
         ({"widths": [4], "pools": [2]}, "no convolution 2"),
         ({"widths": [4, 4, 4, 4], "pools": [1, 2, 3, 4]}, "8x8 pixels are too few"),
+        ({"widths": [4, 4], "pools": [], "kernel": 2, "shortcut": True}, "odd kernels"),
+        ({"widths": [4], "pools": [], "first_kernel": 4, "shortcut": True}, "odd kernels"),
     ],
 )
 def test_bad_recipes_are_refused(options, message):

@@ -81,3 +81,13 @@ def test_vgg8b_and_vgg11b_are_the_paper_s():
     assert drawn("vgg8b", (3, 32, 32)) == "128,256p,256,512p,512p,512p"
     assert drawn("vgg11b", (3, 32, 32)) == "128,128,128,256p,256,512p,512,512p,512p"
     assert drawn("vgg8b", (3, 32, 32), wider=2.0).startswith("256,512p")
+
+
+@pytest.mark.parametrize("wider", [1e-9, 1e300, float("nan")])
+def test_a_factor_that_leaves_no_channels_or_too_many_is_refused(wider):
+    with pytest.raises(InputError, match=r"model\.wider"):
+        MODELS.resolve({"name": "vgg8b", "wider": wider})
+
+
+def test_the_smallest_factor_leaves_a_channel():
+    assert drawn("vgg8b", (1, 16, 16), wider=0.01).startswith("1,3p")

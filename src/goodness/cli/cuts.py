@@ -25,11 +25,13 @@ def cuts(
     """Show where a model is cut, with shapes, parameters, FLOPs and activation memory."""
     from goodness.config import partition_of
     from goodness.models import MODELS
+    from goodness.partition import PARTITIONS
     from goodness.partition.costs import costs
 
     part = MODELS.resolve(model_part(model, model_arg or []) or model)
     image = (channels, image_size, image_size)
-    rows = costs(MODELS.make(part, image, classes), image, classes, partition_of(granularity))
+    partition = PARTITIONS.resolve(partition_of(granularity))
+    rows = costs(MODELS.make(part, image, classes), image, classes, partition)
     if as_json:
         print_json({"schema": SCHEMA, "model": part, "image": image, "blocks": rows})
         return

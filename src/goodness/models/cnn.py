@@ -110,7 +110,7 @@ def chain(
 
     Raises:
         InputError: no layers, a pooling after a convolution that is not there, an image too small,
-            or widths that do not divide into groups.
+            widths that do not divide into groups, or a shortcut around an even kernel.
     """
     if not widths and not dense:
         raise InputError("model.widths: at least one layer is needed")
@@ -141,6 +141,10 @@ def chain(
                 f" into {groups} groups; use multiples of {groups}, e.g. {fitting}"
             )
         size = recipe.first_kernel if place == 1 and recipe.first_kernel else recipe.kernel
+        if recipe.shortcut and size % 2 == 0:
+            raise InputError(
+                f"model.kernel: a shortcut needs odd kernels, which keep the size (got {size})"
+            )
         pooled = place in pools and (not skip_pools or side >= 4)
         parts = _around(channels, out, size, groups, recipe)
         if pooled:

@@ -60,7 +60,8 @@ def small_cnn(
     return chain("small-cnn", image, classes, widths, pools, Recipe(norm, pool), skip_pools=True)
 
 
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
+"""From a single channel in the narrowest layer to more than any memory holds."""
 Units = Annotated[int, Field(gt=0)]
 
 
