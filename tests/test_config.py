@@ -112,6 +112,11 @@ def test_what_is_given_is_left_as_it_was():
     assert given == {"lr": 0.5, "optimizer": {"eps": 0.25}, "augment": {"crop": 1}}
 
 
+def test_names_may_be_numbers_as_yaml_reads_them():
+    config = resolve({"freeze_until": 1, "classes": [0, "one"]})
+    assert (config.freeze_until, config.classes) == ("1", ["0", "one"])
+
+
 def test_none_means_not_given(method):
     assert resolve({"method": method, "epochs": None, "model": None}).epochs == 7
 
@@ -145,6 +150,9 @@ def test_none_means_not_given(method):
         ({"augment": {"crop": -1}}, ["augment.crop", "got -1"]),
         ({"model": 5}, ["model", "got 5"]),
         ({"model": {"name": {"x": 1}}}, ["model.name", "got {'x': 1}"]),
+        ({"model": {"name": None}}, ["model.name", "got None"]),
+        ({"readouts": {"fusion": "probe"}}, ["readouts.fusion", "write readouts.probe"]),
+        ({"freeze_until": 1.5}, ["freeze_until", "got 1.5"]),
         ({"data": {"x": 1}}, ["data", "got {'x': 1}"]),
         ({"optimizer": [1]}, ["optimizer", "got [1]"]),
         ({"rate": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Word = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+"""YAML reads a block's or class's name that is a number as one."""
 Part = dict[str, Any]
 
 SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer", "granularity": "partition"}
@@ -41,7 +43,7 @@ class Config(BaseModel):
     readout: str = "auto"
     """Which readout answers; ``auto``: the best one on the validation split."""
     image_size: Count | None = None
-    classes: list[str] | None = None
+    classes: list[Word] | None = None
     """Only these classes of the data, in this order."""
     per_class: Count | None = None
     """Only so many training images of each class, drawn by the seed."""
@@ -72,7 +74,7 @@ class Config(BaseModel):
     """Start from the published weights of a torchvision or timm model."""
     weights: str | None = None
     """Start from a ``.safetensors`` or ``.pth`` file, or from another run's best weights."""
-    freeze_until: str | None = None
+    freeze_until: Word | None = None
     """The first block that learns, by name or number (from 0); those before it stay as they are.
     ``head``: the classifier alone."""
 
@@ -192,7 +194,12 @@ def _readout_options(name: str, options: Any) -> Part:
     """Every option of a readout; the name is the key it stands under."""
     from goodness.readout import READOUTS
 
-    resolved = READOUTS.resolve({"name": name, **_as_mapping(f"readouts.{name}", options)})
+    given = _as_mapping(f"readouts.{name}", options)
+    if (other := given.get("name", name)) != name:
+        raise InputError(
+            f"readouts.{name}: a readout's name is its key (got {other!r}; write readouts.{other})"
+        )
+    resolved = READOUTS.resolve({**given, "name": name})
     del resolved["name"]
     return resolved
 
@@ -244,7 +251,7 @@ def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Pa
 
     new = _as_mapping(registry.kind, new)
     name = new.get("name", old.get("name"))
-    if not isinstance(name, str | None):
+    if not isinstance(name, str) and (name is not None or "name" in new):
         raise InputError(f"{registry.kind}.name: a name is needed (got {name!r})")
     if name is not None and old.get("name") not in (None, name):
         known = set(options(registry[name]))

@@ -127,6 +127,9 @@ def test_a_bad_config_file_is_one_clear_line(goodness, calls, tmp_path, text, sa
         (["--set", "epochs"], "--set needs key.path=value, got 'epochs'"),
         (["--set", "model..norm=none"], "--set needs key.path=value"),
         (["--set", "model.widths=[1"], "--set model.widths is not valid YAML"),
+        (["--set", "data=2026-13-45"], "--set data is not valid YAML: month must be in 1..12"),
+        (["--set", "epochs=!!int x"], "--set epochs is not valid YAML: invalid literal"),
+        (["--set", "skip_bad=!!bool x"], "--set skip_bad is not valid YAML: it cannot be read"),
         (["--set", "modle.norm=none"], "did you mean 'model'?"),
     ],
 )

@@ -112,8 +112,9 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # an impossible date is a ValueError, !!bool x a KeyError, ...
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be read"
+        reason = str(error) if isinstance(error, ValueError) else "it cannot be read"
+        problem = getattr(error, "problem", None) or reason
         raise InputError(f"{where} is not valid YAML{line}: {problem}") from None
