@@ -259,6 +259,8 @@ def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):
         ({"method": "asge", "image_size": 8}, "--image-size"),
         ({"data": "digist"}, "digits"),
         ({"device": "cuda:99"}, "--device cpu"),
+        ({"device": "meta"}, "only cpu and cuda"),
+        ({"device": "privateuseone"}, "only cpu and cuda"),
         ({"epochs": 0}, "epochs"),
     ],
     ids=str,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodness.cli.options import AsJson
+from goodness.cli.options import AsJson, Device
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 
 
@@ -29,7 +29,7 @@ def evaluate(
         Path | None, typer.Option(help="Where data sets known by name are kept.")
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Which part of the data.")] = SplitName.TEST,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 256,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out files that cannot be read.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from goodness.cli.options import Device
 from goodness.cli.output import console
 
 
@@ -19,7 +20,7 @@ def explain(
         Path | None,
         typer.Option(metavar="DIR", help="Where the pictures go; default: RUN/explained."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Draw how the answer about each image forms from block to block."""
     from goodness import api

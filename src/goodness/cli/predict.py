@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import AsJson
+from goodness.cli.options import AsJson, Device
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 
 
@@ -16,7 +16,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
     ],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Tell the class of each image, and what each block would have said."""

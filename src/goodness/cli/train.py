@@ -174,7 +174,7 @@ def train(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=WHERE, help="auto, cpu, cuda, cuda:1, mps …"),
+        typer.Option(metavar="NAME", rich_help_panel=WHERE, help="auto, cpu, cuda, cuda:1 …"),
     ] = None,
     workers: Annotated[
         int | None,

@@ -41,12 +41,15 @@ def choose_device(name: str) -> torch.device:
     """A device by name; ``auto`` takes CUDA where there is one.
 
     Raises:
-        InputError: no such device on this machine.
+        InputError: no such device on this machine, or of a kind that cannot train: totals need
+            float64, which MPS has not.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise InputError(f"device '{name}': only cpu and cuda can be used (try --device cpu)")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device '{name}' is not available here (try --device cpu)") from None
