@@ -60,6 +60,37 @@ def test_missing_column(tmp_path, write_parquet, columns, missing):
         open_data(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "{bad",
+        b"\xff",
+        "[]",
+        '{"info": null}',
+        '{"info": {"features": {"label": 3}}}',
+        '{"info": {"features": {"label": {"names": "ab"}}}}',
+    ],
+)
+def test_odd_metadata_names_no_classes(tmp_path, write_parquet, metadata):
+    file = write_parquet(tmp_path / "train-0.parquet", LABELS)
+    table = pq.read_table(file).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, file)
+    assert open_data(tmp_path).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (pa.array([0, 2**63], pa.uint64()), "cannot read .*not in range"),
+        ([0, 10**12], r"label 1000000000000 of .* row 1 is far above"),
+    ],
+)
+def test_a_label_that_counts_no_classes(tmp_path, write_parquet, labels, says):
+    write_parquet(tmp_path / "train-0.parquet", labels)
+    with pytest.raises(InputError, match=says):
+        open_data(tmp_path)
+
+
 @pytest.mark.parametrize("wrong", [-1, 2])
 def test_label_out_of_range(tmp_path, write_parquet, wrong):
     write_parquet(tmp_path / "train-0.parquet", LABELS, ["a", "b"])
@@ -85,6 +116,13 @@ def test_images_must_be_a_struct(tmp_path):
     table = pa.table({"image": [b"bytes"], "label": [0]})
     pq.write_table(table, tmp_path / "train-0.parquet")
     with pytest.raises(InputError, match="should be a struct with a field 'bytes'"):
+        open_data(tmp_path)
+
+
+def test_bytes_must_be_bytes(tmp_path):
+    table = pa.table({"image": [{"bytes": [1, 2]}], "label": [0]})
+    pq.write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(InputError, match=r"cannot read .*train-0\.parquet: .*list"):
         open_data(tmp_path)
 
 

@@ -22,6 +22,8 @@ from goodness.errors import InputError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
+UNSEEN = 10_000
+"""So many classes without an image there may be where only the labels tell how many there are."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,17 @@ def read_parquet(files: Sequence[Path]) -> Source:
     labels = np.concatenate([table["label"].to_numpy() for table in tables])
     if not len(labels):
         raise InputError(f"{files[0]} holds no images")
-    classes = _class_names(files[0])
-    if classes is None:
-        classes = [str(label) for label in range(labels.max() + 1)]
     starts = list(accumulate((len(table) for table in tables[:-1]), initial=0))
     images = ParquetImages(pa.chunked_array(chunks, pa.binary()), files, starts)
+    classes = _class_names(files[0])
+    if classes is None:
+        highest = int(labels.argmax())
+        if labels[highest] > len(labels) + UNSEEN:
+            raise InputError(
+                f"label {labels[highest]} of {images.name(highest)} is far above the number of"
+                " images, and the file has no class names; labels are to count from 0"
+            )
+        classes = [str(label) for label in range(labels[highest] + 1)]
     return make_source(images, labels, classes)
 
 
@@ -70,16 +78,16 @@ def _read_table(file: Path) -> pa.Table:
         schema = pq.read_schema(file)
         image, label = _column(file, schema, IMAGE_COLUMNS), _column(file, schema, LABEL_COLUMNS)
         table = pq.read_table(file, columns=[image, label])
+        if not pa.types.is_struct(schema.field(image).type) or (
+            schema.field(image).type.get_field_index("bytes") < 0
+        ):
+            raise InputError(f"column '{image}' of {file} should be a struct with a field 'bytes'")
+        if not pa.types.is_integer(schema.field(label).type) or table[label].null_count:
+            raise InputError(f"column '{label}' of {file} should hold an integer in every row")
+        encoded = pc.struct_field(table[image], "bytes").cast(pa.binary())
+        return pa.table({"image": encoded, "label": table[label].cast(pa.int64())})
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {file}: {error}") from error
-    if not pa.types.is_struct(schema.field(image).type) or (
-        schema.field(image).type.get_field_index("bytes") < 0
-    ):
-        raise InputError(f"column '{image}' of {file} should be a struct with a field 'bytes'")
-    if not pa.types.is_integer(schema.field(label).type) or table[label].null_count:
-        raise InputError(f"column '{label}' of {file} should hold an integer in every row")
-    encoded = pc.struct_field(table[image], "bytes").cast(pa.binary())
-    return pa.table({"image": encoded, "label": table[label].cast(pa.int64())})
 
 
 def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
@@ -95,8 +103,14 @@ def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
 def _class_names(file: Path) -> list[str] | None:
     """The class names in the file's metadata, where it has them."""
     metadata = pq.read_schema(file).metadata or {}
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    for name in LABEL_COLUMNS:
-        if names := features.get(name, {}).get("names"):
+    try:
+        content = json.loads(metadata.get(b"huggingface", b"{}"))
+    except ValueError:  # another program's
+        return None
+    for column in LABEL_COLUMNS:
+        names = content
+        for key in ("info", "features", column, "names"):
+            names = names.get(key) if isinstance(names, dict) else None
+        if names and isinstance(names, list):
             return [str(name) for name in names]
     return None
