@@ -20,6 +20,7 @@ from goodness.cli.options import (
 )
 from goodness.cli.output import console, keep_record, print_json, record_head, table
 from goodness.cli.values import gather, model_part
+from goodness.outputs import check_folder
 
 NUMBERS = ("images/s", "× backprop", "of bound", "activations", "× backprop's", "in all")
 MIB = 2**20
@@ -57,6 +58,8 @@ def bench(
     The baselines: backprop, backprop that keeps block inputs alone (checkpointing), and backprop in
     so many parts that it needs no more memory than the leanest local method.
     """
+    if out is not None:
+        check_folder(out)
     values = gather(None, settings or [], {"threads": threads, "device": device})
     sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
     from goodness.engine.machine import set_machine

@@ -9,6 +9,7 @@ import typer
 
 from goodness.cli.options import Device
 from goodness.cli.output import console
+from goodness.outputs import check_folder
 
 
 def explain(
@@ -28,6 +29,7 @@ def explain(
 
     loaded = api.load(run, device=device)
     folder = loaded.folder / "explained" if out is None else out
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     names: dict[str, int] = {}
     for image in images:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.output import console
+from goodness.outputs import check_file
 
 
 def export(
@@ -25,6 +26,7 @@ def export(
 
     loaded = api.load(run, device="cpu")
     path = loaded.folder / "model.safetensors" if out is None else out
+    check_file(path)
     state = loaded.network.backbone_state()
     write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))
     boundary = loaded.config.boundary["name"]

@@ -20,6 +20,7 @@ from goodness.cli.options import (
 )
 from goodness.cli.output import console, keep_record, print_json, record_head, table
 from goodness.cli.values import gather, model_part
+from goodness.outputs import check_folder
 
 MIB = 2**20
 
@@ -53,6 +54,8 @@ def profile(
         "threads": threads,
         "device": device,
     }
+    if out is not None:
+        check_folder(out)
     values = gather(None, settings or [], options)
     from goodness.config import resolve
     from goodness.engine.machine import set_machine

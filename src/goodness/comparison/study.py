@@ -20,6 +20,7 @@ from goodness.config import Config, resolve
 from goodness.engine.callbacks import Callback
 from goodness.engine.checkpoint import write_json
 from goodness.errors import InputError, RunError
+from goodness.outputs import check_folder
 
 FILE = "study.json"
 REFUSED = "refused.txt"
@@ -62,7 +63,8 @@ class Study:
         seeds: runs per method, of all that the folder was ever asked for.
 
     Raises:
-        InputError: the folder holds another comparison or other files, or a value is bad.
+        InputError: the folder holds another comparison or other files or cannot be made, or a
+            value is bad.
     """
 
     def __init__(self, path: Path, terms: Terms, methods: Sequence[str], seeds: int) -> None:
@@ -75,6 +77,7 @@ class Study:
         if "final_test" in terms.values:
             raise InputError("final_test: a comparison ends with the test split")
         wanted = json.loads(json.dumps(asdict(terms)))
+        check_folder(path)
         if (path / FILE).exists():
             found = json.loads((path / FILE).read_text())
             changed = [key for key in wanted if wanted[key] != found["terms"].get(key)]

@@ -8,6 +8,7 @@ from typing import Any
 from goodness.config import Config, resolve
 from goodness.engine.checkpoint import find, write_json, write_whole
 from goodness.errors import InputError
+from goodness.outputs import check_folder
 
 
 class RunFolder:
@@ -33,7 +34,8 @@ class RunFolder:
         """A new run folder.
 
         Raises:
-            InputError: the folder holds a run and ``overwrite`` is off, or holds other files.
+            InputError: the folder holds a run and ``overwrite`` is off, or holds other files, or
+                cannot be made.
         """
         run = cls.check(path, overwrite)
         if run.config_file.exists():
@@ -45,8 +47,7 @@ class RunFolder:
     def check(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
         """What `create` would refuse, without touching anything."""
         run = cls(path)
-        if run.path.exists() and not run.path.is_dir():
-            raise InputError(f"'{run.path}' is a file; --out needs a folder")
+        check_folder(run.path)
         if run.config_file.exists():
             if not overwrite:
                 raise InputError(

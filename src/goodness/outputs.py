@@ -1,0 +1,34 @@
+"""Where ``--out`` may point, looked at before any work is done for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from goodness.errors import InputError
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made, or in which nothing can be written.
+
+    Raises:
+        InputError: naming what is in the way.
+    """
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise InputError(f"'{nearest}' is a file; --out needs a folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"nothing can be written in '{nearest}'; choose another --out")
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises:
+        InputError: naming what is in the way.
+    """
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; --out needs a file, such as one in it")
+    if not path.parent.exists():
+        raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
+    check_folder(path.parent)
