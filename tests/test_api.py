@@ -19,6 +19,7 @@ from goodness import api
 from goodness.data import open_data
 from goodness.engine import checkpoint
 from goodness.engine.callbacks import Callback
+from goodness.models.weights import read_weights
 
 SMALL = {
     "model": {"name": "small-cnn", "widths": [8, 16], "pools": [1]},
@@ -180,6 +181,10 @@ def test_resume_goes_on_as_if_it_had_never_stopped(run, tmp_path, step):
     with pytest.raises(goodness.Interrupted) as caught:
         goodness.fit(out=tmp_path / "run", callbacks=[InterruptAt(step)], **SMALL)
     assert caught.value.signum == signal.SIGINT
+    if step == 2:
+        for read in (goodness.load, read_weights):
+            with pytest.raises(goodness.InputError, match="no epoch has finished; go on with"):
+                read(tmp_path / "run")
 
     resumed = goodness.resume(tmp_path / "run")
 
@@ -213,6 +218,8 @@ def test_resume_needs_a_run_with_a_checkpoint(tmp_path):
     (tmp_path / "begun" / "config.json").write_text(json.dumps(config))
     with pytest.raises(goodness.InputError, match="no checkpoint yet"):
         goodness.resume(tmp_path / "begun")
+    with pytest.raises(goodness.InputError, match="no epoch has finished; begin again"):
+        goodness.load(tmp_path / "begun")
     (tmp_path / "begun" / "config.json").write_text("{")
     with pytest.raises(goodness.InputError, match=r"config\.json' is damaged"):
         goodness.resume(tmp_path / "begun")

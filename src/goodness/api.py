@@ -46,14 +46,15 @@ class Run:
         run = RunFolder.open(folder)
         self.folder = run.path
         self.config = run.read_config()
-        meta, _ = checkpoint.load(run.best, needs=checkpoint.META_KEYS)
+        best = run.best_checkpoint()
+        meta, _ = checkpoint.load(best, needs=checkpoint.META_KEYS)
         self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
         self.classes = self._preprocessing.classes
         self._readout = meta["best"]["readout"]
         self.network = _network(self.config, self._preprocessing, initial=False).to(
             choose_device(device)
         )
-        checkpoint.load_network(run.best, self.network)
+        checkpoint.load_network(best, self.network)
         self.result = run.read_result()
 
     def evaluate(

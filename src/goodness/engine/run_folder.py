@@ -94,6 +94,23 @@ class RunFolder:
         """Whether there is something to resume from."""
         return find(self.last) is not None
 
+    def best_checkpoint(self) -> Path:
+        """Where the best weights are.
+
+        Raises:
+            InputError: no epoch has finished yet.
+        """
+        if find(self.best) is None:
+            way = (
+                "go on with --resume"
+                if self.has_checkpoint()
+                else "begin again with --overwrite --out"
+            )
+            raise InputError(
+                f"no checkpoint in '{self.best}': no epoch has finished; {way} {self.path}"
+            )
+        return self.best
+
     def append(self, row: dict[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``."""
         with self.metrics_file.open("a") as file:

@@ -69,7 +69,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         from goodness.engine import checkpoint
         from goodness.engine.run_folder import RunFolder
 
-        _, groups = checkpoint.load(RunFolder.open(path).best, "network")
+        _, groups = checkpoint.load(RunFolder.open(path).best_checkpoint(), "network")
         found = {key: INSIDE_A_RUN.fullmatch(key) for key in groups["network"]}
         return {m["a"] or m["b"]: groups["network"][key] for key, m in found.items() if m}
     try:
