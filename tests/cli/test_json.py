@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -54,6 +55,22 @@ def test_evaluate_for_people(goodness, calls):
     assert "pets test: accuracy 75.00% (sum readout, 4 images, 0.2 s)" in err
     assert ["conv1", "–"] in [line.split() for line in err.splitlines()]
     assert f"confusion matrix: {calls.run.folder / 'confusion-test.png'}" in err
+
+
+def test_explain_draws_a_picture_of_each_image(goodness, calls, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(calls.run, "pixels", lambda image: None, raising=False)
+    monkeypatch.setattr(
+        calls.run, "explain", lambda pixels: SimpleNamespace(answer=1), raising=False
+    )
+    monkeypatch.setattr(
+        "goodness.reports.explained.draw_explanation",
+        lambda *given: drawn.append(given[-1].name),
+    )
+    images = ("e1/a.png", "e2/a.png", "e1/a-2.png", "e3/a.png")
+    code, _, err = goodness("explain", calls.run.folder, *images, "--out", tmp_path / "out")
+    assert (code, err.count("dog")) == (0, 4)
+    assert drawn == ["a.png", "a-2.png", "a-2-2.png", "a-3.png"]
 
 
 def test_a_file_s_name_that_is_no_utf_8_is_json_all_the_same(goodness, calls):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated
 
@@ -31,13 +32,14 @@ def explain(
     folder = loaded.folder / "explained" if out is None else out
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names: dict[str, int] = {}
+    taken: set[str] = set()
     for image in images:
         pixels = loaded.pixels(image)
         explanation = loaded.explain(pixels)
         # Two images of one name, from two folders, get two pictures.
-        names[image.stem] = names.get(image.stem, 0) + 1
-        count = names[image.stem]
-        picture = folder / (f"{image.stem}.png" if count == 1 else f"{image.stem}-{count}.png")
+        names = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        picture = folder / f"{name}.png"
         draw_explanation(explanation, pixels, loaded.classes, picture)
         console().print(f"{image}: {loaded.classes[explanation.answer]}, {picture}", soft_wrap=True)
