@@ -65,9 +65,7 @@ def test_what_is_solved_instead_of_trained_has_no_trials(finished):
 
 
 def test_on_paper_terms_a_method_keeps_its_network_and_rate(tmp_path):
-    study = study_of(
-        tmp_path / "new", "cwc", protocol="paper", values={"epochs": 1, "val_fraction": 0.2}
-    )
+    study = study_of(tmp_path / "new", "cwc", protocol="paper", values={"val_fraction": 0.2})
     study.train_method("cwc", lambda line: None)
     (trial,) = json.loads((study.path / "cwc" / "plan.json").read_text())["trials"]
     run = json.loads((study.path / "cwc" / "seed-0" / "config.json").read_text())
@@ -145,6 +143,40 @@ def test_another_comparison_does_not_mix_with_it(finished, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no comparison"):
         study_of(tmp_path, "backprop")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("final_test", False, "ends with the test split"),
+        ("seed", 7, "use --seeds"),
+        ("epochs", 3, "use --budget"),
+        ("steps_per_epoch", 3, "use --budget"),
+        ("data", "mnist", "use --data"),
+        ("data_root", "/data", "use --data-root"),
+        ("method", "ff", "use METHOD"),
+    ],
+)
+def test_what_a_comparison_sets_itself_is_refused(key, value, message, tmp_path):
+    with pytest.raises(InputError, match=f"^{key}: .*{message}"):
+        study_of(tmp_path / "new", "backprop", values={key: value})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"terms"', "{}", "[]", '{"terms": 1, "seeds": {}}', '{"terms": {}, "seeds": {}}']
+)
+def test_a_damaged_study_is_named(text, tmp_path):
+    (tmp_path / "study.json").write_text(text)
+    for read in (study_of, Study.open):
+        with pytest.raises(InputError, match=r"study\.json' is damaged"):
+            read(tmp_path)
+
+
+def test_the_command_says_where_the_data_is(tmp_path):
+    (command,) = commands(study_of(tmp_path, "backprop", data_root="/my data"))
+
+    assert "'--data-root=/my data'" in command
 
 
 def test_methods_run_in_processes_of_their_own(tmp_path):

@@ -83,6 +83,7 @@ def commands(study: Study) -> list[str]:
     """The command lines that make this comparison again, one per number of seeds."""
     terms = study.terms
     common = [f"--data={terms.data}", f"--budget={terms.budget:g}", f"--protocol={terms.protocol}"]
+    common += [] if terms.data_root is None else [f"--data-root={terms.data_root}"]
     common += [f"--set={key}={json.dumps(value)}" for key, value in terms.values.items()]
     lines = []
     for count in sorted(set(study.seeds.values())):

@@ -26,6 +26,15 @@ FILE = "study.json"
 REFUSED = "refused.txt"
 TRIAL_SHARE = 0.2
 """Each trial of a learning rate takes this part of a run's budget."""
+SET_HERE = {
+    "method": "METHOD...",
+    "data": "--data",
+    "data_root": "--data-root",
+    "seed": "--seeds",
+    "epochs": "--budget",
+    "steps_per_epoch": "--budget",
+}
+"""Values that a comparison sets for every run, and what they follow from."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +85,19 @@ class Study:
         self._processes: list[subprocess.Popen[str]] = []
         if "final_test" in terms.values:
             raise InputError("final_test: a comparison ends with the test split")
+        for key in terms.values:
+            if key in SET_HERE:
+                raise InputError(f"{key}: a comparison sets it for every run (use {SET_HERE[key]})")
         wanted = json.loads(json.dumps(asdict(terms)))
         check_folder(path)
         if (path / FILE).exists():
-            found = json.loads((path / FILE).read_text())
-            changed = [key for key in wanted if wanted[key] != found["terms"].get(key)]
+            found, self.seeds = _read(path / FILE)
+            changed = [key for key, value in asdict(found).items() if wanted[key] != value]
             if changed:
                 raise InputError(
                     f"'{path}' holds a comparison with other values of {', '.join(changed)};"
                     " choose another --out"
                 )
-            self.seeds = found["seeds"]
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
         for method in methods:
@@ -98,7 +109,7 @@ class Study:
     @classmethod
     def open(cls, path: Path) -> Study:
         """The comparison that is in a folder, with no method to train."""
-        return cls(path, Terms(**json.loads((path / FILE).read_text())["terms"]), (), 0)
+        return cls(path, _read(path / FILE)[0], (), 0)
 
     def config(self, method: str, **further: Any) -> Config:
         """The resolved configuration of a method's runs.
@@ -258,6 +269,15 @@ class Study:
             f" {split} {result[split]['accuracy']:.2%} in {result['train']['seconds']:.0f} s"
         )
         return result
+
+
+def _read(file: Path) -> tuple[Terms, dict[str, int]]:
+    """The terms of a comparison and its seeds per method."""
+    try:
+        content = json.loads(file.read_text())
+        return Terms(**content["terms"]), dict(content["seeds"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"'{file}' is damaged; choose another --out") from None
 
 
 def _length(speed: Mapping[str, Any], seconds: float) -> dict[str, int]:
