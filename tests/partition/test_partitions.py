@@ -177,13 +177,112 @@ def test_skips_in_the_network_s_own_forward():
     assert sorted(held) == sorted(network.state_dict())
 
 
-def test_dropout_follows_the_mode():
-    pieces, _ = cut(Skips(), (3, 8, 8), "block")
-    x = torch.randn(2, 8, 8, 8)
-    body = pieces[1].body
+class Moded(nn.Module):
+    """``work(x, training)`` in its own forward, then a classifier."""
 
-    assert torch.equal(body.eval()(x), body.eval()(x))
-    assert not torch.equal(body.train()(x), body.train()(x))
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv = nn.Conv2d(8, 8, 1)
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.work(self.stem(x).relu(), self.training)
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
+def branch(x, training):
+    if training:
+        x = x + torch.rand_like(x)
+    return x
+
+
+class Branch(nn.Module):
+    def forward(self, x):
+        return branch(x, self.training)
+
+
+class Outer(nn.Module):
+    """A submodule that gives its mode to what it calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x):
+        return self.inner(x, self.training)
+
+
+class Inner(nn.Module):
+    def forward(self, x, training):
+        return F.dropout(x, 0.5, training)
+
+
+DROPS = {
+    "named": lambda x, training: F.dropout(x, 0.5, training=training),
+    "by place": lambda x, training: F.dropout(x, 0.5, training),
+    "torch": lambda x, training: torch.dropout(x, 0.9, training),
+    "torch by name": lambda x, training: torch.dropout(input=x, p=0.9, train=training),
+    "channels": lambda x, training: F.dropout2d(x, 0.5, training),
+    "branch": nn.Sequential(Branch()),
+    "told": nn.Sequential(Outer()),
+}
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_dropout_follows_the_mode(name):
+    work = DROPS[name]
+    if isinstance(work, nn.Module):
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 1), work, nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(512, 10)
+        )
+    else:
+        network = Moded(work)
+    pieces, head = cut(network, (3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+
+    def answer(training):
+        value = x
+        for piece in pieces:
+            value = piece.tail(piece.body.train(training)(value))
+        return head(value)
+
+    assert all(part.training is True for part in network.modules())
+    assert len(pieces) == 2
+    assert torch.equal(answer(False), network.eval()(x))
+    assert not torch.equal(answer(True), answer(True))
+    torch.manual_seed(0)
+    learning = answer(True)
+    torch.manual_seed(0)
+    assert torch.equal(learning, network.train()(x))
+
+
+def test_dropout_that_is_always_on_stays_on():
+    pieces, _ = cut(Moded(lambda x, training: F.dropout(x, 0.5)), (3, 8, 8))
+    body = pieces[0].body.eval()
+    x = torch.randn(2, 3, 8, 8)
+
+    assert not torch.equal(body(x), body(x))
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (branch, r"Moded cannot be followed .* \('if training:'\)"),
+        (
+            lambda x, training: torch.batch_norm(
+                x, None, None, torch.zeros(8), torch.ones(8), training, 0.1, 1e-5, False
+            ),
+            "Moded: 'batch_norm' depends on the mode",
+        ),
+        (lambda x, training: x + 0.1 * training, "Moded: 'mul' depends on the mode"),
+    ],
+)
+def test_what_depends_on_the_mode_in_the_network_s_own_forward(work, message):
+    with pytest.raises(InputError, match=message) as error:
+        cut(Moded(work), (3, 8, 8))
+    assert "\n" not in str(error.value)
 
 
 def test_a_block_does_not_write_into_what_it_is_given():

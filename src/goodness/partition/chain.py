@@ -31,6 +31,8 @@ DROPOUTS: Mapping[Any, type[nn.Module]] = {
     F.dropout: nn.Dropout,
     F.dropout2d: nn.Dropout2d,
     F.alpha_dropout: nn.AlphaDropout,
+    torch.dropout: nn.Dropout,
+    torch.alpha_dropout: nn.AlphaDropout,
 }
 RESHAPES = {"reshape", "view", "permute", "transpose", "flatten", "contiguous", torch.permute}
 PROBABILITIES = (nn.Softmax, nn.Sigmoid)

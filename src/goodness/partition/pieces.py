@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.operator_schemas import normalize_function
 
 from goodness.errors import InputError
 from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import DROPOUTS, Chain
-from goodness.partition.tracing import Call, evaluating
+from goodness.partition.tracing import MODED, Call, evaluating
 from goodness.partition.view import View, view_of
 
 
@@ -240,16 +241,20 @@ def _plain_chain(
 def _finished(root: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     module = fx.GraphModule(root, graph, class_name="Piece")
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in DROPOUTS:
-            # Its mode was fixed when the network was read.
+        if MODED not in node.meta:
+            continue
+        if node.target in DROPOUTS:
+            given = normalize_function(
+                node.target, node.args, node.kwargs, normalize_to_only_use_kwargs=True
+            )
+            assert given is not None
             name = f"_{node.name}"
-            p = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
-            module.add_submodule(name, DROPOUTS[node.target](p))
+            module.add_submodule(name, DROPOUTS[node.target](given.kwargs["p"]))
             with graph.inserting_after(node):
-                new = graph.call_module(name, (node.args[0],))
+                new = graph.call_module(name, (given.kwargs["input"],))
             node.replace_all_uses_with(new)
             graph.erase_node(node)
-        elif node.op == "call_function" and "training" in node.kwargs:
+        else:
             raise InputError(
                 f"{type(root).__name__}: '{node.name}' depends on the mode in the network's own"
                 " forward; make it a submodule"

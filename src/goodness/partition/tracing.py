@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils import _pytree as pytree
 
 from goodness.errors import InputError
 
 TORCH = Path(torch.__file__).parent
+MODED = "moded"
+"""In the ``meta`` of graph nodes that were given the ``training`` of a module."""
 BY_HAND = "pass the parts yourself: localize([block1, block2, ..., head], ...)"
 
 
@@ -59,13 +62,38 @@ class Traced:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into every module but those without children, norms, and those that it cannot read."""
+    """Looks into every module but those without children, norms, and those that it cannot read.
+
+    A module's ``training`` is a symbol while it looks: a ``forward`` that branches on it cannot be
+    read, and what is given it is marked, instead of being fixed in the mode of this moment.
+    """
 
     def __init__(self, opaque: set[str]) -> None:
         super().__init__()
         self.opaque = opaque
         self.calls: list[Call] = []
         self.failed: str | None = None
+        self.mode: fx.Node
+
+    def trace(
+        self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None
+    ) -> fx.Graph:
+        assert isinstance(root, nn.Module)
+        with evaluating(root):
+            graph = super().trace(root, concrete_args)
+        for node in list(self.mode.users):
+            node.args, node.kwargs = fx.node.map_arg(
+                (node.args, node.kwargs), lambda given: False if given is self.mode else given
+            )
+            node.meta[MODED] = True
+        return graph
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        # The graph is there by now. The symbol is no part of it: it has no place in the data flow.
+        self.mode = fx.Node(self.graph, "training", "placeholder", "training", (), {})
+        for part in self.root.modules():
+            part.training = fx.Proxy(self.mode, self)  # type: ignore[assignment]
+        return super().create_args_for_root(*args, **kwargs)
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         # A module of torch.nn with children is a container, or attention, which fx cannot read.
@@ -83,12 +111,14 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         path = self.path_of_module(m)
         first = len(self.graph.nodes)
+        given = fx.node.map_aggregate((args, kwargs), _node_of)
+        if self.mode in pytree.tree_leaves(given):
+            raise fx.proxy.TraceError(f"'{path}' is told the mode")
         try:
             out = super().call_module(m, forward, args, kwargs)
         except Exception:
             self.failed = self.failed or path  # the innermost
             raise
-        given = fx.node.map_aggregate((args, kwargs), _node_of)
         output = out.node if isinstance(out, fx.Proxy) else None
         self.calls.append(Call(path, m, first, len(self.graph.nodes), *given, output))
         return out
