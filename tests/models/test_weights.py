@@ -51,6 +51,11 @@ def test_a_first_convolution_for_other_channels_than_colour(wanted, value):
     assert torch.allclose(model[0].weight, torch.tensor(value))
 
 
+def test_a_first_convolution_for_other_channels_than_grey():
+    with pytest.raises(InputError, match=r"'0.weight' is \(6, 1, 3, 3\), not \(6, 5, 3, 3\)"):
+        load_weights(network(channels=5), filled(2, channels=1), "x")
+
+
 def test_the_norms_step_counter_may_be_missing():
     state = filled(2)
     del state["1.num_batches_tracked"]

@@ -123,7 +123,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         given = state.get(key)
         if given is None:
             continue
-        if given.shape != value.shape and key == f"{_first_conv(model)}.weight":
+        colour = given.dim() == 4 and given.shape[1] == 3
+        if colour and given.shape != value.shape and key == f"{_first_conv(model)}.weight":
             from timm.models import adapt_input_conv
 
             given = adapt_input_conv(value.shape[1], given)
