@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -146,6 +147,14 @@ class Probabilities(nn.Module):
     [
         (narrow(), {"example_input": None}, "example_input: images"),
         (narrow(), {"example_input": (16, 16)}, r"example_input: .* \(got \(16, 16\)\)"),
+        (narrow(), {"example_input": 5}, r"example_input: .* \(got 5\)"),
+        (narrow(), {"example_input": np.zeros((2, 3, 8, 8))}, r"\(got ndarray\)"),
+        (narrow(), {"example_input": (3, -1, 8)}, r"example_input: .* \(got \(3, -1, 8\)\)"),
+        (narrow(), {"example_input": (3, 8.0, 8)}, r"example_input: .* \(got \(3, 8.0, 8\)\)"),
+        (narrow(), {"num_classes": 0}, r"num_classes: .* \(got 0\)"),
+        (narrow(), {"num_classes": 2.0}, r"num_classes: .* \(got 2.0\)"),
+        (narrow(1), {"num_classes": None}, r"num_classes: .* \(got 1\)"),
+        ("timm/resnet10t", {"num_classes": 1}, r"num_classes: .* \(got 1\)"),
         (narrow(), {"granularity": "blok"}, "unknown granularity 'blok'; did you mean 'block'"),
         (narrow(), {"granularity": 99}, "at most 7 blocks, not 99"),
         (narrow(), {"granularity": 0}, "partition.blocks"),
@@ -153,6 +162,7 @@ class Probabilities(nn.Module):
         ("timm/resnet10t", {"num_classes": None}, "num_classes: how many"),
         (Probabilities(), {}, "must give scores"),
         (nn.Sequential(nn.Conv2d(3, 4, 3)), {"num_classes": None}, "num_classes: how many"),
+        ([], {}, "at least one block"),
         ([nn.Conv2d(3, 4, 3)], {}, "at least one block"),
         (narrow(), {"example_input": (1, 16, 16)}, "cannot serve an image of 1x16x16"),
         (torchvision.models.vgg11_bn(), {"example_input": (3, 8, 8)}, "cannot serve an image"),

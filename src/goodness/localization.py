@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from goodness.engine.build import build
 from goodness.engine.network import Network
 from goodness.errors import InputError
 from goodness.models.classifier import class_count, set_classes
+from goodness.partition.pieces import check_parts
 from goodness.partition.tracing import evaluating
 
 OWN = "your own"
@@ -65,27 +67,43 @@ def localize(
         chosen = model
     else:
         module = model if isinstance(model, nn.Module) else list(model)
+        if not isinstance(module, nn.Module):
+            check_parts(module)
         last = module if isinstance(module, nn.Module) else module[-1]
         chosen = "module" if _ends_in_a_map(last, image) else f"module/{type(last).__name__}"
         if "/" in chosen and num_classes is None:
             num_classes = class_count(last)
         elif "/" in chosen and num_classes is not None:
-            last = set_classes(last, num_classes)
+            last = set_classes(last, _checked(num_classes))
             module = last if isinstance(module, nn.Module) else [*module[:-1], last]
     if num_classes is None:
         raise InputError("num_classes: how many classes shall the network tell apart?")
+    _checked(num_classes)
     given = {**values, "model": chosen, "granularity": granularity, "method": method, "data": OWN}
     return build(resolve(given), image=image, classes=num_classes, module=module)
 
 
+def _checked(classes: int) -> int:
+    if not isinstance(classes, Integral) or classes < 2:
+        raise InputError(f"num_classes: a whole number from 2 on is needed (got {classes!r})")
+    return classes
+
+
 def _image_shape(example: Tensor | Sequence[int] | None) -> tuple[int, int, int]:
-    shape = tuple(example.shape[1:] if isinstance(example, Tensor) else example or ())
-    if len(shape) != 3:
+    shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else example
+    if (
+        not isinstance(shape, Sequence)
+        or len(shape) != 3
+        or not all(isinstance(size, Integral) and size > 0 for size in shape)
+    ):
+        got: Any = tuple(example.shape) if isinstance(example, Tensor) else example
+        if not isinstance(got, Sequence | int | None):  # an array has several lines
+            got = type(got).__name__
         raise InputError(
-            "example_input: images (N, C, H, W) or the shape (C, H, W) of one are needed, such as"
-            f" (3, 32, 32) (got {tuple(example.shape) if isinstance(example, Tensor) else example})"
+            "example_input: images (N, C, H, W) as a tensor or the shape (C, H, W) of one are"
+            f" needed, such as (3, 32, 32) (got {got})"
         )
-    channels, height, width = shape
+    channels, height, width = map(int, shape)
     return channels, height, width
 
 
@@ -96,5 +114,5 @@ def _ends_in_a_map(module: nn.Module, image: tuple[int, int, int]) -> bool:
     try:
         with evaluating(module), torch.no_grad():
             return bool(module(torch.zeros(2, *image)).dim() == 4)
-    except (RuntimeError, ValueError):
+    except Exception:  # whatever the user's own code raises
         return False  # the cut will say what is wrong

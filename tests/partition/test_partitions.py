@@ -386,13 +386,51 @@ def test_blocks_by_hand():
     blocks = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)]
     head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 16, 10))
 
-    pieces, own = split_by_hand([*blocks, head], torch.zeros(2, 3, 8, 8))
+    pieces, own = split_by_hand([*blocks, head], torch.zeros(2, 3, 8, 8), 10)
 
     assert [list(piece.body) for piece in pieces] == [[block] for block in blocks]
     assert list(own) == [head]
     held = [key for part in (*(p.body for p in pieces), own) for key in part.state_dict()]
     assert held == list(nn.Sequential(*blocks, head).state_dict())
-    with pytest.raises(InputError, match="number 2 cannot take"):
-        split_by_hand([blocks[0], blocks[0], head], torch.zeros(2, 3, 8, 8))
-    with pytest.raises(InputError, match="at least one block"):
-        split_by_hand([head], torch.zeros(2, 3, 8, 8))
+
+
+class Gives(nn.Module):
+    """Passes what ``work`` makes of the image."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
+
+    def forward(self, x):
+        return self.work(x)
+
+
+def fail(x):
+    raise ValueError("two\nlines")
+
+
+CONV = nn.Conv2d(3, 4, 3)
+HEAD = nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 10))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "at least one block"),
+        ([HEAD], "at least one block"),
+        ([CONV, None], "a module, not a NoneType"),
+        ([CONV, 5, HEAD], "a module, not a int"),
+        ([CONV, CONV, HEAD], r"number 2 cannot take what comes, \(2, 4, 6, 6\): "),
+        ([Gives(fail), HEAD], "number 1 cannot take .*: two$"),
+        ([Gives(lambda x: (x, x)), HEAD], "number 1 gives a tuple; one tensor"),
+        ([Gives(lambda x: x[..., None]), HEAD], "number 1 gives a tensor"),
+        ([Gives(lambda x: x[:1]), HEAD], "number 1 gives a tensor"),
+        ([CONV, nn.Sequential(nn.Flatten(), nn.Linear(5, 10))], "the classifier cannot take"),
+        ([CONV, nn.Linear(6, 10)], r"scores \(N, 10\), but gives \('N', 4, 6, 10\)"),
+        ([CONV, nn.Sequential(nn.Flatten(), nn.Linear(144, 7))], r"but gives \('N', 7\)"),
+    ],
+)
+def test_parts_that_do_not_fit(parts, message):
+    with pytest.raises(InputError, match=f"^blocks: .*{message}") as error:
+        split_by_hand(parts, torch.zeros(2, 3, 8, 8), 10)
+    assert "\n" not in str(error.value)

@@ -233,7 +233,7 @@ def _cut(
     if isinstance(module, nn.Module):
         pieces, head = split(module, example, classes, config.partition)
     else:
-        pieces, head = split_by_hand(module, example)
+        pieces, head = split_by_hand(module, example, classes)
     if head is not None and OBJECTIVES[config.objective["name"]].takes_head(config.objective):
         # It needs all that the model's classifier takes.
         pieces[-1] = pieces[-1]._replace(judged=pieces[-1].judged.whole())

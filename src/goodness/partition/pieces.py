@@ -14,7 +14,7 @@ from torch.fx.operator_schemas import normalize_function
 from goodness.errors import InputError
 from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import DROPOUTS, Chain
-from goodness.partition.tracing import MODED, Call, evaluating
+from goodness.partition.tracing import MODED, Call, evaluating, reason
 from goodness.partition.view import View, view_of
 
 
@@ -61,31 +61,65 @@ def split(
     return pieces, _assemble(chain, chain.head, len(chain.atoms))
 
 
-def split_by_hand(parts: Sequence[nn.Module], example: Tensor) -> tuple[list[Piece], nn.Module]:
+def split_by_hand(
+    parts: Sequence[nn.Module], example: Tensor, classes: int
+) -> tuple[list[Piece], nn.Module]:
     """Blocks that the caller has cut; the last part is the classifier.
 
     Raises:
         InputError: fewer than two parts, or parts that do not fit together.
     """
-    if len(parts) < 2:
-        raise InputError("blocks: at least one block and the classifier are needed")
+    check_parts(parts)
     *bodies, head = parts
     pieces = []
     x = example
-    with torch.no_grad():
-        for place, body in enumerate(bodies):
-            with evaluating(body):
-                try:
-                    x = body(x)
-                except RuntimeError as error:
-                    raise InputError(
-                        f"blocks: number {place + 1} cannot take what comes: {error}"
-                    ) from None
-            view = view_of(tuple(x.shape[1:]), channels_last=False)
-            pieces.append(
-                Piece(f"block{place + 1}", _numbered(place, body), nn.Sequential(), view, view)
+    for place, body in enumerate(bodies):
+        x = _run(body, x, f"blocks: number {place + 1}")
+        if not 2 <= x.dim() <= 4 or len(x) != len(example):
+            raise InputError(
+                f"blocks: number {place + 1} gives a tensor {tuple(x.shape)} for"
+                f" {len(example)} images; maps (N, C, H, W), tokens (N, T, D) or units (N, D) are"
+                " needed"
             )
+        view = view_of(tuple(x.shape[1:]), channels_last=False)
+        pieces.append(
+            Piece(f"block{place + 1}", _numbered(place, body), nn.Sequential(), view, view)
+        )
+    scores = _run(head, x, "blocks: the classifier")
+    if scores.shape != (len(example), classes):
+        raise InputError(
+            f"blocks: the last part is to be the classifier, which gives scores (N, {classes}), but"
+            f" gives {('N', *scores.shape[1:])}"
+        )
     return pieces, _numbered(len(bodies), head)
+
+
+def check_parts(parts: Sequence[nn.Module]) -> None:
+    """Refuse what are no blocks with a classifier behind them.
+
+    Raises:
+        InputError: fewer than two parts, or one that is no module.
+    """
+    for part in parts:
+        if not isinstance(part, nn.Module):
+            raise InputError(f"blocks: every part is to be a module, not a {type(part).__name__}")
+    if len(parts) < 2:
+        raise InputError("blocks: at least one block and the classifier are needed")
+
+
+@torch.no_grad()
+def _run(part: nn.Module, x: Tensor, name: str) -> Tensor:
+    """What a part makes of two images, evaluated."""
+    try:
+        with evaluating(part):
+            out = part(x)
+    except Exception as error:  # whatever the user's own code raises
+        raise InputError(
+            f"{name} cannot take what comes, {tuple(x.shape)}: {reason(error)}"
+        ) from None
+    if not isinstance(out, Tensor):
+        raise InputError(f"{name} gives a {type(out).__name__}; one tensor is needed")
+    return out
 
 
 def _numbered(place: int, part: nn.Module) -> nn.Sequential:

@@ -186,12 +186,13 @@ def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
             if tracer.failed is None or tracer.failed in opaque:
                 raise InputError(
                     f"{type(module).__name__} cannot be followed by torch.fx{_line_of(error)}:"
-                    f" {_reason(error)}; {BY_HAND}"
+                    f" {reason(error)}; {BY_HAND}"
                 ) from None
             opaque.add(tracer.failed)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -234,6 +235,6 @@ def _shapes(
     except Exception as error:  # whatever the network raises for such an image
         shape = "x".join(map(str, inputs[0].shape[1:]))
         raise InputError(
-            f"{type(module).__name__} cannot serve an image of {shape}: {_reason(error)}"
+            f"{type(module).__name__} cannot serve an image of {shape}: {reason(error)}"
         ) from None
     return tuple(interpreter.shapes)
