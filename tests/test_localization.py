@@ -182,6 +182,25 @@ def test_bad_images(batch):
         network.predict(torch.zeros(1, 3, 9, 9))
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.zeros(4, 1, 16, 16), torch.zeros(4).long(), r"images of \(1, 16, 16\)"),
+        (torch.zeros(0, *IMAGE), torch.zeros(0).long(), "a batch of no images"),
+        (torch.zeros(4, *IMAGE), torch.zeros(3).long(), r"labels \(3,\) .* 4 images"),
+        (torch.zeros(4, *IMAGE), torch.zeros(4, 1).long(), r"labels \(4, 1\) .* 4 images"),
+        (torch.zeros(4, *IMAGE), torch.zeros(4), "labels .* of torch.float32"),
+        (torch.zeros(4, *IMAGE), torch.tensor([0, 1, 2, 4]), "labels from 0 to 4: .* from 0 to 3"),
+        (torch.zeros(4, *IMAGE), torch.tensor([0, 1, 2, -1]), "labels from -1 to 2"),
+    ],
+)
+def test_a_bad_batch(x, y, message):
+    network = localize(narrow(), num_classes=4, example_input=IMAGE)
+    with pytest.raises(InputError, match=message) as error:
+        network.step(x, y)
+    assert "\n" not in str(error.value)
+
+
 SLOW = pytest.mark.slow
 BACKBONES = [
     "timm/resnet10t",

@@ -109,8 +109,24 @@ class Network(nn.Module):
             The mean of the blocks' losses, a detached scalar on the device.
 
         Raises:
-            InputError: the method needs to know how long the run is.
+            InputError: the images or labels do not fit, or the method needs to know how long the
+                run is.
         """
+        self._check_images(x)
+        classes = self[0].spec.classes
+        if len(x) == 0:
+            raise InputError("a batch of no images: leave it out")
+        if y.shape != x.shape[:1] or y.dtype != torch.int64:
+            raise InputError(
+                f"labels {tuple(y.shape)} of {y.dtype}: for {len(x)} images {len(x)} of torch.int64"
+                " are needed"
+            )
+        # Those on a device are left to it, as looking at them would wait for it.
+        if y.device.type == "cpu" and bool(((y < 0) | (y >= classes)).any()):
+            raise InputError(
+                f"labels from {int(y.min())} to {int(y.max())}: those of {classes} classes go from"
+                f" 0 to {classes - 1}"
+            )
         return self._own_stepper().step(x.to(self.device), y.to(self.device))
 
     def finish(self) -> None:
@@ -156,10 +172,13 @@ class Network(nn.Module):
             readout = names[0]
         if readout not in names:
             raise unknown("readout", readout, names)
-        if x.shape[1:] != self.image:
-            raise InputError(f"images of {tuple(x.shape[1:])}: the network takes {self.image}")
+        self._check_images(x)
         asked = self if self._stepper is None else self._stepper.answering
         return asked.answer(self._laid_out(x.to(self.device))).final(readout)
+
+    def _check_images(self, x: Tensor) -> None:
+        if x.shape[1:] != self.image:
+            raise InputError(f"images of {tuple(x.shape[1:])}: the network takes {self.image}")
 
     def backbone_state(self) -> dict[str, Tensor]:
         """The weights of the model that was cut, by their names in it; what a method adds is left
