@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -89,13 +89,18 @@ def _checked(classes: int) -> int:
     return classes
 
 
+def is_image_shape(shape: object) -> TypeGuard[Sequence[int]]:
+    """Whether it can be the shape (C, H, W) of an image."""
+    return (
+        isinstance(shape, Sequence)
+        and len(shape) == 3
+        and all(isinstance(size, Integral) and size > 0 for size in shape)
+    )
+
+
 def _image_shape(example: Tensor | Sequence[int] | None) -> tuple[int, int, int]:
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else example
-    if (
-        not isinstance(shape, Sequence)
-        or len(shape) != 3
-        or not all(isinstance(size, Integral) and size > 0 for size in shape)
-    ):
+    if not is_image_shape(shape):
         got: Any = tuple(example.shape) if isinstance(example, Tensor) else example
         if not isinstance(got, Sequence | int | None):  # an array has several lines
             got = type(got).__name__

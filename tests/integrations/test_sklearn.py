@@ -98,9 +98,53 @@ def test_a_module_is_copied_and_its_classes_are_fitted(digits):
         ({"image_shape": (3, 4, 4)}, np.ones((20, 64)), "is not 64 numbers"),
         ({"model": "vgg8"}, np.ones((20, 64)), "8x8 pixels are too few"),
         ({}, np.ones((20, 1, 2, 2, 2)), "has 5 dimensions"),
+        ({"image_shape": (8, 8)}, np.ones((20, 64)), r"image_shape: .* \(got \(8, 8\)\)"),
+        ({"image_shape": 8}, np.ones((20, 64)), r"image_shape: .* \(got 8\)"),
+        ({"image_shape": (1, -8, -8)}, np.ones((20, 64)), "image_shape: the shape"),
+        ({"batch_size": 0}, np.ones((20, 64)), r"batch_size: .* \(got 0\)"),
+        ({"batch_size": 2.5}, np.ones((20, 64)), r"batch_size: .* \(got 2.5\)"),
+        ({"epochs": 2.0}, np.ones((20, 64)), r"epochs: .* \(got 2.0\)"),
+        ({"epochs": "2"}, np.ones((20, 64)), r"epochs: .* \(got '2'\)"),
         ({"options": {"lrr": 1}}, np.ones((20, 64)), "unknown configuration key"),
     ],
 )
 def test_bad_input_is_a_value_error(values, X, message):
     with pytest.raises(ValueError, match=message):
         GoodnessClassifier(**{"epochs": 1, **values}).fit(X, np.arange(20) % 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        *((key, f"parameter of its own, {key}") for key in ("model", "method", "granularity")),
+        *((key, f"parameter of its own, {key}") for key in ("batch_size", "epochs", "readout")),
+        ("seed", "parameter of its own, random_state"),
+        *((key, "no meaning for arrays") for key in ("augment", "example_input", "data")),
+    ],
+)
+def test_options_that_would_not_be_used_are_refused(key, message):
+    classifier = GoodnessClassifier(options={key: 1})
+    with pytest.raises(ValueError, match=f"options: {key} has .*{message}"):
+        classifier.fit(np.ones((20, 64)), np.arange(20) % 2)
+
+
+def test_an_unknown_readout_is_refused_before_training():
+    classifier = GoodnessClassifier(readout="sums")
+    with pytest.raises(ValueError, match="unknown readout"):
+        classifier.fit(np.ones((20, 64)), np.arange(20) % 2)
+    assert not hasattr(classifier, "loss_curve_")
+
+
+def test_counts_of_numpy():
+    classifier = GoodnessClassifier(epochs=np.int64(2), batch_size=np.int64(4))
+    classifier.fit(np.random.rand(8, 64), np.arange(8) % 2)
+
+    assert len(classifier.loss_curve_) == 2
+
+
+def test_images_of_another_shape_than_those_learnt_are_a_value_error():
+    X = np.random.rand(8, 8, 8)
+    classifier = GoodnessClassifier(epochs=1).fit(X, np.arange(8) % 2)
+
+    with pytest.raises(ValueError, match=r"images of \(1, 8, 9\): the network takes \(1, 8, 8\)"):
+        classifier.predict(np.random.rand(8, 8, 9))

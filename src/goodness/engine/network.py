@@ -167,14 +167,24 @@ class Network(nn.Module):
     @torch.no_grad()
     def scores(self, x: Tensor, readout: str | None = None) -> Tensor:
         """A readout's class scores (N, K) of images; see `predict`."""
-        names = list(self.readouts)
-        if readout is None:
-            readout = names[0]
-        if readout not in names:
-            raise unknown("readout", readout, names)
+        readout = self.chosen_readout(readout)
         self._check_images(x)
         asked = self if self._stepper is None else self._stepper.answering
         return asked.answer(self._laid_out(x.to(self.device))).final(readout)
+
+    def chosen_readout(self, name: str | None) -> str:
+        """The name of the readout that answers where a user chose this one.
+
+        Args:
+            name: None takes the method's first.
+
+        Raises:
+            InputError: there is no such readout.
+        """
+        names = list(self.readouts)
+        if name is not None and name not in names:
+            raise unknown("readout", name, names)
+        return names[0] if name is None else name
 
     def _check_images(self, x: Tensor) -> None:
         if x.shape[1:] != self.image:

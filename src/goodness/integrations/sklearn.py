@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,24 @@ from goodness.engine.machine import choose_device
 from goodness.engine.network import Network
 from goodness.engine.seeds import mix, permutation
 from goodness.errors import InputError
-from goodness.localization import localize
+from goodness.localization import is_image_shape, localize
 from goodness.methods import METHODS
 
 LEAST_SIDE = 8
 """Fewer pixels a side are taken as features without neighbours."""
+
+
+PARAMETERS = {
+    **{name: name for name in ("method", "model", "granularity", "readout", "device")},
+    **{"epochs": "epochs", "batch_size": "batch_size", "seed": "random_state"},
+}
+"""Configuration keys, and the parameters that give them here."""
+UNUSED = {
+    *("data", "data_root", "image_size", "classes", "per_class", "val_fraction", "standardise"),
+    *("augment", "workers", "threads", "parallel", "skip_bad", "final_test", "steps_per_epoch"),
+    *("example_input", "num_classes"),
+}
+"""Configuration keys that are of no meaning for arrays that are learnt from as they are."""
 
 
 class GoodnessClassifier(ClassifierMixin, BaseEstimator):
@@ -44,7 +58,8 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         lr: learning rate; None takes the method's.
         readout: which one answers; None takes the method's first.
         image_shape: the shape (C, H, W) of a row of X, where the above is not what is meant.
-        options: further configuration values, e.g. ``{"objective": {"alpha": 1.0}}``.
+        options: further configuration values, e.g. ``{"objective": {"alpha": 1.0}}``; those that
+            have a parameter here, or concern a data set, are refused.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         random_state: seed of weights and order; None draws one.
 
@@ -97,24 +112,29 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         self.std_ = torch.where(std > 0, std, 1.0)
         images = (images - self.mean_) / self.std_
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        batch_size = min(self.batch_size, len(images))
+        epochs = _count("epochs", self.epochs)
+        batch_size = min(_count("batch_size", self.batch_size), len(images))
         steps = len(images) // batch_size
         try:
-            self.network_ = self._network(images, seed, steps)
-            self._train(images, torch.as_tensor(labels), seed, batch_size, steps)
-            if self.readout is not None:
-                self.network_.predict(images[:2], self.readout)
+            self.network_ = self._network(images, seed, epochs, steps)
+            self.network_.chosen_readout(self.readout)  # an unknown one is refused before training
+            self._train(images, torch.as_tensor(labels), seed, epochs, batch_size, steps)
         except InputError as error:
             raise ValueError(str(error)) from None
         return self
 
-    def _network(self, images: Tensor, seed: int, steps: int) -> Network:
+    def _network(self, images: Tensor, seed: int, epochs: int, steps: int) -> Network:
+        for key in self.options or {}:
+            if key in PARAMETERS:
+                raise InputError(f"options: {key} has a parameter of its own, {PARAMETERS[key]}")
+            if key in UNUSED:
+                raise InputError(f"options: {key} has no meaning for arrays; leave it out")
         model: Any = copy.deepcopy(self.model)
         if model is None and images.shape[2:] == (1, 1):
             model = {"name": "mlp", "widths": [128, 128], "norm": "batch"}
         elif model is None:
             model = METHODS[self.method].values["model"]
-        values: dict[str, Any] = {"epochs": self.epochs, "steps_per_epoch": steps, "seed": seed}
+        values: dict[str, Any] = {"epochs": epochs, "steps_per_epoch": steps, "seed": seed}
         if self.lr is not None:
             values["lr"] = self.lr
         network = localize(
@@ -127,20 +147,29 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         )
         return network.to(choose_device(self.device))
 
-    def _train(self, images: Tensor, labels: Tensor, seed: int, batch: int, steps: int) -> None:
+    def _train(
+        self, images: Tensor, labels: Tensor, seed: int, epochs: int, batch: int, steps: int
+    ) -> None:
         self.loss_curve_ = []
-        for epoch in range(self.epochs):
+        for epoch in range(epochs):
             order = permutation(len(images), mix(seed, "order", epoch))[: steps * batch]
             losses = [self.network_.step(images[rows], labels[rows]) for rows in order.split(batch)]
             self.loss_curve_.append(float(torch.stack(losses).mean()))
         self.network_.finish()
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """The softmax of the class scores, (N, K)."""
+        """The softmax of the class scores, (N, K).
+
+        Raises:
+            ValueError: images of another shape than those of `fit`.
+        """
         check_is_fitted(self)
         given = validate_data(self, X, allow_nd=True, dtype=np.float32, reset=False)
         images = (self._images(given) - self.mean_) / self.std_
-        scores = [self.network_.scores(part, self.readout) for part in images.split(256)]
+        try:
+            scores = [self.network_.scores(part, self.readout) for part in images.split(256)]
+        except InputError as error:
+            raise ValueError(str(error)) from None
         found: NDArray[np.float32] = torch.cat(scores).softmax(1).cpu().numpy()
         return found
 
@@ -154,6 +183,11 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         x = torch.as_tensor(np.ascontiguousarray(X))
         count = math.prod(x.shape[1:])
         if self.image_shape is not None:
+            if not is_image_shape(self.image_shape):
+                raise ValueError(
+                    "image_shape: the shape (C, H, W) of a row of X is needed, such as (1, 8, 8)"
+                    f" (got {self.image_shape!r})"
+                )
             if math.prod(self.image_shape) != count:
                 raise ValueError(f"image_shape {tuple(self.image_shape)} is not {count} numbers")
             return x.reshape(len(x), *self.image_shape)
@@ -173,3 +207,9 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         tags.non_deterministic = self.random_state is None
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: a whole number from 1 on is needed (got {value!r})")
+    return int(value)
