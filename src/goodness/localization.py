@@ -84,18 +84,19 @@ def localize(
 
 
 def _checked(classes: int) -> int:
-    if not isinstance(classes, Integral) or classes < 2:
+    if not is_count(classes, 2):
         raise InputError(f"num_classes: a whole number from 2 on is needed (got {classes!r})")
     return classes
 
 
+def is_count(value: object, least: int = 1) -> TypeGuard[int]:
+    """Whether it is a whole number, numpy's among them, and large enough."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
 def is_image_shape(shape: object) -> TypeGuard[Sequence[int]]:
     """Whether it can be the shape (C, H, W) of an image."""
-    return (
-        isinstance(shape, Sequence)
-        and len(shape) == 3
-        and all(isinstance(size, Integral) and size > 0 for size in shape)
-    )
+    return isinstance(shape, Sequence) and len(shape) == 3 and all(map(is_count, shape))
 
 
 def _image_shape(example: Tensor | Sequence[int] | None) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from goodness.engine.machine import choose_device
 from goodness.engine.network import Network
 from goodness.engine.seeds import mix, permutation
 from goodness.errors import InputError
-from goodness.localization import is_image_shape, localize
+from goodness.localization import is_count, is_image_shape, localize
 from goodness.methods import METHODS
 
 LEAST_SIDE = 8
@@ -210,6 +209,6 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _count(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise ValueError(f"{name}: a whole number from 1 on is needed (got {value!r})")
     return int(value)
