@@ -95,6 +95,11 @@ class _Tracer(fx.Tracer):
             part.training = fx.Proxy(self.mode, self)  # type: ignore[assignment]
         return super().create_args_for_root(*args, **kwargs)
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        if obj.node is self.mode:
+            raise fx.proxy.TraceError("it does something else in training (a submodule may)")
+        return super().to_bool(obj)
+
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         # A module of torch.nn with children is a container, or attention, which fx cannot read.
         container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
