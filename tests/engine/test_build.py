@@ -63,3 +63,9 @@ def test_rows_that_an_objective_cannot_judge_are_refused(method, values, fit):
 def test_a_readout_of_scores_that_no_block_has_is_refused(method, values, readout):
     with pytest.raises(InputError, match=f"readout '{readout}': no block of this method has class"):
         make(method, **values)
+
+
+def test_the_classifier_has_one_owner():
+    model = {"name": "timm/resnet10t", "args": {"channels": [4, 4, 4, 4]}}
+    with pytest.raises(InputError, match="readout 'head' would train the model's classifier"):
+        build("backprop", image=(3, 32, 32), classes=3, model=model, readouts={"head": {}})

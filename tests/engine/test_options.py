@@ -161,6 +161,11 @@ def test_no_label_smoothing_where_no_cross_entropy_is(method):
         build(method, image=IMAGE, classes=CLASSES, label_smoothing=0.1, image_size=None)
 
 
+def test_no_class_weights_where_nothing_is_trained_by_its_loss():
+    with pytest.raises(InputError, match="class_weights: objective 'least-squares' is solved"):
+        build("cafo", image=IMAGE, classes=CLASSES, class_weights=[1.0] * CLASSES)
+
+
 def test_class_weights_are_torch_s(batch):
     x, y = batch(8, IMAGE, CLASSES)
     weight = torch.tensor([1.0, 0.2, 3.0, 0.5])

@@ -88,6 +88,7 @@ def build(
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
         }
+        _check_owners(readouts, blocks, config)
         readouts = _answering(readouts, blocks, presentation, config)
         for readout in readouts.values():
             readout.label_smoothing = config.label_smoothing
@@ -151,8 +152,21 @@ def _objective(config: Config, block: str, spec: Spec) -> Objective:
         raise InputError(
             f"label_smoothing: the loss of objective '{name}' is no cross-entropy over the classes"
         )
+    if config.class_weights is not None and not objective.weighs:
+        raise InputError(f"class_weights: objective '{name}' is solved, not trained by its loss")
     objective.label_smoothing = config.label_smoothing
     return objective
+
+
+def _check_owners(readouts: Mapping[str, Readout], blocks: Sequence[Block], config: Config) -> None:
+    """Two optimizers for one parameter would undo each other's work."""
+    owned = {id(parameter) for block in blocks for parameter in block.parameters()}
+    for name, readout in readouts.items():
+        if any(id(parameter) in owned for parameter in readout.parameters()):
+            raise InputError(
+                f"readout '{name}' would train the model's classifier, which objective"
+                f" '{config.objective['name']}' trains already; leave the readout out"
+            )
 
 
 def _answering(

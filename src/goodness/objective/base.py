@@ -78,6 +78,8 @@ class Objective(nn.Module):
     not where blocks learn from cached features."""
     smooths = False
     """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
+    weighs = True
+    """Whether what it learns comes from the rows' losses alone, which `class_weights` weigh."""
     label_smoothing = 0.0
     """Share of the target that is spread evenly over all classes."""
 

@@ -26,6 +26,7 @@ class LeastSquares(Objective):
             the pseudo-inverse where F'F is singular.
     """
 
+    weighs = False
     weight: Tensor
 
     def __init__(
