@@ -285,6 +285,16 @@ def test_what_depends_on_the_mode_in_the_network_s_own_forward(work, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_branch_on_the_mode_that_changes_nothing_is_fine():
+    def work(x, training, more=False):
+        return x + 1 if training and more else x.relu()
+
+    pieces, head = cut(Moded(work), (3, 8, 8))
+
+    assert len(pieces) == 2
+    assert head is not None
+
+
 def test_a_block_does_not_write_into_what_it_is_given():
     network = nn.Sequential(
         *(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)),

@@ -64,13 +64,21 @@ class Traced:
 class _Tracer(fx.Tracer):
     """Looks into every module but those without children, norms, and those that it cannot read.
 
-    A module's ``training`` is a symbol while it looks: a ``forward`` that branches on it cannot be
+    A module's ``training`` is a symbol while it looks: a submodule that branches on it cannot be
     read, and what is given it is marked, instead of being fixed in the mode of this moment.
+
+    Args:
+        opaque: paths of the modules that are not looked into.
+        mode: what the network's own ``forward`` is told where it branches on its mode.
     """
 
-    def __init__(self, opaque: set[str]) -> None:
+    def __init__(self, opaque: set[str], mode: bool = False) -> None:
         super().__init__()
         self.opaque = opaque
+        self.told = mode
+        self.asked = ""
+        """Where the network's own ``forward`` branched on its mode."""
+        self.depth = 0
         self.calls: list[Call] = []
         self.failed: str | None = None
         self.mode: fx.Node
@@ -96,9 +104,12 @@ class _Tracer(fx.Tracer):
         return super().create_args_for_root(*args, **kwargs)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        if obj.node is self.mode:
-            raise fx.proxy.TraceError("it does something else in training (a submodule may)")
-        return super().to_bool(obj)
+        if obj.node is not self.mode:
+            return super().to_bool(obj)
+        if self.depth:
+            raise fx.proxy.TraceError("it branches on its mode")
+        self.asked = _line_of(traceback.extract_stack())
+        return self.told
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         # A module of torch.nn with children is a container, or attention, which fx cannot read.
@@ -119,11 +130,14 @@ class _Tracer(fx.Tracer):
         given = fx.node.map_aggregate((args, kwargs), _node_of)
         if self.mode in pytree.tree_leaves(given):
             raise fx.proxy.TraceError(f"'{path}' is told the mode")
+        self.depth += 1
         try:
             out = super().call_module(m, forward, args, kwargs)
         except Exception:
             self.failed = self.failed or path  # the innermost
             raise
+        finally:
+            self.depth -= 1
         output = out.node if isinstance(out, fx.Proxy) else None
         self.calls.append(Call(path, m, first, len(self.graph.nodes), *given, output))
         return out
@@ -185,15 +199,30 @@ def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
     while True:
         tracer = _Tracer(opaque)
         try:
-            return tracer, tracer.trace(module, concrete_args=fixed or None)
+            graph = tracer.trace(module, concrete_args=fixed or None)
+            if tracer.asked:
+                learning = _Tracer(opaque, mode=True).trace(module, concrete_args=fixed or None)
+                if _operations(learning) != _operations(graph):
+                    break
+            return tracer, graph
         except Exception as error:
             # The network's own forward failed, or a submodule that has been given up already.
             if tracer.failed is None or tracer.failed in opaque:
                 raise InputError(
-                    f"{type(module).__name__} cannot be followed by torch.fx{_line_of(error)}:"
+                    f"{type(module).__name__} cannot be followed by torch.fx"
+                    f"{_line_of(traceback.extract_tb(error.__traceback__))}:"
                     f" {reason(error)}; {BY_HAND}"
                 ) from None
             opaque.add(tracer.failed)
+    raise InputError(
+        f"{type(module).__name__} cannot be followed by torch.fx{tracer.asked}: it does something"
+        f" else in training (a submodule may); {BY_HAND}"
+    )
+
+
+def _operations(graph: fx.Graph) -> list[tuple[str, ...]]:
+    """What a graph does; equal where two do the same."""
+    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in graph.nodes]
 
 
 def reason(error: Exception) -> str:
@@ -202,11 +231,11 @@ def reason(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _line_of(error: Exception) -> str:
+def _line_of(stack: traceback.StackSummary) -> str:
     """The innermost line of the user's own code."""
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in stack
         if not Path(frame.filename).is_relative_to(TORCH) and frame.filename != __file__
     ]
     if not frames:
