@@ -86,7 +86,8 @@ def test_what_is_local_does_not_reach_the_baselines():
 
 
 def test_all_ways_train_the_same_network_and_no_readouts():
-    bench = Bench(["asge", "sff", "scff"], MODEL, SHAPE, batch=4)
+    values = {"schedule": "together"}
+    bench = Bench(["asge", "sff", "scff"], MODEL, SHAPE, batch=4, values=values)
 
     networks = [made.network for made in bench.trials().values()]
 
