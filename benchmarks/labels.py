@@ -50,12 +50,12 @@ def label_share(scores: Tensor) -> float:
 def shares(folder: Path) -> list[float]:
     """`label_share` of every block on the first test images."""
     run = goodness.load(folder)
-    test = open_data(run.config.data).test
+    data = open_data(run.config.data)
     asked: list[list[Tensor]] = []
     with torch.no_grad():
-        for images, _ in test.batches(100, run.network.device, order=torch.arange(ASKED)):
-            pixels = images.float() / 255  # these methods do not standardise
-            asked.append([s for s in run.network.answer(pixels).scores if s is not None])
+        for pixels, _ in data.test.batches(100, run.network.device, order=torch.arange(ASKED)):
+            images = data.preprocessing.apply(pixels, run.config.standardise)
+            asked.append([s for s in run.network.answer(images).scores if s is not None])
     return [label_share(torch.cat(blocks)) for blocks in zip(*asked, strict=True)]
 
 
@@ -84,7 +84,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     rows = figure.subfigures(len(DATA), 1)
     for row, (data, title) in zip(rows, DATA.items(), strict=True):
         pictures, charts = row.subfigures(1, 2, width_ratios=(1, 2.4))
-        examples(pictures, data, title)
+        examples(pictures, data)
         accuracy, share = charts.subplots(1, 2, width_ratios=(1.6, 1))
         for place, (method, way) in enumerate(WAYS.items()):
             run = record["runs"][f"{data}: {method}"]
@@ -110,10 +110,11 @@ def draw(record: dict[str, Any], path: Path) -> None:
     save_figure(figure, path, dpi=110)
 
 
-def examples(part: Any, data: str, title: str) -> None:
+def examples(part: Any, data: str) -> None:
     """One image with three labels, written in each way."""
-    images, _ = next(open_data(data).test.batches(1, "cpu", order=torch.tensor([1])))
-    image = images.float() / 255
+    dataset = open_data(data)
+    pixels, _ = next(dataset.test.batches(1, "cpu", order=torch.tensor([1])))
+    image = dataset.preprocessing.apply(pixels, standardise=False)
     axes = part.subplots(len(WAYS), len(SHOWN))
     for line, (method, way) in zip(axes, WAYS.items(), strict=True):
         made = PRESENTATIONS.make(

@@ -25,6 +25,12 @@ class EndedElsewhere(RunError):
     """In a parallel run another rank has met an error, and has said so."""
 
 
+def reason(error: Exception) -> str:
+    """What an error of another library or of the user's code says, in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def unknown(kind: str, name: object, choices: Iterable[str]) -> InputError:
     """The error for a name that is not among ``choices``, with the nearest one suggested."""
     known = sorted(choices)

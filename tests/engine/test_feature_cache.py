@@ -334,8 +334,7 @@ def test_features_lie_in_memory_as_the_block_sends_them(make, digits, channels_l
     assert rows.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
-def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
-    loop = make("run", cache="features")
+def interrupt_while_writing(loop, monkeypatch):
     writing = loop.cache._write
 
     def write(depth, between):
@@ -343,6 +342,11 @@ def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
         writing(depth, between)
 
     monkeypatch.setattr(loop.cache, "_write", write)
+
+
+def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
+    loop = make("run", cache="features")
+    interrupt_while_writing(loop, monkeypatch)
     with pytest.raises(Interrupted, match="after step 3"):
         loop.fit()
     assert not any(loop.cache.folder.iterdir())
@@ -352,13 +356,7 @@ def test_a_run_interrupted_before_its_first_step_has_no_best_weights(make, monke
     values = {"cache": "features", "schedule": "together", "freeze_until": "2"}
     values["readouts"] = {"output": {}}
     loop = make("run", **values)
-    writing = loop.cache._write
-
-    def write(depth, between):
-        interrupt(loop)
-        writing(depth, between)
-
-    monkeypatch.setattr(loop.cache, "_write", write)
+    interrupt_while_writing(loop, monkeypatch)
     with pytest.raises(Interrupted, match="after step 0"):
         loop.fit()
     resumed = make("run", **values)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from goodness.errors import InputError
+from goodness.errors import InputError, reason
 from goodness.models.classifier import last_linear
 
 INSIDE_A_RUN = re.compile(
@@ -79,7 +79,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"there are no weights at '{path}'") from None
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"'{path}' holds no weights: {str(error).splitlines()[0]}") from None
+        raise InputError(f"'{path}' holds no weights: {reason(error)}") from None
     except Exception as error:  # torch's unpickler refuses what is no tensor
         raise InputError(
             f"'{path}' holds more than tensors ({type(error).__name__}); save a state_dict"

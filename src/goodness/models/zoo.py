@@ -12,7 +12,7 @@ import timm
 import torchvision
 from torch import Tensor, nn
 
-from goodness.errors import InputError
+from goodness.errors import InputError, reason
 from goodness.models.base import FAMILIES
 from goodness.models.stem import fit_stem
 
@@ -64,7 +64,7 @@ def from_family(family: str, model: str) -> Callable[..., nn.Module]:
             shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
             raise InputError(
                 f"{family}/{model} cannot be built for images of {'x'.join(map(str, image))}"
-                f"{f' with {shown}' if shown else ''}: {_reason(error)}"
+                f"{f' with {shown}' if shown else ''}: {reason(error)}"
             ) from None
         return fit_stem(network, image, classes) if stem == "auto" else network
 
@@ -86,15 +86,9 @@ def pretrained_state(
         return _construct(family, model, image, classes, args, pretrained=True).state_dict()
     except Exception as error:  # of a hub: no network, no such file, a broken download
         raise InputError(
-            f"the published weights of '{name}' cannot be had: {_reason(error)}"
+            f"the published weights of '{name}' cannot be had: {reason(error)}"
             " (give a file with --weights)"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error of another library says, or else its type."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _construct(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.operator_schemas import normalize_function
 
-from goodness.errors import InputError
+from goodness.errors import InputError, reason
 from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import DROPOUTS, Chain
-from goodness.partition.tracing import MODED, Call, evaluating, reason
+from goodness.partition.tracing import MODED, Call, evaluating
 from goodness.partition.view import View, view_of
 
 

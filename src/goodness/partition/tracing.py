@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 
-from goodness.errors import InputError
+from goodness.errors import InputError, reason
 
 TORCH = Path(torch.__file__).parent
 MODED = "moded"
@@ -223,12 +223,6 @@ def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
 def _operations(graph: fx.Graph) -> list[tuple[str, ...]]:
     """What a graph does; equal where two do the same."""
     return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in graph.nodes]
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _line_of(stack: traceback.StackSummary) -> str:

@@ -27,6 +27,7 @@ class Convolution:
     weight_gradient: float
 
 
+@torch.no_grad()
 def convolutions(network: Network, x: Tensor, y: Tensor, repeats: int = 5) -> list[Convolution]:
     """Time every convolution of a network's blocks alone, at the shapes that a step gives it.
 

@@ -9,7 +9,7 @@ class Frozen(Schedule):
 
     Args:
         schedule: of the blocks behind them, which have the whole run.
-        first: the first block that learns.
+        first: the first block that learns; not the network's first one.
     """
 
     def __init__(self, schedule: Schedule, first: int) -> None:
@@ -24,8 +24,8 @@ class Frozen(Schedule):
 
     def plan(self, clock: Clock) -> tuple[Segment, ...]:
         """The frozen blocks, and what the other schedule plans."""
-        frozen = [Segment(range(self.first), (), 0, live=False)] if self.first else []
-        return (*frozen, *(self._behind(segment) for segment in self.schedule.plan(clock)))
+        frozen = Segment(range(self.first), (), 0, live=False)
+        return (frozen, *(self._behind(segment) for segment in self.schedule.plan(clock)))
 
     def finished(self, clock: Clock) -> int:
         """The frozen blocks, and those behind them that have learnt."""
