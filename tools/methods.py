@@ -131,6 +131,7 @@ def _measured(name: str) -> list[str]:
             f" ([json](../../results/{single.name})).",
             "",
         ]
+    lines += _labels(name)
     rows = []
     for path in sorted((ROOT / "results").glob("compare-*.json")):
         record = json.loads(path.read_text())
@@ -150,6 +151,29 @@ def _measured(name: str) -> list[str]:
             *rows,
         ]
     return lines
+
+
+def _labels(name: str) -> list[str]:
+    """A method's rows in the comparison of ways to write the label, and its picture."""
+    path = ROOT / "results" / "labels.json"
+    tests = {
+        key.partition(": ")[0]: run["test"]
+        for key, run in json.loads(path.read_text())["runs"].items()
+        if run["method"] == name
+    }
+    if not tests:
+        return []
+    lines = [
+        "The same small network with each way to write the label, five epochs"
+        f" ([json](../../results/{path.name})):",
+        "",
+        "| data | by goodness, test % | linear readout, test % |",
+        "|---|---|---|",
+    ]
+    for data, test in tests.items():
+        by_goodness, linear = (100 * test["readouts"][readout] for readout in ("sum", "fusion"))
+        lines.append(f"| {data} | {by_goodness:.1f} | {linear:.1f} |")
+    return [*lines, "", "![images with labels, and accuracies](../labels.png)", ""]
 
 
 def main() -> int:
