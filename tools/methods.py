@@ -72,7 +72,43 @@ def index() -> str:
         rows.append(
             f"| [`{name}`]({name}.md) | {method.title} | {method.locality.value} | {method.use} |"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", *_equal_terms()]) + "\n"
+
+
+def _equal_terms() -> list[str]:
+    """Every method's accuracy on equal terms, the published one and what its authors gave it."""
+    compared: dict[str, dict[str, Any]] = {}
+    for data in ("mnist", "cifar10"):
+        record = json.loads((ROOT / "results" / f"compare-{data}.json").read_text())
+        compared[data] = {method["method"]: method for method in record["methods"]}
+    rows = [
+        "## On equal terms",
+        "",
+        "Test accuracy in % after 120 seconds on one CPU core with `small-cnn`"
+        " ([mnist](../../results/compare-mnist.json),"
+        " [cifar10](../../results/compare-cifar10.json); means where there are seeds), beside the"
+        " published figure and the network and epochs of the method's own preset, which for most"
+        " is the distance between the two. [results/](../../results/README.md) says more on why.",
+        "",
+        "| method | mnist | published | cifar10 | published | epochs here | its preset |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    mean = {name: method["mean"] for name, method in compared["cifar10"].items()}
+    for name in sorted(METHODS, key=lambda name: -mean[name]):
+        method = METHODS[name]
+        cells = [f"[`{name}`]({name}.md)"]
+        for data, of in compared.items():
+            published = method.published.get(data)
+            cells += [f"{100 * of[name]['mean']:.2f}", f"{published:.2f}" if published else ""]
+        epochs = "/".join(str(of[name]["epochs"]) for of in compared.values())
+        cells += [epochs, f"{_network(method.values['model'])}, {method.values['epochs']} epochs"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _network(model: Any) -> str:
+    name, widths = (model, None) if isinstance(model, str) else (model["name"], model.get("widths"))
+    return f"`{name}` of {len(widths)} layers" if widths else f"`{name}`"
 
 
 def _module_of(name: str) -> str:
