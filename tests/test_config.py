@@ -117,8 +117,16 @@ def test_names_may_be_numbers_as_yaml_reads_them():
     assert (config.freeze_until, config.classes) == ("1", ["0", "one"])
 
 
-def test_none_means_not_given(method):
+def test_none_means_not_given_where_it_is_no_value(method):
     assert resolve({"method": method, "epochs": None, "model": None}).epochs == 7
+
+
+def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
+    config = resolve({"method": "asge", "data": "mnist", "image_size": None})
+
+    assert resolve({"method": "asge"}).image_size == 32
+    assert config.image_size is None
+    assert resolve(config.model_dump()) == config
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -114,7 +114,8 @@ def resolve(given: Mapping[str, Any]) -> Config:
 
     A part may be written as its name alone. A part that names another choice than the method
     keeps those of the method's options that the new choice knows too; of a model only norm, pool
-    and activation.
+    and activation. None is a value where a key allows it (``image_size=None``: as the images are)
+    and says nothing elsewhere.
 
     Args:
         given: nested keys, e.g. ``{"method": "asge", "model": "vgg11", "lr": 1e-3}``.
@@ -126,7 +127,9 @@ def resolve(given: Mapping[str, Any]) -> Config:
     from goodness.methods import METHODS
 
     registries = _registries()
-    given = long_form({key: value for key, value in given.items() if value is not None})
+    given = long_form(
+        {key: value for key, value in given.items() if value is not None or _may_be_none(key)}
+    )
     method = METHODS[str(given.get("method", Config.model_fields["method"].default))]
     data = str(given.get("data", Config.model_fields["data"].default))
     merged: dict[str, Any] = {}
@@ -163,6 +166,11 @@ def resolve(given: Mapping[str, Any]) -> Config:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"])
         raise InputError(f"{where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _may_be_none(key: str) -> bool:
+    field = Config.model_fields.get(key)
+    return field is not None and type(None) in get_args(field.annotation)
 
 
 def _registries() -> dict[str, Registry[Any]]:

@@ -206,8 +206,10 @@ def test_equal_terms_fit_every_method(method, data, tmp_path):
     assert config.augment.jitter is None
     kept = METHODS[method].equal
     assert bool(kept) == bool(METHODS[method].equal_note)
-    if "batch_size" not in kept:
-        assert config.batch_size == EQUAL["batch_size"]
+    for key in ("batch_size", "image_size", "standardise"):
+        if key not in kept:
+            assert getattr(config, key) == EQUAL[key]
+    assert config.rate["warmup"] == EQUAL["rate"]["warmup"]
 
 
 def test_paper_terms_are_the_method_s_own():
