@@ -13,10 +13,12 @@ from goodness.functional import (
     class_goodness,
     dropout,
     goodness_grid,
+    group_normalise,
     in_memory_order,
     layer_normalise,
     pooled_squares,
     rms_normalise,
+    standardise_rows,
 )
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -96,6 +98,24 @@ def test_rms_normalise_neither_centres_nor_breaks_on_zeros():
 def test_rms_normalise_keeps_a_zero_sample_at_zero_with_the_code_s_tiny_eps():
     # e^-50 in float32: larger than the smallest normal number, so that 0 / eps is 0, not NaN.
     assert torch.equal(rms_normalise(torch.zeros(1, 1, 2, 2), 1.9e-22), torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "normalise",
+    [rms_normalise, layer_normalise, standardise_rows, lambda x: group_normalise(x, 2)],
+    ids=["rms", "layer", "rows", "group"],
+)
+def test_normalising_survives_half_precision(normalise, dtype):
+    # Squares of 300 overflow in fp16, and eps = 1e-8 is zero there.
+    x = torch.cat([torch.randn(1, 4, 8, 8) * 300, torch.zeros(1, 4, 8, 8)]).to(dtype)
+
+    normalised = normalise(x)
+
+    assert normalised.dtype == dtype
+    torch.testing.assert_close(normalised, normalise(x.float()).to(dtype), rtol=1e-2, atol=1e-3)
+    assert torch.equal(normalised[1], torch.zeros(4, 8, 8, dtype=dtype))
+    assert normalised[0].float().square().mean().item() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -159,8 +159,44 @@ def rms_normalise(x: Tensor, eps: float = 1e-8) -> Tensor:
         (N, C, H, W) with mean square 1 per sample.
     """
     flat = in_memory_order(x)
-    root = torch.linalg.vector_norm(flat, dim=1) / flat.shape[1] ** 0.5
-    return x / (root + eps).reshape(-1, *(1,) * (x.dim() - 1))
+    # In half precision squares overflow, and eps is nothing.
+    root = torch.linalg.vector_norm(flat, dim=1, dtype=_at_least_single(x)) / flat.shape[1] ** 0.5
+    return (x / (root + eps).reshape(-1, *(1,) * (x.dim() - 1))).to(x.dtype)
+
+
+def group_normalise(x: Tensor, groups: int, eps: float = 1e-8) -> Tensor:
+    """Each sample's groups of channels divided by their own root mean squares.
+
+    Args:
+        x: (N, C, H, W).
+        groups: how many, see `group_matrix`; at most C.
+        eps: added to the roots.
+
+    Returns:
+        (N, C, H, W) with mean square 1 per sample and group.
+    """
+    h = x.to(_at_least_single(x))
+    matrix = group_matrix(x.shape[1], groups).to(h)
+    power = h.square().mean((2, 3)) @ matrix
+    member = (matrix > 0).to(h)
+    root = (power @ member.T).clamp_min(torch.finfo(h.dtype).tiny).sqrt()
+    return (h / (root + eps)[:, :, None, None]).to(x.dtype)
+
+
+def standardise_rows(x: Tensor, eps: float = 1e-10) -> Tensor:
+    """Each sample with mean 0 and standard deviation 1 (unbiased) over (C, H, W).
+
+    Args:
+        x: (N, ...).
+        eps: added to the standard deviation.
+    """
+    flat = x.flatten(1).to(_at_least_single(x))
+    flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + eps)
+    return flat.reshape(x.shape).to(x.dtype)
+
+
+def _at_least_single(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def layer_normalise(x: Tensor, eps: float = 1e-5) -> Tensor:

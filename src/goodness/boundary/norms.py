@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.boundary.base import BOUNDARIES, Boundary, Fraction
-from goodness.functional import group_matrix, layer_normalise, rms_normalise
+from goodness.functional import group_normalise, layer_normalise, rms_normalise
 
 Eps = Annotated[float, Field(ge=0)]
 
@@ -56,11 +56,7 @@ class GroupRMS(Boundary):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W) with mean square 1 per row and group."""
-        matrix = group_matrix(x.shape[1], min(self.classes, x.shape[1])).to(x)
-        power = x.square().mean((2, 3)) @ matrix
-        member = (matrix > 0).to(x.dtype)
-        root = (power @ member.T).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
-        return x / (root + 1e-8)[:, :, None, None]
+        return group_normalise(x, min(self.classes, x.shape[1]))
 
 
 @BOUNDARIES.register("triangle")

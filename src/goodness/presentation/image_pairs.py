@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from goodness.errors import InputError
+from goodness.functional import standardise_rows
 from goodness.presentation.base import PRESENTATIONS, Presentation
 
 
@@ -28,11 +29,11 @@ class ImagePairs(Presentation):
 
     def ask(self, image: Tensor) -> Tensor:
         """(N, C, H, W): twice the image."""
-        return 2 * _standardised(image)
+        return 2 * standardise_rows(image)
 
     def enter(self, rows: Tensor, learning: bool) -> Tensor:
         """The same with the positive rows' features; rows are positive and negative, or asked."""
-        return _pairs(rows.chunk(2)[0]) if learning else 2 * _standardised(rows)
+        return _pairs(rows.chunk(2)[0]) if learning else 2 * standardise_rows(rows)
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -40,16 +41,9 @@ def _pairs(x: Tensor) -> Tensor:
         raise InputError(
             "presentation 'image-pairs' cannot learn from a batch of one: there is no other image"
         )
-    x = _standardised(x)
+    x = standardise_rows(x)
     # A shift of a shuffle pairs nobody with itself.
     order = torch.randperm(len(x), device=x.device)
     other = torch.empty_like(order)
     other[order] = order.roll(1)
     return torch.cat([2 * x, x + x[other]])
-
-
-def _standardised(x: Tensor) -> Tensor:
-    """Every row with mean 0 and standard deviation 1 over (C, H, W)."""
-    flat = x.flatten(1)
-    flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-10)
-    return flat.reshape(x.shape)
