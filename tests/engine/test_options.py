@@ -211,6 +211,22 @@ def test_fp16_scales_the_losses_and_leaves_out_what_overflows(batch):
     assert not same(weights(network), before)
 
 
+def test_sgd_has_no_momentum_after_gradients_that_overflow_in_fp16(batch):
+    # torch's fused kernel would leave it as memory that was never written to.
+    x, y = batch(8, IMAGE, CLASSES)
+    network = make(amp="fp16", optimizer={"name": "sgd", "lr": 0.1})
+    learner = Learner(network)
+    learner.step(x * 1e4, y, Clock(0, 10, 2))
+    buffers = [
+        state["momentum_buffer"]
+        for optimizer in learner.optimizers.values()
+        for state in optimizer.state.values()
+    ]
+
+    assert learner.state()[1]["held/scaler/scale"] == 2**15
+    assert buffers == []
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_how_maps_are_laid_out(channels_last, batch):
     x, y = batch(8, IMAGE, CLASSES)

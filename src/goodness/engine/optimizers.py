@@ -57,12 +57,16 @@ def sgd(
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
     nesterov: bool = False,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum.
+
+    Not fused: torch's fused kernel leaves the momentum as it finds it, memory never written to,
+    when gradients overflow at the first step, as they do in fp16.
+    """
     return torch.optim.SGD(
         parameters,
         lr=lr,
         weight_decay=weight_decay,
         momentum=momentum,
         nesterov=nesterov,
-        fused=True,
+        foreach=True,
     )
