@@ -55,6 +55,12 @@ def finite(values):
 
 
 @methods
+@pytest.mark.parametrize("data", ["digits", "mnist", "svhn"])
+def test_digits_are_not_mirrored(method, data):
+    assert not resolve({"method": method, "data": data}).augment.flip
+
+
+@methods
 def test_describes_itself(method):
     entry = METHODS[method]
 

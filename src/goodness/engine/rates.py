@@ -113,13 +113,13 @@ def linear(clock: Clock, *, start: Part = 0.5) -> float:
 def steps(
     clock: Clock,
     *,
-    factor: Part = 0.25,
-    at: list[Part] = [0.5, 0.75, 0.89, 0.94],  # noqa: B006
+    factor: Part = 0.1,
+    at: list[Part] = [0.5, 0.75],  # noqa: B006
 ) -> float:
-    """Times ``factor`` at each of some parts of the run; the defaults are PredSim's.
+    """Times ``factor`` at each of some parts of the run.
 
-    >>> [steps(Clock(step, 1, 4)) for step in range(4)]
-    [1.0, 1.0, 0.25, 0.0625]
+    >>> [steps(Clock(step, 1, 4), factor=0.5) for step in range(4)]
+    [1.0, 1.0, 0.5, 0.25]
     """
     passed = sum(clock.step >= part * clock.steps - 1e-6 for part in at)
     return factor**passed

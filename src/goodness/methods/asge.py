@@ -42,6 +42,7 @@ ASGE = register(
             "digits": {"augment": {}},
             "mnist": {"augment": {}},
             "fashion_mnist": {"augment": {"flip": True}},
+            "svhn": {"augment": {}},
         },
         published={
             "mnist": 99.65,

@@ -62,6 +62,7 @@ BY_DATA: Mapping[str, Mapping[str, Any]] = {
     "digits": {"augment": {"crop": 1}},
     "mnist": {"augment": {"crop": 2}},
     "fashion_mnist": {"augment": {"crop": 2, "flip": True}},
+    "svhn": {"augment": {}},
 }
 """Weaker ones where they would cut off or mirror a digit."""
 SHORT_RUN = "rates are tried around 3e-3, as the paper's are for hundreds of epochs"

@@ -41,7 +41,7 @@ DISTANCE_FORWARD_R = register(
     Method(
         name="distance-forward-r",
         title="Class anchors and margins, random feedback from the last block",
-        equation="as `distance-forward` + f <h, B^T (softmax(g_L) - y)>",
+        equation="as `distance-forward` + f <e, B^T (softmax(g_L) - y)>",
         use="To see what random feedback adds to local margins.",
         paper=DISTANCE_FORWARD.paper,
         locality=Locality.BROADCAST,

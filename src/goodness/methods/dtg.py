@@ -1,11 +1,12 @@
 """Dynamic Temperature Goodness, DTG-FF (Chen 2026, arXiv 2606.06539).
 
 `asge`'s fixed random projection with a learned temperature per layer, T = T_min + (T_max - T_min)
-sigmoid(t); what is sent on is normalised while what is judged is not ("decoupled"); a trained
+sigmoid(t); what is sent on is normalised once more than what is judged ("decoupled"); a trained
 fusion of all layers answers, on features that are cut off, without which the method would not be
 local.
 
-T_min, T_max, backbone, rates and schedule are not verified and ours. Reported: CIFAR-10 91.8 %,
+T_min, T_max, the division by the root mean square, the logits' scale s, backbone with batch norm,
+rates and schedule are not verified and ours. Reported: CIFAR-10 91.8 %,
 ImageNet-100 49.4 %; deeply supervised backprop of the same network is 2.4 points better on
 CIFAR-10.
 
@@ -22,7 +23,8 @@ DTG = register(
         name="dtg",
         title="Random projections with a learned temperature, fused",
         equation=(
-            "a = (g R + b) / T,  T = T_min + (T_max - T_min) sigmoid(t),  loss = -log softmax(a)_y"
+            "a = s (g R + b) / T,  T = T_min + (T_max - T_min) sigmoid(t),  s = sqrt(K / (C P^2)),"
+            "  loss = -log softmax(a)_y"
         ),
         use="`asge` where the scale of the logits is hard to choose.",
         paper="arXiv 2606.06539",

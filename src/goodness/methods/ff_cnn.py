@@ -6,7 +6,8 @@ demands (`ff-cnn-morphology`), which leaves no shortcut past the image. Each lay
 sum of its squared activities, is high where the label is true.
 
 Test accuracy on MNIST: 99.16 % with 128 filters of 7x7 per layer, batches of 50, 200 epochs,
-learning rate 5e-5 and label intensity 35 %. Pooling, padding and the optimizer are not verified.
+learning rate 5e-5 and label intensity 35 %. Pooling, padding and the optimizer are not verified;
+that ReLUs are plain and activities are not pulled towards their peers', as in `ff`, is ours.
 
     goodness train --method ff-cnn --data mnist
     goodness train --method ff-cnn --data mnist --set 'model.widths=[32,32,32]' --epochs 20

@@ -5,8 +5,9 @@ to be active for the first and quiet for the second; a linear readout on all blo
 they are done. Blocks have no class scores, so that their accuracy is unknown.
 
 Values of the released code for CIFAR-10, 6, 4 and 21 epochs for the three blocks, then 50 for the
-readout. Deviations: one learning rate for all blocks (the code's are .01, .002 and 2e-4), the
-triangle stands behind the pooling, and the readout averages each map over 4x4 cells.
+readout. Deviations: one learning rate for all blocks (the code's are .01, .002 and 2e-4: `--set
+'lr_factors=[5,1,0.1]'`), no penalty on the size of y, the triangle stands behind the pooling, and
+the readout averages each map over 4x4 cells.
 Reported: MNIST 98.7 (MLP), CIFAR-10 80.75, STL-10 77.3 %.
 
     goodness train --method scff --data cifar10
