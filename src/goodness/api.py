@@ -99,7 +99,6 @@ class Run:
             batch_size=batch_size,
         )
         return {
-            "schema": checkpoint.SCHEMA,
             "data": str(name),
             "split": split,
             "blocks": self.network.names,

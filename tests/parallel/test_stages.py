@@ -12,9 +12,10 @@ from goodness.engine.build import build
 from goodness.engine.learner import Flow, Learner
 from goodness.errors import InputError
 from goodness.methods import METHODS
-from goodness.parallel.balance import ELEMENT, balanced, costs, cuts
+from goodness.parallel.balance import ELEMENT, cuts, loads
 from goodness.parallel.data import DataRanks
 from goodness.parallel.layers import LayerRanks
+from goodness.partition.balanced import balanced
 
 IMAGE = (1, 8, 8)
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8], "pools": [1]}
@@ -33,7 +34,7 @@ def ranks(count, rank=0):
 def pipeline(method, parts, **values):
     """A learner per part, each with a network of its own."""
     networks = [make(method, **values) for _ in range(parts)]
-    shares = balanced(costs(networks[0]), cuts(networks[0]), parts)
+    shares = balanced(loads(networks[0]), cuts(networks[0]), parts)
     return [Learner(n, blocks=own) for n, own in zip(networks, shares, strict=True)]
 
 
@@ -102,20 +103,12 @@ def test_a_pipeline_computes_what_one_process_does(method, batch):
     assert plain == expected_plain
 
 
-def test_blocks_are_shared_out_by_their_cost():
-    assert balanced([4, 1, 1, 2], [1, 2, 3], 2) == [range(0, 1), range(1, 4)]
-    assert balanced([1, 1, 1, 9], [1, 2, 3], 3) == [range(0, 1), range(1, 3), range(3, 4)]
-    assert balanced([5, 1, 1, 1], [2], 2) == [range(0, 2), range(2, 4)]
-    assert balanced([0, 0, 0], [1, 2], 3) == [range(0, 1), range(1, 2), range(2, 3)]
-    assert balanced([3, 4], [], 1) == [range(0, 2)]
-
-
 def test_the_cost_of_a_block_is_its_forward_and_its_map():
     # A 3x3 convolution multiplies and adds 9 * in * out times at every position, and the goodness
     # of 8 channels is shared out among 4 classes; the maps have 8 channels.
     forward = [2 * (9 * 1 * 8 * 64 + 8 * 4), 2 * (9 * 8 * 8 * 16 + 8 * 4)]
     maps = [ELEMENT * 8 * 64, ELEMENT * 8 * 16]
-    assert costs(make("asge"))[:2] == [forward[0] + maps[0], forward[1] + maps[1]]
+    assert loads(make("asge"))[:2] == [forward[0] + maps[0], forward[1] + maps[1]]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from goodness.engine.network import Network
 from goodness.engine.ranks import State
 from goodness.engine.totals import Totals
 from goodness.errors import InputError
-from goodness.parallel.balance import balanced, costs, cuts
+from goodness.parallel.balance import cuts, loads
 from goodness.parallel.channel import Receiver, Sender
 from goodness.parallel.group import Group
 from goodness.parallel.members import Members
+from goodness.partition.balanced import balanced
 
 
 class LayerRanks(Members):
@@ -41,7 +42,7 @@ class LayerRanks(Members):
             InputError: the network cannot be cut for so many ranks.
         """
         _check(network, self.count)
-        blocks = balanced(costs(network), cuts(network), self.count)[self.group.rank]
+        blocks = balanced(loads(network), cuts(network), self.count)[self.group.rank]
         objectives = [network[index].objective for index in blocks]
         self.reads_images = self.leads or any(o is not None and o.reads_image for o in objectives)
         return LayerLearner(network, class_weights, blocks, self)

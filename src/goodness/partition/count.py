@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from goodness.errors import InputError
+from goodness.partition.balanced import balanced
 from goodness.partition.base import PARTITIONS
 from goodness.partition.block import block
 from goodness.partition.chain import Chain
@@ -37,20 +38,5 @@ def count(chain: Chain, *, blocks: Annotated[int, Field(ge=1)] = 4) -> set[int]:
         )
     bounds = [0, *starts, chain.head]
     costs = [sum(chain.flops[first:stop]) for first, stop in pairwise(bounds)]
-    # best[k][i]: the most expensive of k blocks made of the first i pieces, and the last cut.
-    best: list[list[tuple[float, int]]] = [
-        [(0.0 if i == 0 else float("inf"), 0) for i in range(len(bounds))]
-    ]
-    for k in range(1, blocks + 1):
-        row = [(float("inf"), 0)] * len(bounds)
-        for i in range(k, len(bounds)):
-            row[i] = min(
-                (max(best[k - 1][j][0], float(sum(costs[j:i]))), j) for j in range(k - 1, i)
-            )
-        best.append(row)
-    places = set()
-    i = len(costs)
-    for k in range(blocks, 0, -1):
-        i = best[k][i][1]
-        places.add(bounds[i])
-    return places - {0}
+    whole = balanced(costs, range(1, len(costs)), blocks)
+    return {bounds[part.start] for part in whole} - {0}

@@ -219,7 +219,7 @@ def _assemble(chain: Chain, first: int, stop: int, copies: bool = False) -> nn.M
         inputs = _inputs(calls[node]) if node in calls else node.all_input_nodes
         stack += [places[other] for other in inputs]
     order = [chain.traced.nodes[place] for place in sorted(needed)]
-    plain = _plain_chain(chain, order, calls, given)
+    plain = _plain_chain(order, calls, given)
     if plain is not None and not copies:
         return plain
     graph = fx.Graph()
@@ -256,7 +256,7 @@ def _inputs(call: Call) -> list[fx.Node]:
 
 
 def _plain_chain(
-    chain: Chain, order: list[fx.Node], calls: Mapping[fx.Node, Call], given: fx.Node
+    order: list[fx.Node], calls: Mapping[fx.Node, Call], given: fx.Node
 ) -> nn.Sequential | None:
     """An `nn.Sequential`, where one child of the network follows the other."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()

@@ -18,7 +18,6 @@ from goodness.profiling.trial import Trial, trial_config
 BACKPROP = "backprop"
 CHECKPOINTING = "backprop + checkpointing"
 ACCUMULATION = "backprop + accumulation"
-BASELINES = (BACKPROP, CHECKPOINTING, ACCUMULATION)
 
 LOCAL = frozenset({"presentation", "objective", "boundary", "update", "schedule"})
 """Configuration keys that are the methods' alone."""

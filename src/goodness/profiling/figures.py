@@ -12,14 +12,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from goodness.profiling.bench import ACCUMULATION, BACKPROP, CHECKPOINTING
 from goodness.profiling.timing import PHASES
 from goodness.reports.figure import INK, save_figure
 
 MIB = 2**20
 BASELINES = {
-    "backprop": "#222222",
-    "backprop + checkpointing": "#777777",
-    "backprop + accumulation": "#bbbbbb",
+    BACKPROP: "#222222",
+    CHECKPOINTING: "#777777",
+    ACCUMULATION: "#bbbbbb",
 }
 
 

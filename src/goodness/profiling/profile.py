@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from goodness.config import Config
 from goodness.data import Augmentation
 from goodness.engine.network import Network, Shape
-from goodness.parallel.balance import balanced, cuts
+from goodness.parallel.balance import cuts
+from goodness.partition.balanced import balanced
 from goodness.profiling.bound import convolutions, seconds
 from goodness.profiling.timing import block_peaks, block_seconds
 from goodness.profiling.trial import Trial
