@@ -36,9 +36,10 @@ def test_every_option_that_is_shown_exists(page):
     root = typer.main.get_command(app)
     commands = root.commands  # type: ignore[attr-defined]
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)
-    shown = re.findall(r"^goodness .*$", "".join(blocks), flags=re.MULTILINE)
+    launched = r"^(?:goodness|torchrun .* -m goodness) (.*)$"
+    shown = re.findall(launched, "".join(blocks), flags=re.MULTILINE)
     assert shown
     for line in shown:
-        _, command, *words = shlex.split(line, comments=True)
+        command, *words = shlex.split(line, comments=True)
         known = {name for parameter in commands[command].params for name in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line

@@ -326,7 +326,7 @@ def _prepare(
     return Loop(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
-def _data(data: Any) -> Any:
+def _data(data: str | Path) -> str:
     """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
     return str(data.absolute()) if isinstance(data, Path) else data
 
