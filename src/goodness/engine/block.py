@@ -3,6 +3,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from goodness.boundary import Boundary
+from goodness.errors import InputError
 from goodness.objective import Look, Objective, Spec
 from goodness.partition import Piece
 
@@ -58,20 +59,43 @@ class Block(nn.Module):
         """One local step's forward, for a training loop of your own.
 
         Args:
-            x: the previous block's output (rows, C, H, W); no gradient is sent into it.
+            x: the previous block's output (rows, ...), or at first what `Network.present` gives; no
+                gradient is sent into it.
             y: labels (N,).
             look: for objectives that read the image or later blocks.
 
         Returns:
             The block's mean loss, to call ``backward()`` on, and its detached output.
+
+        Raises:
+            InputError: the block is never judged, or its objective needs other rows or has to see
+                more.
         """
         if self.objective is None:
-            raise ValueError(f"block '{self.name}' has no objective of its own")
+            raise InputError(f"block '{self.name}' has no objective of its own: use network.step")
+        self._check(self.objective, x, y, look)
         x = x.detach()
-        look = Look(x, x) if look is None else look
-        look.input = x
+        entered = self.spec.input_view(x)
+        look = Look(entered, entered) if look is None else look
+        look.input = entered
         value = self.body(x)
         features = self.see(value)
         loss = self.objective.loss(features, self.objective.scores(features), y, look).mean()
         self.objective.observe(features.detach(), y)
         return loss, self.send(value.detach())
+
+    def _check(self, objective: Objective, x: Tensor, y: Tensor, look: Look | None) -> None:
+        """Refuse what the loss would silently take for something else."""
+        what = f"block '{self.name}': objective {type(objective).__name__}"
+        if objective.paired and len(x) < 2 * len(y):
+            raise InputError(
+                f"{what} judges positive and negative rows, not {len(x)} for {len(y)} labels (give"
+                " the first block network.present(x, y), or use network.step)"
+            )
+        if objective.looks_ahead and (look is None or not look.ahead):
+            raise InputError(
+                f"{what} reads every block's scores before the step (use network.step, or give a"
+                " look with ahead)"
+            )
+        if objective.reads_image and look is None:
+            raise InputError(f"{what} reads the image (give look=Look(x, image))")

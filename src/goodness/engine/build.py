@@ -19,6 +19,7 @@ from goodness.models import MODELS
 from goodness.models.weights import start_from
 from goodness.objective import OBJECTIVES, Objective, Spec
 from goodness.partition import Piece, split, split_by_hand
+from goodness.partition.view import View
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import READOUTS, Readout
 from goodness.schedule import SCHEDULES, Frozen, Schedule, Together
@@ -291,6 +292,7 @@ def _specs(
             judged=shapes[index][1],
             sent=shapes[index][2],
             widest=max(judged[0] for _, judged, _ in shapes),
+            input_view=pieces[index - 1].sent if index else View(),
             judged_view=piece.judged,
             sent_view=piece.sent,
             head=head if index == len(pieces) - 1 else None,

@@ -336,12 +336,8 @@ class Network(nn.Module):
         """What block ``index`` makes of the rows that the block before it sent."""
         if index == 0:
             return x
-        view = self[index - 1].spec.sent_view
+        view = self[index].spec.input_view
         return view.gather(self.presentation.enter(view.spread(x), learning))
-
-    def seen(self, index: int, x: Tensor) -> Tensor:
-        """What enters block ``index`` as a map (rows, C, H, W)."""
-        return x if index == 0 else self[index - 1].spec.sent_view(x)
 
     def facts(self) -> list[dict[str, Any]]:
         """One record per block: name, shapes, parameters, and what its objective derived."""

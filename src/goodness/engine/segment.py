@@ -63,7 +63,7 @@ def run_segment(
         if index in segment.judged and block.objective is not None:
             block.objective.train()  # a head learns on top of a frozen block too
             features = block.see(value)
-            look.input = network.seen(index, x.detach())
+            look.input = block.spec.input_view(x.detach())
             own = block.objective.scores(features)
             rows = block.objective.loss(features, own, y, look)
             if block.objective.observes:

@@ -28,6 +28,8 @@ class Spec:
     sent: Shape
     widest: int
     """Channels of the widest block of the network."""
+    input_view: View = field(default_factory=View)
+    """How what enters the block is seen as a map."""
     judged_view: View = field(default_factory=View)
     """How what the block computes is seen as a map; objectives are given the map."""
     sent_view: View = field(default_factory=View)
