@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodness import InputError, Learner, build
+from goodness import InputError, Learner, build, most_classes, resolve
 from goodness.clock import Clock
 from goodness.objective import OBJECTIVES
 from goodness.presentation import PRESENTATIONS
@@ -69,3 +69,11 @@ def test_the_classifier_has_one_owner():
     model = {"name": "timm/resnet10t", "args": {"channels": [4, 4, 4, 4]}}
     with pytest.raises(InputError, match="readout 'head' would train the model's classifier"):
         build("backprop", image=(3, 32, 32), classes=3, model=model, readouts={"head": {}})
+
+
+def test_values_beside_a_whole_configuration_are_refused():
+    config = resolve({"method": "asge-fast"})
+    with pytest.raises(InputError, match="model: a whole configuration takes no values beside it"):
+        build(config, image=IMAGE, classes=CLASSES, model="small-cnn", lr=7.0)
+    with pytest.raises(InputError, match="lr: a whole configuration"):
+        most_classes(config, image=IMAGE, lr=7.0)

@@ -45,12 +45,18 @@ def build(
             takes what the configuration names.
         initial: whether to start from the weights that the configuration names; a network whose
             own are loaded afterwards need not.
-        values: configuration keys beside a method's name, e.g. ``model="vgg8"``.
+        values: configuration keys beside a method's name, e.g. ``model="vgg8"``; beside a whole
+            configuration none are taken.
 
     Raises:
         InputError: a bad value, parts that do not fit together, or the model cannot serve this
             image.
     """
+    if values and not isinstance(method, str):
+        raise InputError(
+            f"{next(iter(values))}: a whole configuration takes no values beside it (give them"
+            " when it is resolved: goodness.resolve({...}))"
+        )
     config = resolve({**values, "method": method}) if isinstance(method, str) else method
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(config.seed, "weights"))
