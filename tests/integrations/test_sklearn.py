@@ -106,6 +106,11 @@ def test_a_module_is_copied_and_its_classes_are_fitted(digits):
         ({"epochs": 2.0}, np.ones((20, 64)), r"epochs: .* \(got 2.0\)"),
         ({"epochs": "2"}, np.ones((20, 64)), r"epochs: .* \(got '2'\)"),
         ({"options": {"lrr": 1}}, np.ones((20, 64)), "unknown configuration key"),
+        (
+            {"lr": 1e-3, "options": {"optimizer": {"lr": 7.5}}},
+            np.ones((20, 64)),
+            "optimizer.lr and the parameter lr are one",
+        ),
     ],
 )
 def test_bad_input_is_a_value_error(values, X, message):
@@ -118,6 +123,7 @@ def test_bad_input_is_a_value_error(values, X, message):
     [
         *((key, f"parameter of its own, {key}") for key in ("model", "method", "granularity")),
         *((key, f"parameter of its own, {key}") for key in ("batch_size", "epochs", "readout")),
+        ("lr", "parameter of its own, lr"),
         ("seed", "parameter of its own, random_state"),
         *((key, "no meaning for arrays") for key in ("augment", "example_input", "data")),
     ],

@@ -28,7 +28,7 @@ LEAST_SIDE = 8
 
 
 PARAMETERS = {
-    **{name: name for name in ("method", "model", "granularity", "readout", "device")},
+    **{name: name for name in ("method", "model", "granularity", "lr", "readout", "device")},
     **{"epochs": "epochs", "batch_size": "batch_size", "seed": "random_state"},
 }
 """Configuration keys, and the parameters that give them here."""
@@ -128,6 +128,9 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
                 raise InputError(f"options: {key} has a parameter of its own, {PARAMETERS[key]}")
             if key in UNUSED:
                 raise InputError(f"options: {key} has no meaning for arrays; leave it out")
+        optimizer = (self.options or {}).get("optimizer")
+        if self.lr is not None and isinstance(optimizer, Mapping) and "lr" in optimizer:
+            raise InputError("options: optimizer.lr and the parameter lr are one; leave one out")
         model: Any = copy.deepcopy(self.model)
         if model is None and images.shape[2:] == (1, 1):
             model = {"name": "mlp", "widths": [128, 128], "norm": "batch"}
