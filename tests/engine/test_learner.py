@@ -305,6 +305,21 @@ def test_sums_of_an_unfinished_epoch_are_kept_with_the_state(batch):
     assert not any(place.startswith("pending/") for place in learner.state()[0])
 
 
+@pytest.mark.parametrize(("method", "options"), [("sff", {"accumulate": 4}), ("cafo", {})])
+def test_what_waits_is_forgotten_where_an_earlier_state_is_taken_back(method, options, batch):
+    network = make(method, epochs=1, steps_per_epoch=5, **options)
+    before = network.training_state()
+    for step in range(3):
+        network.step(*batch(8, IMAGE, 3, seed=step))
+    assert network.training_state()["tensors"].keys() != before["tensors"].keys()
+
+    network.load_training_state(before)
+
+    after = network.training_state()
+    assert after["tensors"].keys() == before["tensors"].keys()
+    assert after["plain"] == before["plain"]
+
+
 @pytest.mark.parametrize("values", [{}, {"freeze_until": "1"}, {"schedule": "sequential"}])
 def test_looking_ahead_sees_what_the_step_will_and_leaves_no_trace(batch, values):
     from goodness.engine.segment import look_ahead

@@ -92,6 +92,9 @@ class Gradients:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; of owners that are not known here it may be more."""
+        # What waits here belongs to another history.
+        self._held = {owner: {} for owner in self._parameters}
+        self._steps = dict.fromkeys(self._parameters, 0)
         scaler: dict[str, Any] = {}
         for place, value in state.items():
             owner, _, key = place.partition("/")
