@@ -76,6 +76,12 @@ def test_a_method_whose_steps_differ_is_refused(method, values):
         trial(method, **values)
 
 
+@pytest.mark.parametrize(("batch", "accumulate"), [(8, 3), (8, 16)])
+def test_a_batch_that_cannot_be_taken_in_equal_steps_is_refused(batch, accumulate):
+    with pytest.raises(InputError, match=f"{batch} images cannot be taken in {accumulate} equal"):
+        trial("sff", batch, accumulate=accumulate)
+
+
 def test_what_is_local_does_not_reach_the_baselines():
     bench = Bench(["sff"], MODEL, SHAPE, batch=8, values={"boundary": "identity", "amp": "bf16"})
     local, global_ = bench.trial("sff").network.config, bench.trial("backprop").network.config

@@ -31,12 +31,18 @@ class Trial:
         batch: images of one update, taken in ``config.accumulate`` steps.
 
     Raises:
-        InputError: other blocks learn at other steps, so that no step stands for all.
+        InputError: other blocks learn at other steps, so that no step stands for all; or the batch
+            cannot be taken in equal steps.
     """
 
     def __init__(
         self, config: Config, image: Shape, classes: int, device: torch.device, batch: int
     ) -> None:
+        if batch % config.accumulate:
+            raise InputError(
+                f"accumulate: {batch} images cannot be taken in {config.accumulate} equal steps"
+                " (use another batch size; a profile measures half of it too)"
+            )
         self.network = build(config, image=image, classes=classes).to(device)
         if self.network.schedule.needs_length:
             raise InputError(
