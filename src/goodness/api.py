@@ -177,6 +177,9 @@ def fit(
     With ``parallel="layers"`` or ``"data"`` every process that torchrun has started calls it; the
     first one alone writes and calls back.
 
+    For the whole process, and for good, it flushes denormal numbers to zero and, for a CPU under
+    Linux, tells glibc's malloc to keep freed memory; torch's default generators are reseeded.
+
     Args:
         data: a name or a folder of images, see `goodness.data.open_data`.
         method: a name from ``goodness methods``.

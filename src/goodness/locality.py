@@ -22,6 +22,7 @@ from torch import Tensor
 from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import Network
+from goodness.engine.seeds import kept_generators
 from goodness.engine.segment import look_ahead, run_segment, send_last
 from goodness.methods import Locality
 from goodness.objective import Look
@@ -111,6 +112,11 @@ def audit(network: Network) -> Audit:
     Args:
         network: is left as it was; the experiments run on copies.
     """
+    with kept_generators(network.device):
+        return _audit(network)
+
+
+def _audit(network: Network) -> Audit:
     image, y = _batch(network)
     blocks = [BlockReport(block.name, index) for index, block in enumerate(network)]
     for index, names in _gradient_reach(network, image, y).items():

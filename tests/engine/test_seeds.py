@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 
+from goodness import audit, build
 from goodness.engine.seeds import mix, permutation, seed_generators
 
 
@@ -49,3 +51,44 @@ def test_seeding_decides_what_layers_draw():
     seed_generators(torch.device("cpu"), 5)
 
     assert torch.equal(one, torch.rand(3))
+
+
+def small():
+    values = {"boundary": {"name": "rms", "dropout": 0.3}, "rate": "constant"}
+    model = {"name": "small-cnn", "widths": [4, 6], "pools": [1]}
+    return build("ff", image=(1, 8, 8), classes=3, model=model, **values)
+
+
+@pytest.mark.parametrize("use", ["step", "audit"])
+def test_the_user_s_own_draws_go_on_after_a_step(use, batch):
+    network = small()
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+
+    if use == "step":
+        network.step(*batch(6, (1, 8, 8), 3))
+    else:
+        audit(network)
+
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_a_step_draws_does_not_hang_on_the_user_s_generator(batch):
+    losses = []
+    for seed in (0, 1):
+        network = small()
+        for step in range(2):
+            torch.manual_seed(seed)
+            loss = network.step(*batch(6, (1, 8, 8), 3, seed=step))
+        losses.append(loss)
+
+    assert torch.equal(losses[0], losses[1])
+
+
+def test_a_network_is_built_without_seeding_other_devices(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+
+    small()
+
+    assert seeded == []

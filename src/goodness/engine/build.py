@@ -13,7 +13,7 @@ from goodness.config import Config, resolve
 from goodness.engine.block import Block
 from goodness.engine.network import Network, Shape
 from goodness.engine.rectifier import with_open_end
-from goodness.engine.seeds import mix
+from goodness.engine.seeds import kept_generators, mix, seed_generators
 from goodness.errors import InputError, unknown
 from goodness.models import MODELS
 from goodness.models.weights import start_from
@@ -58,8 +58,9 @@ def build(
             " when it is resolved: goodness.resolve({...}))"
         )
     config = resolve({**values, "method": method}) if isinstance(method, str) else method
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(config.seed, "weights"))
+    device = torch.get_default_device()
+    with kept_generators(device):
+        seed_generators(device, mix(config.seed, "weights"))
         _check_rows(config)
         shows = PRESENTATIONS[config.presentation["name"]]
         most = shows.most_classes(image, config.presentation)

@@ -6,6 +6,8 @@ A block replayed alone, or a run resumed at any step, draws the same numbers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,6 +24,13 @@ def seed_generators(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def kept_generators(device: torch.device) -> Iterator[None]:
+    """Leave the default generators of the CPU and ``device`` as they were: they are the user's."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
 
 
 def permutation(count: int, seed: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.network import Network
+from goodness.engine.seeds import kept_generators
 from goodness.errors import InputError
 from goodness.objective import Objective
 
@@ -43,7 +44,8 @@ class Stepper:
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch; the mean of the blocks' losses."""
-        report = self.learner.step(x, y, self._clock())
+        with kept_generators(self.network.device):
+            report = self.learner.step(x, y, self._clock())
         self.steps += 1
         per_epoch = self.network.config.steps_per_epoch
         if per_epoch is not None and self.steps % per_epoch == 0:
