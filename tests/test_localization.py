@@ -76,6 +76,30 @@ def test_granularity(granularity, blocks):
     assert len(network) == blocks
 
 
+@pytest.mark.parametrize("method", ["sff", "ff"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)),
+        nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 4)),
+        [nn.Sequential(nn.Flatten(), nn.Linear(768, 8)), nn.Linear(8, 4)],
+        narrow(),
+    ],
+    ids=["features", "units", "by hand", "resnet"],
+)
+def test_a_model_is_cut_where_it_is(model, method):
+    here, there = copy.deepcopy(model), copy.deepcopy(model)
+    for part in there if isinstance(there, list) else [there]:
+        part.to("meta")  # as a GPU it has no values in common with the CPU
+
+    expected, network = (
+        localize(cut, method, "block", num_classes=4, example_input=IMAGE) for cut in (here, there)
+    )
+
+    assert network.facts() == expected.facts()
+    assert {value.device.type for value in network.state_dict().values()} == {"meta"}
+
+
 def test_other_classes_replace_the_classifier():
     model = narrow(classes=7)
     network = localize(model, num_classes=4, example_input=IMAGE)

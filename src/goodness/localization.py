@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from goodness.config import resolve
-from goodness.engine.build import build
+from goodness.engine.build import build, device_of
 from goodness.engine.network import Network
 from goodness.errors import InputError
 from goodness.models.classifier import class_count, set_classes
@@ -45,7 +45,7 @@ def localize(
         model: a network that takes images (N, C, H, W) and gives class scores (N, K), which
             torch.fx can follow; or a name from ``goodness models``, alone or with options, as in
             ``{"name": "timm/resnet18", "args": {...}}``; or a list of blocks with the classifier
-            at its end.
+            at its end. It stays on its device, and what a method adds is put there.
         method: a name from ``goodness methods``.
         granularity: ``"layer"``, ``"block"``, ``"stage"``, or how many blocks of about equal cost;
             None takes the method's. Of no meaning for a list of blocks.
@@ -119,6 +119,6 @@ def _ends_in_a_map(module: nn.Module, image: tuple[int, int, int]) -> bool:
         return False
     try:
         with evaluating(module), torch.no_grad():
-            return bool(module(torch.zeros(2, *image)).dim() == 4)
+            return bool(module(torch.zeros(2, *image, device=device_of(module))).dim() == 4)
     except Exception:  # whatever the user's own code raises
         return False  # the cut will say what is wrong

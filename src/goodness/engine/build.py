@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -41,8 +42,8 @@ def build(
         method: a method's name, or a whole configuration.
         image: the shape (C, H, W) of an image.
         classes: number of classes, K.
-        module: a network to be cut, or its blocks and its classifier one after the other; None
-            takes what the configuration names.
+        module: a network to be cut, or its blocks and its classifier one after the other, where
+            what the method adds is put too; None takes what the configuration names.
         initial: whether to start from the weights that the configuration names; a network whose
             own are loaded afterwards need not.
         values: configuration keys beside a method's name, e.g. ``model="vgg8"``; beside a whole
@@ -58,22 +59,23 @@ def build(
             " when it is resolved: goodness.resolve({...}))"
         )
     config = resolve({**values, "method": method}) if isinstance(method, str) else method
-    device = torch.get_default_device()
-    with kept_generators(device):
-        seed_generators(device, mix(config.seed, "weights"))
+    draws, device = torch.get_default_device(), device_of(module)
+    with kept_generators(draws):
+        seed_generators(draws, mix(config.seed, "weights"))
         _check_rows(config)
         shows = PRESENTATIONS[config.presentation["name"]]
         most = shows.most_classes(image, config.presentation)
         _check_classes(f"presentation '{config.presentation['name']}'", classes, most)
-        presentation = PRESENTATIONS.make(config.presentation, image, classes)
-        shown = tuple(presentation.probe(torch.zeros(1, *image)).shape[1:])
+        presentation = PRESENTATIONS.make(config.presentation, image, classes).to(device)
+        blank = torch.zeros(1, *image, device=device)
+        shown = tuple(presentation.probe(blank).shape[1:])
         if module is None:
             made = MODELS.make(config.model, shown, classes)
             if initial:
                 start_from(made, config.model, config.pretrained, config.weights, shown, classes)
             module = made
         try:
-            pieces, head = _cut(module, torch.zeros(2, *shown), classes, config)
+            pieces, head = _cut(module, torch.zeros(2, *shown, device=device), classes, config)
         except InputError as error:
             if shown == image:
                 raise
@@ -81,8 +83,8 @@ def build(
                 f"{error} (presentation '{config.presentation['name']}' makes"
                 f" {'x'.join(map(str, shown))} of an image of {'x'.join(map(str, image))})"
             ) from None
-        boundaries = [BOUNDARIES.make(config.boundary, classes) for _ in pieces]
-        specs = _specs(presentation, pieces, boundaries, image, classes, head)
+        boundaries = [BOUNDARIES.make(config.boundary, classes).to(device) for _ in pieces]
+        specs = _specs(presentation, pieces, boundaries, blank, classes, head)
         schedule = _schedule(config, [piece.name for piece in pieces])
         judged_blocks = {i for segment in schedule.segments() for i in segment.judged}
         objectives = [
@@ -104,7 +106,14 @@ def build(
     network = Network(presentation, blocks, readouts, schedule, update, image, config)
     if config.compile:
         _compile(network)
-    return network.to(memory_format=network.memory_format)
+    return network.to(device, memory_format=network.memory_format)
+
+
+def device_of(module: nn.Module | Sequence[nn.Module] | None) -> torch.device:
+    """Where the weights of a network or of its parts are; None: where a fresh one is made."""
+    parts = [module] if isinstance(module, nn.Module) else module or []
+    own = next((parameter for part in parts for parameter in part.parameters()), None)
+    return torch.get_default_device() if own is None else own.device
 
 
 def _compile(network: Network) -> None:
@@ -252,10 +261,13 @@ def _cut(
     module: nn.Module | Sequence[nn.Module], example: Tensor, classes: int, config: Config
 ) -> tuple[list[Piece], nn.Module | None]:
     """The network's blocks and its classifier."""
-    if isinstance(module, nn.Module):
-        pieces, head = split(module, example, classes, config.partition)
-    else:
-        pieces, head = split_by_hand(module, example, classes)
+    elsewhere = example.device != torch.get_default_device()
+    # What a cut tries out on blank values of its own is tried where the weights are.
+    with example.device if elsewhere else nullcontext():
+        if isinstance(module, nn.Module):
+            pieces, head = split(module, example, classes, config.partition)
+        else:
+            pieces, head = split_by_hand(module, example, classes)
     if head is not None and OBJECTIVES[config.objective["name"]].takes_head(config.objective):
         # It needs all that the model's classifier takes.
         pieces[-1] = pieces[-1]._replace(judged=pieces[-1].judged.whole())
@@ -267,12 +279,12 @@ def _specs(
     presentation: Presentation,
     pieces: Sequence[Piece],
     boundaries: Sequence[Boundary],
-    image: Shape,
+    blank: Tensor,
     classes: int,
     head: nn.Module | None,
 ) -> list[Spec]:
-    """What every block's objective is told, from one image of zeros, evaluated."""
-    x = presentation.probe(torch.zeros(1, *image))
+    """What every block's objective is told, from one blank image, evaluated."""
+    x = presentation.probe(blank)
     seen = x
     shapes: list[tuple[Shape, Shape, Shape]] = []
     for index, (piece, boundary) in enumerate(zip(pieces, boundaries, strict=True)):
@@ -294,7 +306,7 @@ def _specs(
             index=index,
             count=len(pieces),
             classes=classes,
-            image=image,
+            image=_shape(blank),
             input=shapes[index][0],
             judged=shapes[index][1],
             sent=shapes[index][2],
