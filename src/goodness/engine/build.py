@@ -106,7 +106,7 @@ def build(
     network = Network(presentation, blocks, readouts, schedule, update, image, config)
     if config.compile:
         _compile(network)
-    return network.to(device, memory_format=network.memory_format)
+    return network.to(device).to(memory_format=network.memory_format)
 
 
 def device_of(module: nn.Module | Sequence[nn.Module] | None) -> torch.device:

@@ -423,8 +423,8 @@ class Learner:
 
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Take back what `state` gave; of blocks that are not trained here it may be more."""
-        for objective in self._objectives().values():
-            objective.pending.clear()  # sums of another history
+        for known in self._objectives().values():
+            known.pending.clear()  # sums of another history
         states: dict[str, dict[int, dict[str, Any]]] = {owner: {} for owner in self.optimizers}
         held: dict[str, Any] = {}
         for place, value in [*tensors.items(), *plain.items()]:
