@@ -9,6 +9,7 @@ from torch import nn
 from goodness import Learner, build
 from goodness.clock import Clock
 from goodness.engine.rectifier import OpenReLU, with_open_end
+from goodness.update import UPDATES
 
 
 def opened(network):
@@ -45,12 +46,20 @@ def test_training_is_alike_with_and_without_the_mask(method):
         ("asge", {"schedule": "end-to-end"}),
         ("asge", {"schedule": "pairs"}),
         ("asge", {"update": "forward-gradient"}),
+        ("asge", {"update": "heads"}),
     ],
 )
 def test_the_mask_stays_where_the_gradient_needs_it(method, values):
     network = build(method, image=(3, 8, 8), classes=3, model="small-cnn", **values)
 
     assert not any(opened(network))
+
+
+def test_an_update_of_the_user_s_own_is_asked_what_it_records(monkeypatch):
+    monkeypatch.setitem(UPDATES._entries, "own", type("Own", (UPDATES["gradient"],), {}))
+    network = build("asge", image=(3, 8, 8), classes=3, model="small-cnn", update="own")
+
+    assert any(opened(network))
 
 
 def test_only_a_last_relu_that_works_in_place_is_opened():

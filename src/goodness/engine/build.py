@@ -228,7 +228,8 @@ def _lean(
     from."""
     alone = {s.blocks[0] for s in schedule.segments() if len(s.blocks) == 1}
     shared = {index for s in schedule.segments() if len(s.blocks) > 1 for index in s.blocks}
-    fit = alone - shared if config.update["name"] == "gradient" else set()
+    # What an open end saves is saved for autograd; forward-mode derivatives need the mask.
+    fit = alone - shared if UPDATES[config.update["name"]].records_body else set()
     lean = []
     for index, (piece, objective) in enumerate(zip(pieces, objectives, strict=True)):
         if index in fit and objective is not None and objective.masks:
