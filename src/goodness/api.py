@@ -26,6 +26,7 @@ from goodness.engine.ranks import Ranks
 from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError
 from goodness.explanation import Explanation, explain
+from goodness.outputs import write_json
 from goodness.parallel.joining import join
 
 PREDICT_BATCH = 64
@@ -396,4 +397,4 @@ def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:
     from goodness.reports.environment import environment
 
-    checkpoint.write_json(run.path / "environment.json", environment(command, device))
+    write_json(run.path / "environment.json", environment(command, device))

@@ -1,9 +1,11 @@
-"""Where ``--out`` may point, looked at before any work is done for it."""
+"""Where ``--out`` may point, looked at before any work is done for it, and writing files whole."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from goodness.errors import InputError
 
@@ -32,3 +34,15 @@ def check_file(path: Path) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file beside and rename it over ``path``."""
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside and rename it over ``path``, so that no reader sees half of it."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(path)

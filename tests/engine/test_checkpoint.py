@@ -236,19 +236,3 @@ def test_weights_of_another_model_are_refused(other, words, tmp_path):
     with pytest.raises(InputError, match=f"another model: {words}"):
         checkpoint.load_network(tmp_path / "last", other)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
-
-
-def test_json_files_are_replaced_whole(monkeypatch, tmp_path):
-    path = tmp_path / "result.json"
-    checkpoint.write_json(path, {"a": 1})
-
-    def crash(*_):
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        with pytest.raises(Crash):
-            checkpoint.write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1}
-    checkpoint.write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 2}

@@ -22,7 +22,7 @@ def export(
     from safetensors.torch import save
 
     from goodness import api
-    from goodness.engine.checkpoint import write_whole
+    from goodness.outputs import write_whole
 
     loaded = api.load(run, device="cpu")
     path = loaded.folder / "model.safetensors" if out is None else out

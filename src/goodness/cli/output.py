@@ -53,7 +53,7 @@ def keep_record(
     draw: Callable[[Mapping[str, Any], Path], None],
 ) -> None:
     """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``."""
-    from goodness.engine.checkpoint import write_json
+    from goodness.outputs import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", record)

@@ -18,9 +18,8 @@ from goodness import api
 from goodness.comparison.protocol import FACTORS, Protocol, values_for
 from goodness.config import Config, resolve
 from goodness.engine.callbacks import Callback
-from goodness.engine.checkpoint import write_json
 from goodness.errors import InputError, RunError
-from goodness.outputs import check_folder
+from goodness.outputs import check_folder, write_json
 
 FILE = "study.json"
 REFUSED = "refused.txt"

@@ -138,18 +138,6 @@ def load_network(folder: Path, network: Network) -> dict[str, Any]:
     return meta
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file beside and rename it over ``path``."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside and rename it over ``path``, so that no reader sees half of it."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
-
-
 def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from goodness.clock import Clock
 from goodness.data import AugmentConfig, Dataset
-from goodness.engine.checkpoint import write_json
 from goodness.engine.network import Network
 from goodness.errors import InputError
+from goodness.outputs import write_json
 from goodness.schedule import Schedule
 
 SCHEMA = 1

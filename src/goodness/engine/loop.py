@@ -23,6 +23,7 @@ from goodness.engine.run_folder import RunFolder
 from goodness.engine.seeds import mix, permutation, seed_generators
 from goodness.engine.totals import Totals
 from goodness.errors import InputError, Interrupted, RunError
+from goodness.outputs import write_json
 
 SAVE_SECONDS = 300.0
 """Inside a long epoch the state is saved this often."""
@@ -420,7 +421,7 @@ class Loop:
             "best_epoch": self.best["epoch"],
         }
         if self.run is not None:
-            checkpoint.write_json(self.run.result_file, result)
+            write_json(self.run.result_file, result)
         return result
 
     def _interruption(self) -> Interrupted:

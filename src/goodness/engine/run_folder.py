@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from goodness.config import Config, resolve
-from goodness.engine.checkpoint import find, write_json, write_whole
+from goodness.engine.checkpoint import find
 from goodness.errors import InputError
-from goodness.outputs import check_folder
+from goodness.outputs import check_folder, write_json, write_whole
 
 
 class RunFolder:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from goodness.outputs import write_json
+
+
+class Crash(Exception):
+    pass
+
+
+def test_json_files_are_replaced_whole(monkeypatch, tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+
+    def crash(*_):
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        with pytest.raises(Crash):
+            write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 2}
