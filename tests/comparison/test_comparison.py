@@ -21,7 +21,7 @@ TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "threa
 
 def study_of(path, *methods, seeds=1, **changes):
     given = {"data": "digits", "budget": 1.0, "protocol": "equal", "values": TINY}
-    return Study(path, Terms(**{**given, **changes}), methods, seeds)
+    return Study.create(path, Terms(**{**given, **changes}), methods, seeds)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,17 @@ def test_more_seeds_and_methods_join_a_comparison(finished):
     one, two = commands(more)
     assert one.startswith("goodness compare backprop asge-fast cafo cwc dgl --seeds=1 ")
     assert two.startswith("goodness compare cafo dgl --seeds=2 ")
+
+
+def test_opening_a_comparison_writes_nothing(tmp_path):
+    """Workers that start together open the same folder."""
+    study_of(tmp_path, "backprop", seeds=2)
+    file = tmp_path / "study.json"
+    file.write_text(json.dumps(json.loads(file.read_text())))
+    before = file.read_text()
+
+    assert Study.open(tmp_path).seeds == {"backprop": 2}
+    assert file.read_text() == before
 
 
 def test_another_comparison_does_not_mix_with_it(finished, tmp_path):

@@ -64,7 +64,7 @@ def compare(
         values,
     )
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol.value}-{budget:g}s"
-    study = Study(folder, terms, methods_of(methods), seeds)
+    study = Study.create(folder, terms, methods_of(methods), seeds)
     say = console()
     try:
         with interruptible():

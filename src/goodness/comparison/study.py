@@ -62,26 +62,36 @@ class Study:
     ``<method>/seed-<n>/`` (run folders) ``<method>/refused.txt`` ``report.md`` ``report.html``
 
     Args:
-        path: the folder; one that holds a comparison on the same terms is continued.
+        path: the folder; see `create` and `open`.
         terms: how methods are compared.
-        methods: those to train now, each with seeds 0 to ``seeds - 1``.
-        seeds: runs per method.
-
-    Attributes:
         seeds: runs per method, of all that the folder was ever asked for.
-
-    Raises:
-        InputError: the folder holds another comparison or other files or cannot be made, or a
-            value is bad.
+        methods: those to train now.
     """
 
-    def __init__(self, path: Path, terms: Terms, methods: Sequence[str], seeds: int) -> None:
+    def __init__(
+        self, path: Path, terms: Terms, seeds: Mapping[str, int], methods: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self.terms = terms
+        self.seeds = dict(seeds)
         self.methods = tuple(methods)
-        self.seeds: dict[str, int] = {}
         self._stopping = Event()
         self._processes: list[subprocess.Popen[str]] = []
+
+    @classmethod
+    def create(cls, path: Path, terms: Terms, methods: Sequence[str], seeds: int) -> Study:
+        """A comparison to train, kept in its folder.
+
+        Args:
+            path: the folder; one that holds a comparison on the same terms is continued.
+            terms: how methods are compared.
+            methods: those to train now, each with seeds 0 to ``seeds - 1``.
+            seeds: runs per method.
+
+        Raises:
+            InputError: the folder holds another comparison or other files or cannot be made, or a
+                value is bad.
+        """
         if "final_test" in terms.values:
             raise InputError("final_test: a comparison ends with the test split")
         for key in terms.values:
@@ -89,8 +99,9 @@ class Study:
                 raise InputError(f"{key}: a comparison sets it for every run (use {SET_HERE[key]})")
         wanted = json.loads(json.dumps(asdict(terms)))
         check_folder(path)
+        asked: dict[str, int] = {}
         if (path / FILE).exists():
-            found, self.seeds = _read(path / FILE)
+            found, asked = _read(path / FILE)
             changed = [key for key, value in asdict(found).items() if wanted[key] != value]
             if changed:
                 raise InputError(
@@ -99,16 +110,22 @@ class Study:
                 )
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
+        wider = {method: max(seeds, asked.get(method, 0)) for method in methods}
+        study = cls(path, terms, {**asked, **wider}, methods)
         for method in methods:
-            self.config(method)
-            self.seeds[method] = max(seeds, self.seeds.get(method, 0))
+            study.config(method)
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / FILE, {"terms": wanted, "seeds": self.seeds})
+        write_json(path / FILE, {"terms": wanted, "seeds": study.seeds})
+        return study
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """The comparison that is in a folder, with no method to train."""
-        return cls(path, _read(path / FILE)[0], (), 0)
+        """The comparison that is in a folder, with no method to train; nothing is written.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        return cls(path, *_read(path / FILE))
 
     def config(self, method: str, **further: Any) -> Config:
         """The resolved configuration of a method's runs.
