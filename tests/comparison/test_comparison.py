@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
+import subprocess
 
 import pytest
 
@@ -197,6 +199,23 @@ def test_methods_run_in_processes_of_their_own(tmp_path):
 
     assert len(said) == 1
     assert said[0].startswith("cafo seed-0")
+
+
+def test_a_process_that_starts_while_all_are_stopped_is_stopped_too(tmp_path, monkeypatch):
+    study = study_of(tmp_path, "cafo")
+    started = []
+
+    class Late(subprocess.Popen):
+        def __init__(self, command, **how):
+            super().__init__(["sleep", "5"], **how)
+            started.append(self)
+            study._stop()
+
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    study._start("cafo", lambda line: None)
+
+    (process,) = started
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_a_comparison_in_which_nothing_could_be_trained_is_an_error(tmp_path):

@@ -181,6 +181,8 @@ class Study:
             command, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
             self._processes.append(process)
+            if self._stopping.is_set():  # `_stop` may have looked before it was there
+                process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
                 say(line.rstrip())
