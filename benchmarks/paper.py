@@ -18,12 +18,14 @@ from pathlib import Path
 
 from runs import record, write
 
+from goodness.engine.run_folder import RunFolder
+
 STOPPED = 143  # what `goodness train` exits with after SIGTERM
 
 
 def advance(folder: Path, options: list[str], deadline: float) -> bool:
     """Start or resume one run; whether it has finished."""
-    options = ["--resume", str(folder)] if (folder / "last").exists() else options
+    options = ["--resume", str(folder)] if RunFolder(folder).has_checkpoint() else options
     command = [sys.executable, "-m", "goodness", "train", *options]
     print(" ".join(command[2:]), file=sys.stderr, flush=True)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from goodness import InputError
+from goodness import InputError, api
 from goodness.comparison import Study, write_report
 from goodness.comparison.protocol import EQUAL, values_for
 from goodness.comparison.report import commands
@@ -123,6 +123,28 @@ def test_a_finished_comparison_is_not_trained_again(finished):
 
     assert (study.path / "backprop" / "seed-0" / "result.json").stat().st_mtime_ns == before
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("place", ["last", ".last.old"])
+def test_a_stopped_run_is_continued(place, tmp_path, monkeypatch):
+    """Also one that was killed between the two renames of a checkpoint's replacement."""
+    study = study_of(tmp_path, "cafo")
+    run = tmp_path / "cafo" / "seed-0"
+    (run / place).mkdir(parents=True)
+    (run / place / "state.json").write_text("{}")
+    (run.parent / "plan.json").write_text('{"run": {}}')
+    asked = []
+
+    def resume(folder, callbacks):
+        asked.append(folder)
+        result = {"test": {"accuracy": 0.5}, "train": {"seconds": 1.0}}
+        (folder / "result.json").write_text(json.dumps(result))
+
+    monkeypatch.setattr(api, "resume", resume)
+    monkeypatch.setattr(api, "fit", None)
+    study.train_method("cafo", lambda line: None)
+
+    assert asked == [run]
 
 
 def test_more_seeds_and_methods_join_a_comparison(finished):

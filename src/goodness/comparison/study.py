@@ -18,6 +18,7 @@ from goodness import api
 from goodness.comparison.protocol import FACTORS, Protocol, values_for
 from goodness.config import Config, resolve
 from goodness.engine.callbacks import Callback
+from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError, RunError
 from goodness.outputs import check_folder, write_json
 
@@ -275,7 +276,7 @@ class Study:
         """One run, continued if it was stopped; its result."""
         file = folder / "result.json"
         if not file.exists():
-            if (folder / "last").exists():
+            if RunFolder(folder).has_checkpoint():
                 api.resume(folder, callbacks=callbacks)
             else:
                 values = config.model_dump()
