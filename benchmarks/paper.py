@@ -16,9 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from runs import record, write
-
 from goodness.engine.run_folder import RunFolder
+from runs import record, write
 
 STOPPED = 143  # what `goodness train` exits with after SIGTERM
 
@@ -53,7 +52,7 @@ def main() -> None:
     for data in args.data:
         folder = args.out / f"{args.method}-{data}"
         words = [f"--method={args.method}", f"--data={data}", f"--epochs={args.epochs}"]
-        if not (folder / "result.json").exists() and not advance(
+        if not RunFolder(folder).result_file.exists() and not advance(
             folder, [*words, f"--out={folder}", "--overwrite"], deadline
         ):
             return

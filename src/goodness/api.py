@@ -397,4 +397,4 @@ def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:
     from goodness.reports.environment import environment
 
-    write_json(run.path / "environment.json", environment(command, device))
+    write_json(run.environment_file, environment(command, device))

@@ -481,6 +481,20 @@ def test_a_run_folder_that_holds_something_else_is_never_touched(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_reading_the_history_of_a_run_leaves_it_alone(tmp_path):
+    run = RunFolder.create(tmp_path)
+    rows = [{"step": step} for step in (5, 10)]
+    for row in rows:
+        run.append(row)
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 1')  # of a killed process
+    before = run.metrics_file.read_text()
+
+    assert run.history() == rows
+    assert run.metrics_file.read_text() == before
+    assert run.cut_history(until_step=5) == run.history() == rows[:1]
+
+
 def test_a_run_without_a_folder_keeps_nothing(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make(epochs=1).fit()

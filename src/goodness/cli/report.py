@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -60,9 +59,10 @@ def show_result(run: Run) -> None:
 
 def _train_accuracies(run: Run) -> list[float | None]:
     """Each block's accuracy on the training images, in the epoch whose weights were kept."""
+    from goodness.engine.run_folder import RunFolder
+
     best = run.result["train"]["best_epoch"]
-    for line in (run.folder / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in RunFolder(run.folder).history():
         if row["epoch"] == best:
             return [block["accuracy"] for block in row["train"]["blocks"]]
     return [None] * len(run.result["blocks"])

@@ -103,11 +103,7 @@ def _record(study: Study, rows: list[Row]) -> dict[str, Any]:
 
 def _environment(study: Study) -> dict[str, Any]:
     """What all runs have in common, and every commit that they were made with."""
-    files = [
-        study.path / method / f"seed-{seed}" / "environment.json"
-        for method, seeds in study.seeds.items()
-        for seed in range(seeds)
-    ]
+    files = [run.environment_file for method in study.seeds for run in study.runs(method)]
     found = [json.loads(file.read_text()) for file in files if file.exists()]
     if not found:
         return {}

@@ -190,10 +190,15 @@ class Study:
         if process.returncode and not self._stopping.is_set():
             raise RunError(f"training '{method}' ended with exit code {process.returncode}")
 
+    def runs(self, method: str) -> list[RunFolder]:
+        """Where the runs of a method are or will be, by seed."""
+        return [
+            RunFolder(self.path / method / f"seed-{seed}") for seed in range(self.seeds[method])
+        ]
+
     def finished(self, method: str) -> bool:
         """Whether all runs of a method have a result."""
-        runs = (self.path / method / f"seed-{seed}" for seed in range(self.seeds[method]))
-        return all((run / "result.json").exists() for run in runs)
+        return all(run.result_file.exists() for run in self.runs(method))
 
     def _stop(self) -> None:
         """Let what is running save and end."""
@@ -216,9 +221,9 @@ class Study:
         folder.mkdir(exist_ok=True)
         try:
             plan = self._plan(method, say, callbacks)
-            for seed in range(self.seeds[method]):
+            for seed, run in enumerate(self.runs(method)):
                 config = self.config(method, **plan["run"], seed=seed)
-                self._train(folder / f"seed-{seed}", config, say, callbacks)
+                self._train(run, config, say, callbacks)
         except (InputError, RunError) as error:
             (folder / REFUSED).write_text(f"{error}\n")
             say(f"{method}: left out: {error}")
@@ -245,8 +250,9 @@ class Study:
                 lr = float(f"{default * factor:.2g}")
                 config = self.config(method, **length, lr=lr, final_test=False)
                 accuracy = seconds = None
+                run = RunFolder(file.with_name(f"trial-{place}"))
                 try:
-                    result = self._train(file.with_name(f"trial-{place}"), config, say, callbacks)
+                    result = self._train(run, config, say, callbacks)
                     accuracy = result["val"]["accuracy"]
                     seconds = result["train"]["seconds"]
                 except RunError as error:  # it diverged
@@ -268,23 +274,22 @@ class Study:
 
     def _train(
         self,
-        folder: Path,
+        run: RunFolder,
         config: Config,
         say: Callable[[str], None],
         callbacks: Sequence[Callback],
     ) -> dict[str, Any]:
         """One run, continued if it was stopped; its result."""
-        file = folder / "result.json"
-        if not file.exists():
-            if RunFolder(folder).has_checkpoint():
-                api.resume(folder, callbacks=callbacks)
+        if not run.result_file.exists():
+            if run.has_checkpoint():
+                api.resume(run.path, callbacks=callbacks)
             else:
                 values = config.model_dump()
-                api.fit(out=folder, overwrite=True, callbacks=callbacks, **values)
-        result: dict[str, Any] = json.loads(file.read_text())
+                api.fit(out=run.path, overwrite=True, callbacks=callbacks, **values)
+        result = run.read_result()
         split = "test" if result["test"] else "val"
         say(
-            f"{config.method} {folder.name} lr {config.optimizer['lr']:g}:"
+            f"{config.method} {run.path.name} lr {config.optimizer['lr']:g}:"
             f" {split} {result[split]['accuracy']:.2%} in {result['train']['seconds']:.0f} s"
         )
         return result

@@ -99,14 +99,9 @@ def _row(study: Study, method: str) -> Row:
     plan = folder / "plan.json"
     if plan.exists():
         row.lr = json.loads(plan.read_text())["run"].get("lr")
-    results = []
-    for seed in range(study.seeds[method]):
-        run = folder / f"seed-{seed}"
-        if (run / "result.json").exists():
-            results.append(json.loads((run / "result.json").read_text()))
-            lines = (run / "metrics.jsonl").read_text().splitlines()
-            row.histories.append([json.loads(line) for line in lines])
-    if results:
+    finished = [run for run in study.runs(method) if run.result_file.exists()]
+    row.histories = [run.history() for run in finished]
+    if results := [run.read_result() for run in finished]:
         row.accuracies = [result["test"]["accuracy"] for result in results]
         row.blocks = results[0]["blocks"]
         row.per_block = [result["test"]["per_block"] for result in results]

@@ -489,7 +489,7 @@ class Loop:
         self._seconds = meta["seconds"]
         if not self.ranks.leads:
             return
-        self.history = self.run.history(until_step=self.step)
+        self.history = self.run.cut_history(until_step=self.step)
         if "epoch" in self.best and self.step == self.best["epoch"] * self.steps_per_epoch:
             self._save_best()  # the process may have died before it was written
 

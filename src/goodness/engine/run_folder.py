@@ -26,6 +26,7 @@ class RunFolder:
         self.best = self.path / "best"
         self.last = self.path / "last"
         self.config_file = self.path / "config.json"
+        self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.result_file = self.path / "result.json"
 
@@ -116,19 +117,21 @@ class RunFolder:
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def history(self, until_step: int) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl`` up to a checkpoint's step; later ones are cut off."""
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``, one per epoch."""
         if not self.metrics_file.exists():
             return []
         rows = []
         for line in self.metrics_file.read_text().splitlines():
             try:
-                row = json.loads(line)
+                rows.append(json.loads(line))
             except ValueError:  # half a line, from a killed process
                 break
-            if row["step"] > until_step:
-                break
-            rows.append(row)
+        return rows
+
+    def cut_history(self, until_step: int) -> list[dict[str, Any]]:
+        """Leave only the rows of ``metrics.jsonl`` up to a checkpoint's step; these rows."""
+        rows = [row for row in self.history() if row["step"] <= until_step]
         write_whole(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return rows
 
