@@ -275,12 +275,13 @@ def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):
 def test_bad_input_leaves_an_existing_run_alone(tmp_path, values, words):
     existing = tmp_path / "run"
     existing.mkdir()
-    (existing / "config.json").write_text("precious")
+    precious = json.dumps(goodness.resolve({}).model_dump(mode="json"))
+    (existing / "config.json").write_text(precious)
 
     with pytest.raises(goodness.InputError, match=words):
         goodness.fit(out=existing, overwrite=True, **values)
 
-    assert (existing / "config.json").read_text() == "precious"
+    assert (existing / "config.json").read_text() == precious
 
 
 def test_plan_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):

@@ -470,8 +470,22 @@ def test_the_evaluation_agrees_with_a_slow_count(make, digits):
     assert torch.equal(evaluation.confusion["sum"], confusion)
 
 
-def test_a_run_folder_that_holds_something_else_is_never_touched(tmp_path):
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        '{"architectures": ["ResNet"], "model_type": "resnet", "epochs": 3}',
+        '{"method": "asge", "data": "digits"}',
+        "{",
+        "[]",
+        b"\xff\xfe",
+    ],
+)
+def test_a_run_folder_that_holds_something_else_is_never_touched(tmp_path, config):
     (tmp_path / "notes.txt").write_text("mine")
+    if config is not None:  # as of another program
+        text = config if isinstance(config, bytes) else config.encode()
+        (tmp_path / "config.json").write_bytes(text)
 
     for overwrite in (False, True):
         with pytest.raises(InputError, match="not empty and holds no run"):

@@ -36,7 +36,8 @@ class RunFolder:
 
         Raises:
             InputError: the folder holds a run and ``overwrite`` is off, or holds other files, or
-                cannot be made.
+                cannot be made. A run whose configuration has other keys, as that of another
+                version of goodness may, counts as other files.
         """
         run = cls.check(path, overwrite)
         if run.config_file.exists():
@@ -49,15 +50,19 @@ class RunFolder:
         """What `create` would refuse, without touching anything."""
         run = cls(path)
         check_folder(run.path)
-        if run.config_file.exists():
-            if not overwrite:
-                raise InputError(
-                    f"'{run.path}' already holds a run: go on with --resume {run.path},"
-                    " or replace it with --overwrite"
-                )
-        elif run.path.exists() and any(run.path.iterdir()):
-            # Never delete what is not a run.
-            raise InputError(f"'{run.path}' is not empty and holds no run; choose another --out")
+        if not run.path.exists() or not any(run.path.iterdir()):
+            return run
+        # Never delete what is not a run; other programs keep a config.json as well.
+        if not run._holds_run():
+            raise InputError(
+                f"'{run.path}' is not empty and holds no run of this version of goodness;"
+                " choose another --out"
+            )
+        if not overwrite:
+            raise InputError(
+                f"'{run.path}' already holds a run: go on with --resume {run.path},"
+                " or replace it with --overwrite"
+            )
         return run
 
     @classmethod
@@ -78,10 +83,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged, or from a version with other keys.
         """
-        content = self._read(self.config_file)
-        if not isinstance(content, dict) or not set(content) >= set(Config.model_fields):
-            raise InputError(f"'{self.config_file}' is damaged: keys are missing")
-        return resolve(content)
+        return resolve(self._read_config())
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""
@@ -134,6 +136,19 @@ class RunFolder:
         rows = [row for row in self.history() if row["step"] <= until_step]
         write_whole(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return rows
+
+    def _holds_run(self) -> bool:
+        """Whether there is a configuration with the keys of a run's."""
+        try:
+            return self.config_file.is_file() and bool(self._read_config())
+        except InputError:
+            return False
+
+    def _read_config(self) -> dict[str, Any]:
+        content = self._read(self.config_file)
+        if not isinstance(content, dict) or not set(content) >= set(Config.model_fields):
+            raise InputError(f"'{self.config_file}' is damaged: keys are missing")
+        return content
 
     def _read(self, path: Path) -> Any:
         try:
