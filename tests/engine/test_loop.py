@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -493,6 +494,35 @@ def test_a_run_folder_that_holds_something_else_is_never_touched(tmp_path, confi
     with pytest.raises(InputError, match="is a file"):
         RunFolder.create(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+class Closed(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_end(self, loop, result):
+        self.seen.append("end")
+
+    def on_close(self, loop):
+        self.seen.append("close")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "seen"),
+    [
+        (lambda loop: None, None, ["end", "close"]),
+        (lambda loop: interrupt(loop), Interrupted, ["close"]),
+        (lambda loop: poison(loop), RunError, ["close"]),
+        (lambda loop: interrupt_hard(), KeyboardInterrupt, ["close"]),
+    ],
+)
+def test_callbacks_are_closed_however_a_run_ends(make, ending, error, seen):
+    closed = Closed()
+    trained = make(epochs=1, callbacks=[closed, At(ending, step=2)])
+    with nullcontext() if error is None else pytest.raises(error):
+        trained.fit()
+
+    assert closed.seen == seen
 
 
 def test_reading_the_history_of_a_run_leaves_it_alone(tmp_path):

@@ -19,7 +19,7 @@ def test_every_number_of_an_epoch_is_an_event(loop, finish_epoch, tmp_path):
     board.on_start(loop)
     finish_epoch(board)
     finish_epoch(board)
-    board.on_end(loop, {})
+    board.on_close(loop)
     scalars = read(tmp_path / "tensorboard")
     assert scalars["loss/train/conv2"] == [(1, 2.0), (2, 1.0)]
     assert scalars["accuracy/train/conv3"] == [(1, 0.7), (2, 0.85)]
@@ -36,12 +36,12 @@ def test_a_resumed_run_hides_the_epochs_it_repeats(loop, finish_epoch, tmp_path)
     stopped.on_start(loop)
     finish_epoch(stopped)
     finish_epoch(stopped)
-    stopped.on_end(loop, {})
+    stopped.on_close(loop)
     loop.history.pop()
     resumed = TensorBoard()
     resumed.on_start(loop)
     finish_epoch(resumed)
-    resumed.on_end(loop, {})
+    resumed.on_close(loop)
     steps = [step for step, _ in read(tmp_path / "tensorboard")["accuracy/val"]]
     assert steps == [1, 2]
 
@@ -51,5 +51,5 @@ def test_without_a_run_folder_nothing_is_written(loop, finish_epoch, tmp_path):
     board = TensorBoard()
     board.on_start(loop)
     finish_epoch(board)
-    board.on_end(loop, {})
+    board.on_close(loop)
     assert list(tmp_path.iterdir()) == []

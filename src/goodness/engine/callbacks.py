@@ -21,6 +21,9 @@ class Callback:
     def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
         """After the test; ``result`` is the content of ``result.json``."""
 
+    def on_close(self, loop: Loop) -> None:
+        """Last of all, also after an error or an interruption: to let go of what is held."""
+
 
 class EarlyStopping(Callback):
     """Ends the run when validation accuracy has not risen for some epochs.

@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -157,8 +158,13 @@ class Loop:
         # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
         counted = self.step == 0 and self.ranks.count == 1
         self._meter = EnergyMeter(self.network.device) if counted else None
-        for callback in self.callbacks:
-            callback.on_start(self)
+        with ExitStack() as closing:
+            for callback in self.callbacks:
+                closing.callback(callback.on_close, self)
+                callback.on_start(self)
+            return self._train_and_test()
+
+    def _train_and_test(self) -> dict[str, Any]:
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()

@@ -32,7 +32,7 @@ class TensorBoard(Callback):
             self._writer.add_scalar(name, value, row["epoch"])
         self._writer.flush()
 
-    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+    def on_close(self, loop: Loop) -> None:
         """Close the events."""
         if self._writer is not None:
             self._writer.close()
