@@ -22,6 +22,7 @@ from goodness.engine.network import Network
 from goodness.engine.ranks import GO_ON, SAVE, Ranks, State
 from goodness.engine.run_folder import RunFolder
 from goodness.engine.seeds import mix, permutation, seed_generators
+from goodness.engine.stopwatch import Stopwatch
 from goodness.engine.totals import Totals
 from goodness.errors import InputError, Interrupted, RunError
 from goodness.outputs import write_json
@@ -32,8 +33,6 @@ CHECK_STEPS = 25
 """How often the losses are looked at for NaN, which waits for the device."""
 ASKED_PIXELS = 2**18
 """Images of a small training batch are validated so many pixels at a time."""
-WARM_STEPS = 10
-"""First steps, which compile and allocate, are left out of images per second."""
 
 
 class Loop:
@@ -87,14 +86,8 @@ class Loop:
         self.interrupted: int | None = None
         """A signal handler sets this to save and end the run after the step."""
         self._meter: EnergyMeter | None = None
-        self._seconds = 0.0
-        self._since = time.perf_counter()
-        self._steady_seconds = 0.0
-        self._steady_images = 0
-        self._data_seconds = 0.0
-        self._timed_seconds = 0.0
+        self._stopwatch = Stopwatch(network.device, config.batch_size, CHECK_STEPS)
         self._saved_at = time.perf_counter()
-        self._steps_here = 0
         self._totals = Totals(len(network), network.device)
         self._asked = self.learner.answering
         self.cache: FeatureCache | None = None
@@ -116,26 +109,9 @@ class Loop:
         """Steps done and the length of the run."""
         return Clock(self.step, self.steps_per_epoch, self.epochs)
 
-    @property
-    def seconds(self) -> float:
-        """Training time so far, validation included, over all resumes."""
-        return self._seconds + time.perf_counter() - self._since
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Training images per second, without the first steps and without validation."""
-        if not self._steady_seconds:
-            return None
-        return self._steady_images / self._steady_seconds
-
-    @property
-    def data_share(self) -> float:
-        """Part of the step's time that data and augmentation take, 0 to 1."""
-        return self._data_seconds / self._timed_seconds if self._timed_seconds else 0.0
-
     def live(self) -> dict[str, Any]:
         """The state of this moment for a display; waits for the device."""
-        rate = self.images_per_second
+        rate = self._stopwatch.images_per_second
         left = self.epochs * self.steps_per_epoch - self.step
         return {
             "blocks": self._totals.read(self.block_names),
@@ -154,7 +130,7 @@ class Loop:
             OSError: the disk is full, say; the last checkpoint is kept.
             Interrupted: a signal came; the state is saved.
         """
-        self._since = time.perf_counter()
+        self._stopwatch.start()
         # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
         counted = self.step == 0 and self.ranks.count == 1
         self._meter = EnergyMeter(self.network.device) if counted else None
@@ -183,12 +159,12 @@ class Loop:
         return result
 
     def _train_epoch(self) -> None:
-        self._mark = time.perf_counter()
+        self._stopwatch.begin(self.step)
         for x, labels, first in self._batches():
-            data_done = self._now()
+            self._stopwatch.data_ready(self.step)
             report = self.learner.step(x, labels, self.clock, first)
             self._totals.add(report, labels, self.step)
-            self._count_time(data_done)
+            self._stopwatch.end(self.step)
             self.step += 1
             if self._meter is not None:
                 self._meter.watch()
@@ -204,7 +180,7 @@ class Loop:
                 if decision != SAVE:
                     self.interrupted = decision
                     raise self._interruption()
-            self._mark = self._now()
+            self._stopwatch.begin(self.step)
         self.learner.end_epoch()
         self._check_weights()
 
@@ -299,22 +275,6 @@ class Loop:
         x = self.augment(self.dataset.preprocessing.apply(images, standardise=False))
         return self.dataset.preprocessing.standardise(x) if self.config.standardise else x
 
-    def _now(self) -> float:
-        # On a GPU the share of the data is measured on some steps only, as it has to wait.
-        if self.network.device.type == "cuda" and self.step % CHECK_STEPS == 0:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _count_time(self, data_done: float) -> None:
-        done = self._now()
-        self._steps_here += 1
-        if self._steps_here > WARM_STEPS:
-            self._steady_seconds += done - self._mark
-            self._steady_images += self.config.batch_size
-        if self.network.device.type != "cuda" or self.step % CHECK_STEPS == 0:
-            self._data_seconds += data_done - self._mark
-            self._timed_seconds += done - self._mark
-
     def _check_finite(self) -> None:
         """Raise where a loss was not finite; see also `_check_weights`."""
         steps = self._totals.bad_step.tolist()
@@ -369,9 +329,7 @@ class Loop:
         row = {
             "epoch": epoch,
             "step": self.step,
-            "seconds": round(self.seconds, 3),
-            "images_per_second": self.images_per_second,
-            "data_share": round(self.data_share, 4),
+            **self._stopwatch.record(),
             "learning_rate": self.config.optimizer["lr"] * self.learner.rate(last_step),
             "train": {"blocks": self._totals.read(self.block_names)},
             "val": {
@@ -402,7 +360,11 @@ class Loop:
             callback.on_epoch(self, row)
 
     def _test(self) -> dict[str, Any]:
-        """Evaluate the best weights on validation again and, this once, on the test split."""
+        """Evaluate on validation again and, this once, on the test split.
+
+        The best weights, or without a run folder, which keeps them, the last; with the best
+        epoch's readout.
+        """
         if self.run is not None:
             checkpoint.load_network(self.run.best, self.network)
             self._asked = self.network
@@ -416,13 +378,11 @@ class Loop:
             "test": self.evaluate("test").record(readout) if self.config.final_test else None,
         }
         result["train"] = {
-            "seconds": round(self.seconds, 3),
-            "images_per_second": self.images_per_second,
+            **self._stopwatch.record(),
             "peak_memory_bytes": peak_memory(self.network.device),
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "joules": None if self._meter is None else self._meter.joules(),
             "joules_source": None if self._meter is None else self._meter.source,
-            "data_share": round(self.data_share, 4),
             "epochs": len(self.history),
             "best_epoch": self.best["epoch"],
         }
@@ -442,7 +402,7 @@ class Loop:
         return {
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
-            "seconds": self.seconds,
+            "seconds": self._stopwatch.seconds,
             "best": self.best,
             "config": self.config.model_dump(mode="json"),
             "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
@@ -492,7 +452,7 @@ class Loop:
         if self.cache is not None:
             self.cache.check_space(self.step)
         self.best = meta["best"]
-        self._seconds = meta["seconds"]
+        self._stopwatch.go_on(meta["seconds"])
         if not self.ranks.leads:
             return
         self.history = self.run.cut_history(until_step=self.step)
