@@ -75,3 +75,18 @@ def test_options_are_checked_and_converted():
         registry.resolve({"name": "one", "sise": 1})
     with pytest.raises(InputError, match="the thing needs a name"):
         registry.resolve({"size": 1})
+
+
+def test_a_module_that_cannot_be_imported_fails_every_look_up_until_it_can(tmp_path, monkeypatch):
+    package = tmp_path / "half_a_registry"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "broken.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("thing", "half_a_registry")
+
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+            registry.names()
+    (package / "broken.py").unlink()
+    assert registry.names() == []

@@ -55,10 +55,14 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         if not self._imported and self._package is not None:
-            self._imported = True
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            self._imported = True  # already: a module may look names up while it is imported
+            try:
+                package = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{self._package}.{module.name}")
+            except BaseException:
+                self._imported = False  # or the next look-up would find some of the choices only
+                raise
         return sorted(self._entries)
 
     def resolve(self, part: str | Mapping[str, Any]) -> dict[str, Any]:
