@@ -21,13 +21,21 @@ def test_train_and_test_folders(tmp_path, write_classes, values):
     assert data.test.labels.tolist() == [0, 0, 1, 1, 1]
 
 
-def test_val_folder_is_the_validation_part(tmp_path, write_classes, values):
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_val_folder_is_the_validation_part(name, tmp_path, write_classes, values):
     write_classes(tmp_path / "train", {"a": 10, "b": 10})
-    write_classes(tmp_path / "val", {"a": 2, "b": 1}, first=50)
+    write_classes(tmp_path / name, {"a": 2, "b": 1}, first=50)
     write_classes(tmp_path / "test", {"a": 2, "b": 2}, first=100)
     data = open_data(tmp_path)
     assert len(data.train) == 20
     assert sorted(values(data.val)) == [50, 51, 52]
+
+
+def test_two_validation_folders_are_refused(tmp_path, write_classes):
+    for name in ("train", "val", "validation"):
+        write_classes(tmp_path / name, {"a": 10, "b": 10})
+    with pytest.raises(InputError, match="holds both 'validation' and 'val'"):
+        open_data(tmp_path)
 
 
 @pytest.mark.parametrize("below", ["", "train"])

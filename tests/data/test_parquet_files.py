@@ -37,12 +37,20 @@ def test_goes_before_a_known_name(tmp_path, write_parquet):
     assert open_data("mnist", root=tmp_path).train.image_shape == (1, 6, 6)
 
 
-def test_validation_files_and_a_plain_folder(tmp_path, write_parquet):
+@pytest.mark.parametrize("name", ["validation-0", "val-0", "val"])
+def test_validation_files_and_a_plain_folder(name, tmp_path, write_parquet):
     write_parquet(tmp_path / "train-0.parquet", LABELS)
-    write_parquet(tmp_path / "validation-0.parquet", [0, 1, 1])
+    write_parquet(tmp_path / f"{name}.parquet", [0, 1, 1])
     data = open_data(tmp_path)
     assert data.classes == ("0", "1")  # no names in the file
     assert (len(data.train), len(data.val), len(data.test)) == (16, 3, 4)
+
+
+def test_validation_files_under_two_names_are_refused(tmp_path, write_parquet):
+    for name in ("train-0", "val-0", "validation-0"):
+        write_parquet(tmp_path / f"{name}.parquet", LABELS)
+    with pytest.raises(InputError, match="holds both 'validation' and 'val'"):
+        open_data(tmp_path)
 
 
 def test_columns_of_cifar100(tmp_path, write_parquet):

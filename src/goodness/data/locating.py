@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.folder import read_class_folders
@@ -13,9 +16,11 @@ from goodness.data.parquet import read_parquet
 from goodness.data.source import Source
 from goodness.errors import InputError, unknown
 
-# The names a part goes by, in a folder and at the start of a Parquet file's name.
-FOLDERS = {"train": "train", "val": "val", "test": "test"}
-PREFIXES = {"train": "train", "val": "validation", "test": "test"}
+T = TypeVar("T")
+
+# The names a part goes by: of a folder, or at the start of a Parquet file's name, where the longer
+# ones are looked for first.
+NAMES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -65,22 +70,40 @@ def _locate_in_folder(folder: Path) -> Located:
     name = folder.resolve().name
     if any(folder.glob("*.parquet")):
         return Located(name, _parquet_parts(folder))
-    parts = {
-        part: read_class_folders(folder / subfolder)
-        for part, subfolder in FOLDERS.items()
-        if (folder / subfolder).is_dir()
-    }
-    if parts:
-        return Located(name, parts)
+    folders = [path for path in folder.iterdir() if path.is_dir()]
+    found = _by_part(folder, {path.name: path for path in folders})
+    if found:
+        return Located(name, {part: read_class_folders(path) for part, path in found.items()})
     return Located(name, {"train": read_class_folders(folder)}, flat=True)
 
 
 def _parquet_parts(folder: Path) -> dict[str, Source]:
-    parts = {
-        part: read_parquet(files)
-        for part, prefix in PREFIXES.items()
-        if (files := sorted(folder.glob(f"{prefix}*.parquet")))
-    }
-    if not parts:
+    files: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*.parquet")):
+        for name in itertools.chain(*NAMES.values()):
+            if file.name.startswith(name):
+                files.setdefault(name, []).append(file)
+                break
+    found = _by_part(folder, files)
+    if not found:
         raise InputError(f"no train-*.parquet or test-*.parquet in '{folder}'")
-    return parts
+    return {part: read_parquet(named) for part, named in found.items()}
+
+
+def _by_part(folder: Path, named: Mapping[str, T]) -> dict[str, T]:
+    """What goes by a part's name, by part.
+
+    Raises:
+        InputError: a part is there under two names.
+    """
+    found = {}
+    for part, names in NAMES.items():
+        there = [name for name in names if name in named]
+        if len(there) > 1:
+            raise InputError(
+                f"'{folder}' holds both '{there[0]}' and '{there[1]}': one part under two names;"
+                " remove or rename one"
+            )
+        if there:
+            found[part] = named[there[0]]
+    return found
