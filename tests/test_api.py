@@ -198,7 +198,7 @@ def test_resume_for_more_epochs(tmp_path):
     values = {**SMALL, "epochs": 1}
     first = goodness.fit(out=tmp_path / "run", **values)
     before = weights(first.folder)
-    with pytest.raises(goodness.InputError, match=r"has finished its 1 epochs; .*--epochs"):
+    with pytest.raises(goodness.InputError, match=r"has finished, with epoch 1; .*--epochs"):
         goodness.resume(first.folder)
     assert same(weights(first.folder), before)
 

@@ -246,7 +246,7 @@ def resume(
         loop.restore()
         if ranks.tell(loop.epoch >= config.epochs and run.result_file.is_file()):
             raise InputError(
-                f"'{run.path}' has finished its {config.epochs} epochs; give more with --epochs"
+                f"'{run.path}' has finished, with epoch {loop.epoch}; give more with --epochs"
             )
         if ranks.leads:
             run.write_config(config)

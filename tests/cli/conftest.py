@@ -56,7 +56,6 @@ class FakeRun:
     def evaluate(self, data: str | None = None, **values: Any) -> dict[str, Any]:
         self.asked = {"data": data, **values}
         return {
-            "schema": 1,
             "data": data or "pets",
             "split": values["split"],
             "blocks": BLOCKS,

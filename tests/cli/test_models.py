@@ -41,18 +41,19 @@ def test_cuts_shows_every_block_and_its_cost(capsys):
 
 
 def test_cuts_for_people(capsys):
-    code, _, err = run(
+    code, out, _ = run(
         capsys, "cuts", "small-cnn", "--granularity", "2", "--image-size", "8", "--channels", "1"
     )
     assert code == 0
-    assert "2 blocks" in err
-    assert "MFLOPs" in err
+    assert "2 blocks" in out
+    assert "MFLOPs" in out
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["cuts", "timm/resnet81"], "did you mean"),
+        (["cuts", "resnet18"], "did you mean torchvision/resnet18 or timm/resnet18?"),
         (["cuts", "timm/resnet18", "--granularity", "99"], "at most"),
         (["cuts", "vgg8", "--granularity", "0"], "partition.blocks: Input should be greater"),
         (["cuts", "timm/resnet18", "--granularity", "blocks"], "did you mean 'block'"),
@@ -76,9 +77,9 @@ def test_bad_input_is_one_line(capsys, args, message):
 def test_models_of_the_families(capsys):
     _, out, _ = run(capsys, "models", "timm", "--like", "resnet1*t", "--json")
     assert [row["name"] for row in json.loads(out)] == ["timm/resnet10t", "timm/resnet14t"]
-    _, _, err = run(capsys, "models")
-    assert "small-cnn" in err
-    assert "goodness models timm" in err
+    _, out, _ = run(capsys, "models")
+    assert "small-cnn" in out
+    assert "goodness models timm" in out
 
 
 @pytest.mark.parametrize(("boundary", "noted"), [("identity", False), ("layer-norm", True)])

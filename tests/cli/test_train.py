@@ -209,23 +209,23 @@ def test_the_result_is_a_table_and_the_folder_alone_on_stdout(goodness, calls):
 def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
     before = sorted(tmp_path.iterdir())
     code, out, err = goodness("train", "--dry-run", "--model", "vgg8", "--out", tmp_path / "run")
-    assert (code, out) == (0, "")
+    assert (code, err) == (0, "")
     assert calls.plan == ((), {"model": "vgg8"})
     assert calls.fit is None
     assert sorted(tmp_path.iterdir()) == before
-    assert "model:\n  name: vgg8\n" in err
-    lines = [line.split() for line in err.splitlines()]
+    assert "model:\n  name: vgg8\n" in out
+    lines = [line.split() for line in out.splitlines()]
     assert ["conv1", "8×4×4", "1,234", "no", "–"] in lines
     assert ["conv2", "16", "99", "yes", "4"] in lines
-    assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in err
+    assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in out
 
 
 def test_a_dry_run_tells_the_size_of_cached_features(goodness, calls):
     goodness("train", "--dry-run", "--cache", "somewhere")
     assert calls.plan[1]["cache"] == "somewhere"
     calls.plan_answer |= {"cache_bytes": 2_500_000, "config": {"cache": "somewhere"}}
-    _, _, err = goodness("train", "--dry-run", "--cache", "somewhere")
-    assert "features on disk: up to 2.5 MB in 'somewhere'" in err
+    _, out, _ = goodness("train", "--dry-run", "--cache", "somewhere")
+    assert "features on disk: up to 2.5 MB in 'somewhere'" in out
 
 
 def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):

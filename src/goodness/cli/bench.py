@@ -18,7 +18,7 @@ from goodness.cli.options import (
     Steps,
     Threads,
 )
-from goodness.cli.output import console, keep_record, print_json, record_head, table
+from goodness.cli.output import console, keep_record, page, print_json, record_head, table
 from goodness.cli.values import gather, model_part
 from goodness.outputs import check_folder
 
@@ -88,6 +88,7 @@ def bench(
     if as_json:
         print_json(record)
         return
+    sheet = page()
     shown = table("way", *NUMBERS, numbers=NUMBERS)
     for name, way in record["ways"].items():
         parts = f" in {way['accumulate']}" if way["accumulate"] > 1 else ""
@@ -101,8 +102,8 @@ def bench(
             f"{way['activations_of_backprop']:.2f}",
             f"{way['memory']['total'] / MIB:,.1f} MiB",
         )
-    say.print(shown)
-    say.print(
+    sheet.print(shown)
+    sheet.print(
         f"\nbound on the speed of layer-local steps, from the convolutions alone:"
         f" {record['bound']:.2f} × backprop",
         soft_wrap=True,

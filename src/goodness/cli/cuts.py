@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.options import AsJson, Channels, Classes, Granularity, ImageSize, ModelArgs
-from goodness.cli.output import SCHEMA, console, print_json, table
+from goodness.cli.output import SCHEMA, page, print_json, table
 from goodness.cli.values import model_part
 
 NUMBERS = ("parameters", "MFLOPs", "activations")
@@ -45,11 +45,11 @@ def cuts(
             f"{row['flops'] / 1e6:,.1f}",
             f"{row['activation_bytes'] / 2**20:.2f} MiB",
         )
-    console().print(shown)
+    page().print(shown)
     blocks = sum(row["name"] != "head" for row in rows)
     highest = max(row["activation_bytes"] for row in rows)
     total = sum(row["activation_bytes"] for row in rows)
-    console().print(
+    page().print(
         f"\n{blocks} blocks, {sum(row['parameters'] for row in rows):,} parameters; per image"
         f" {sum(row['flops'] for row in rows) / 1e6:,.1f} MFLOPs forward, and of activations kept"
         f" for the gradient {total / 2**20:.2f} MiB in all, {highest / 2**20:.2f} MiB in the"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from goodness.cli.options import AsJson, Device
-from goodness.cli.output import SCHEMA, console, percent, print_json, table
+from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
 
 
 class SplitName(str, Enum):
@@ -50,7 +50,9 @@ def evaluate(
         print_json({"schema": SCHEMA, **result})
     else:
         _show(result)
-    picture = loaded.folder / f"confusion-{split.value}.png"
+    # Of other data a picture of its own, beside that of the run's.
+    of = "" if data is None else f"{Path(result['data']).name}-"
+    picture = loaded.folder / f"confusion-{of}{split.value}.png"
     title = f"{Path(result['data']).name} {split.value}: {percent(result['accuracy'])} right"
     draw_confusion(confusion, loaded.classes, picture, title)
     if not as_json:
@@ -58,7 +60,7 @@ def evaluate(
 
 
 def _show(result: dict[str, Any]) -> None:
-    out = console()
+    out = page()
     shown = table("block", "accuracy", numbers=("accuracy",))
     for name, accuracy in zip(result["blocks"], result["per_block"], strict=True):
         shown.add_row(name, percent(accuracy))

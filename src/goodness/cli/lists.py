@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from goodness.cli.options import AsJson
-from goodness.cli.output import SCHEMA, console, print_json, table
+from goodness.cli.output import SCHEMA, page, print_json, table
 from goodness.errors import InputError, unknown
 
 
@@ -81,4 +81,4 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     shown = table(*rows[0])
     for row in rows:
         shown.add_row(*map(str, row.values()))
-    console().print(shown)
+    page().print(shown)

@@ -1,4 +1,4 @@
-"""Where output goes: JSON to standard output, everything for people to standard error."""
+"""Where output goes: what was asked for to standard output, how it is going to standard error."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ SCHEMA = 1
 
 
 def console() -> Console:
-    """Standard error; a file or pipe, which has no width, gets lines long enough for tables."""
-    width = None if sys.stderr.isatty() else 120
+    """Standard error, for what a command is doing."""
+    return _console(stderr=True)
+
+
+def page() -> Console:
+    """Standard output, for the table that a command was called for; with ``--json`` JSON is."""
+    return _console(stderr=False)
+
+
+def _console(stderr: bool) -> Console:
+    # A file or pipe has no width: lines long enough for tables.
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
     # No markup: a path or class name may contain [brackets].
-    return Console(stderr=True, width=width, markup=False, highlight=False, soft_wrap=False)
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, soft_wrap=False)
 
 
 def print_json(value: Any) -> None:

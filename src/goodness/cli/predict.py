@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.options import AsJson, Device
-from goodness.cli.output import SCHEMA, console, percent, print_json, table
+from goodness.cli.output import SCHEMA, page, percent, print_json, table
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
             percent(prediction["probability"]),
             *(_opinion(block) for block in prediction["blocks"]),
         )
-    console().print(shown)
+    page().print(shown)
 
 
 def _opinion(block: dict[str, object]) -> str:

@@ -18,7 +18,7 @@ from goodness.cli.options import (
     Steps,
     Threads,
 )
-from goodness.cli.output import console, keep_record, print_json, record_head, table
+from goodness.cli.output import console, keep_record, page, print_json, record_head, table
 from goodness.cli.values import gather, model_part
 from goodness.outputs import check_folder
 
@@ -82,6 +82,7 @@ def profile(
         print_json(record)
         return
     numbers = (*(f"{phase}, ms" for phase in PHASES), "activations", "MFLOPs", "parameters")
+    sheet = page()
     shown = table("block", *numbers, numbers=numbers)
     for block in record["blocks"]:
         shown.add_row(
@@ -91,8 +92,8 @@ def profile(
             f"{block['flops'] / 1e6:,.1f}",
             f"{block['parameters']:,}",
         )
-    say.print(shown)
-    say.print(
+    sheet.print(shown)
+    sheet.print(
         f"\n{batch_size / record['step_seconds']:,.1f} images/s;"
         f" {record['share_of_bound']:.0%} of a step is what its convolutions take alone;"
         f" augmentation {1e3 * record['data_seconds']:.1f} ms a batch;"
@@ -107,7 +108,7 @@ def profile(
         guess.add_row(f"{row['times']} times as deep, {row['blocks']} blocks", *_guessed(row))
     for row in record["what_if"]["ranks"][1:]:
         guess.add_row(f"{row['ranks']} ranks", f"{row['images_per_second']:,.1f}", "–")
-    say.print(guess)
+    sheet.print(guess)
     if out is not None:
         print(out)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from goodness.cli.output import console, duration, percent, table
+from goodness.cli.output import console, duration, page, percent, table
 
 if TYPE_CHECKING:
     from goodness.api import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show_plan(plan: dict[str, Any]) -> None:
     """The resolved configuration, the blocks, and how long it will take."""
-    out = console()
+    out = page()
     out.print(yaml.safe_dump(plan["config"], sort_keys=False, allow_unicode=True), soft_wrap=True)
     columns = list(dict.fromkeys(key for block in plan["blocks"] for key in block))
     numbers = tuple(column for column in columns if column != "name")

@@ -46,7 +46,7 @@ def read_split(
     for index, image in enumerate(_decode(source, channels, size)):
         if isinstance(image, InputError):
             if not skip_bad:
-                raise image
+                raise InputError(f"{image} (leave such files out with --skip-bad)")
             skipped.append(source.name(index))
             continue
         if kept and image.shape[1:] != shape[1:]:

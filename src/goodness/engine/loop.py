@@ -58,7 +58,7 @@ class Loop:
         if config.batch_size > len(dataset.train):
             raise InputError(
                 f"batch size {config.batch_size} is more than the {len(dataset.train)}"
-                " training images"
+                f" training images (use --batch-size {len(dataset.train)} or less)"
             )
         self.config = config
         self.dataset = dataset

@@ -25,6 +25,12 @@ class Models(Registry[Callable[..., nn.Module]]):
             from goodness.models.zoo import from_family  # late: imports timm and torchvision
 
             return from_family(family, model)
+        if name not in self.names():
+            from goodness.models.zoo import names
+
+            if whose := [family for family in FAMILIES if name in names(family)]:
+                full = " or ".join(f"{family}/{name}" for family in whose)
+                raise InputError(f"unknown model '{name}'; did you mean {full}?")
         return super().__getitem__(name)
 
 
