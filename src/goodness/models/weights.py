@@ -113,9 +113,11 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     without_head = {key for key in missing if key.startswith(f"{classifier}.")}
     if set(missing) - without_head or (extra and not without_head and classifier):
         named = (sorted(set(missing) - without_head) or extra)[0]
+        others = [key for key in own if key in state and state[key].shape != own[key].shape]
         raise InputError(
             f"{source} is not for this network: {len(missing)} of its {len(own)} tensors are"
-            f" missing there and {len(extra)} unknown, such as '{named}'"
+            f" missing there, {len(extra)} unknown, such as '{named}', and {len(others)} have other"
+            " shapes (was it made with other --model-arg?)"
         )
     taken = {}
     fresh = sorted(without_head)
@@ -134,7 +136,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
             fresh.append(key)
         else:
             shapes = f"{tuple(given.shape)}, not {tuple(value.shape)}"
-            raise InputError(f"{source} is not for this network: '{key}' is {shapes}")
+            raise InputError(
+                f"{source} is not for this network: '{key}' is {shapes} (was it made with other"
+                " --model-arg?)"
+            )
     model.load_state_dict(taken, strict=False)
     return fresh
 
