@@ -124,6 +124,25 @@ def test_the_head_s_gradient_is_exact(batch):
         torch.testing.assert_close(found[name], expected[name])
 
 
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_no_noise_enters_where_a_relu_is_closed(norm, batch):
+    """Of whatever direction, the gradient there is 0."""
+    network = make(model={"name": "small-cnn", "widths": [4, 4], "pools": [], "norm": norm})
+    torch.nn.init.normal_(network[0].objective.linear.weight, generator=GENERATOR.manual_seed(0))
+    images, y = batch(4, SHAPE, 3)
+    seen, noise = [], []
+
+    def spy(relu, inputs):
+        primal, tangent = torch.autograd.forward_ad.unpack_dual(inputs[0])
+        seen.append(primal.clone())
+        noise.append(tangent.clone())
+
+    network[0].body.relu1.register_forward_pre_hook(spy)
+    gradients(network, ForwardGradient(), images, y)
+
+    assert torch.equal(noise[0] != 0, seen[0] > 0)
+
+
 def test_nothing_is_recorded_inside_a_block(batch):
     network = make()
     recorded = []

@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -52,8 +53,10 @@ class ForwardGradient(Update):
 
     Independent noise v ~ N(0, 1) enters as the tangent of every pre-activation: behind each weight
     layer and its norm. One forward-mode pass gives d, each loss's derivative along the noise; d * v
-    is an unbiased estimate of the gradient there. It is pulled back through the norm alone, and
-    one product with the layer's input makes a weight gradient of it. The head's gradient is exact.
+    is an unbiased estimate of the gradient there. Where a ReLU follows at once and is closed, the
+    gradient is known to be 0, and no noise enters. The estimate is pulled back through the norm
+    alone, and one product with the layer's input makes a weight gradient of it. The head's gradient
+    is exact.
 
     A loss that belongs to one patch and channel group tells of the noise there alone. That holds
     in blocks of one weight layer whose map divides into the patches; elsewhere all losses of a
@@ -95,7 +98,8 @@ class ForwardGradient(Update):
 
     def _estimate(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
         sites = self._sites(blocks)
-        hooks = [hook for site in sites for hook in _perturb(site)]
+        rectified = {module for block in blocks for module in _rectified(block.body)}
+        hooks = [hook for site in sites for hook in _perturb(site, site.last in rectified)]
         try:
             # Of the kinds of attention this one alone has a forward-mode derivative.
             with sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
@@ -146,8 +150,20 @@ class _Apart(Exception):
         self.layer = layer
 
 
-def _perturb(site: Site) -> list[torch.utils.hooks.RemovableHandle]:
-    """Hooks that note what the layer sees and gives, and add noise to the tangent behind it."""
+def _rectified(body: nn.Module) -> list[nn.Module]:
+    """Modules that a ReLU follows in a chain, where nothing else can see what they give."""
+    return [
+        first
+        for chain in body.modules()
+        if type(chain) is nn.Sequential
+        for first, second in pairwise(chain)
+        if type(second) is nn.ReLU
+    ]
+
+
+def _perturb(site: Site, rectified: bool) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hooks that note what the layer sees and gives, and add noise to the tangent behind it, if a
+    ReLU follows only where that is open."""
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         site.given = forward_ad.unpack_dual(inputs[0]).primal
@@ -159,6 +175,8 @@ def _perturb(site: Site) -> list[torch.utils.hooks.RemovableHandle]:
         if module is site.norm and inputs[0] is not site.out:
             raise _Apart(site.layer)
         site.noise = torch.randn_like(primal)
+        if rectified:
+            site.noise *= primal > 0
         # A copy: activations that work in place would change the tangent.
         return forward_ad.make_dual(
             primal, site.noise.clone() if tangent is None else tangent + site.noise
