@@ -13,7 +13,7 @@ from goodness.clock import Clock
 from goodness.engine.learner import Learner
 from goodness.engine.segment import run_segment
 from goodness.objective import Look
-from goodness.update.forward_gradient import WEIGHT_LAYERS, ForwardGradient
+from goodness.update.forward_gradient import WEIGHT_LAYERS, ForwardGradient, Site, _pull_back
 from goodness.update.gradient import Gradient
 
 DRAWS = 4096
@@ -141,6 +141,62 @@ def test_no_noise_enters_where_a_relu_is_closed(norm, batch):
     gradients(network, ForwardGradient(), images, y)
 
     assert torch.equal(noise[0] != 0, seen[0] > 0)
+
+
+class Standardized(torch.nn.Conv2d):
+    """Divides its weight by its length."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight / self.weight.norm(), self.bias)
+
+
+LAYERS = {
+    "stride": torch.nn.Conv2d(2, 4, 3, padding=1, stride=2, groups=2),
+    "same": torch.nn.Conv2d(1, 2, 3, padding="same", dilation=2),
+    "circular": torch.nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"),
+    "reflect": torch.nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"),
+    "a class of its own": Standardized(1, 2, 3),
+    "linear": torch.nn.Linear(6, 2),
+}
+
+
+@pytest.mark.parametrize("kind", list(LAYERS))
+def test_a_layer_s_gradient_is_that_of_its_own_forward(kind):
+    """By differences, one weight after the other."""
+    layer = copy.deepcopy(LAYERS[kind])
+    given = torch.randn(3, getattr(layer, "in_channels", 1), 6, 6)
+    with torch.no_grad():
+        z = layer(given)
+    behind = torch.randn(z.shape)
+
+    _pull_back(Site(layer, None, given, z), behind)
+
+    for parameter in layer.parameters():
+        expected = torch.zeros_like(parameter).flatten()
+        for i in range(len(expected)):
+            step = torch.zeros_like(expected)
+            step[i] = 0.02
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter += sign * step.view_as(parameter)
+                    expected[i] += sign * (behind * layer(given)).sum() / 0.04
+                    parameter -= sign * step.view_as(parameter)
+        torch.testing.assert_close(
+            parameter.grad, expected.view_as(parameter), rtol=5e-3, atol=5e-3
+        )
+
+
+def test_what_is_frozen_has_no_gradient():
+    layer, norm = torch.nn.Conv2d(1, 2, 3), torch.nn.GroupNorm(1, 2)
+    layer.weight.requires_grad_(False)
+    norm.requires_grad_(False)
+    given = torch.randn(3, 1, 6, 6)
+    z = layer(given).detach()
+
+    _pull_back(Site(layer, norm, given, z), torch.randn(z.shape))
+
+    assert layer.weight.grad is norm.weight.grad is norm.bias.grad is None
+    assert layer.bias.grad is not None
 
 
 def test_nothing_is_recorded_inside_a_block(batch):

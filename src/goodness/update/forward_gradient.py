@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.grad import conv2d_weight
 
 from goodness.errors import InputError
 from goodness.update.base import UPDATES, Outcome, Update
@@ -55,8 +54,7 @@ class ForwardGradient(Update):
     layer and its norm. One forward-mode pass gives d, each loss's derivative along the noise; d * v
     is an unbiased estimate of the gradient there. Where a ReLU follows at once and is closed, the
     gradient is known to be 0, and no noise enters. The estimate is pulled back through the norm
-    alone, and one product with the layer's input makes a weight gradient of it. The head's gradient
-    is exact.
+    alone, then to the layer's own weights. The head's gradient is exact.
 
     A loss that belongs to one patch and channel group tells of the noise there alone. That holds
     in blocks of one weight layer whose map divides into the patches; elsewhere all losses of a
@@ -217,36 +215,23 @@ def _pull_back(site: Site, gradient: Tensor) -> None:
     """Weight gradients from the gradient behind a layer and its norm."""
     assert site.given is not None
     assert site.z is not None
-    given, z, gradient = site.given.float(), site.z.float(), gradient.float()
+    given, gradient = site.given.float(), gradient.float()
     if site.norm is not None:
-        z, gradient = _through_norm(site.norm, z, gradient)
-    layer = site.layer
-    if isinstance(layer, nn.Conv2d):
-        weight = conv2d_weight(
-            given,
-            layer.weight.shape,
-            gradient,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
-        )
-        across = [0, 2, 3]
-    else:
-        # Images, or tokens as well.
-        gradient = gradient.reshape(-1, layer.out_features)
-        given = given.reshape(-1, layer.in_features)
-        weight = gradient.T @ given
-        across = [0]
-    # Laid out as the weight is: fused optimizers walk through memory.
-    layer.weight.grad = torch.empty_like(layer.weight).copy_(weight)
-    if layer.bias is not None:
-        layer.bias.grad = gradient.sum(across)
+        gradient = _through_norm(site.norm, site.z.float(), gradient)
+    parameters = _learning(site.layer)
+    if not parameters:
+        return
+    # By the layer's own forward, as it may pad, or treat its weight, in a way of its own.
+    with torch.enable_grad():
+        own = torch.autograd.grad(site.layer(given), parameters, gradient)
+    for parameter, value in zip(parameters, own, strict=True):
+        # Laid out as the parameter is: fused optimizers walk through memory.
+        parameter.grad = torch.empty_like(parameter).copy_(value)
 
 
-def _through_norm(norm: nn.Module, z: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def _through_norm(norm: nn.Module, z: Tensor, gradient: Tensor) -> Tensor:
     """The gradient in front of a norm; fills that of its parameters."""
-    parameters = list(norm.parameters())
+    parameters = _learning(norm)
     kept = [(buffer, buffer.clone()) for buffer in norm.buffers()]
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
@@ -255,7 +240,11 @@ def _through_norm(norm: nn.Module, z: Tensor, gradient: Tensor) -> tuple[Tensor,
         buffer.copy_(value)  # the batch has been counted already
     for parameter, value in zip(parameters, own, strict=True):
         parameter.grad = value
-    return leaf, before
+    return before
+
+
+def _learning(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 def _quiet_import() -> None:
