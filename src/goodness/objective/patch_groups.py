@@ -14,10 +14,13 @@ from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
 class PatchGroups(Objective):
     """Many local losses per block (Ren et al., arXiv 2210.03310): one per patch and channel group.
 
-    The map is averaged over P x P patches. A linear map of a patch's features, all groups together,
-    gives its logits, and every group is charged their cross-entropy while the other groups' share
-    is held fixed: a group is judged in company, but moves only itself. Fewer activities per loss
-    make the forward gradient less noisy.
+    The map is averaged over P x P patches. A linear map of the patches' mean, all groups together,
+    gives the logits, and each patch and group has a loss of its own: the same cross-entropy, but
+    with a gradient by this patch's and group's features alone. Fewer activities per loss make the
+    forward gradient less noisy.
+
+    As in the released code, blocks learn from the sum of these losses, and the head from their
+    mean: together that is the gradient of the plain cross-entropy of the patches' mean.
 
     Args:
         spec: the block.
@@ -47,10 +50,11 @@ class PatchGroups(Objective):
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
         """(N, G, P, P)."""
+        scores = self.scores(h.detach())
+        loss = F.cross_entropy(scores, y, reduction="none").reshape(-1, 1, 1, 1)
+        error = (scores.softmax(1) - F.one_hot(y, scores.shape[1])).detach()
         f = F.adaptive_avg_pool2d(h, self.grid).unflatten(1, (self.groups, -1))
-        weight = self.linear.weight.unflatten(1, (self.groups, -1))
-        share = torch.einsum("ngcpq,kgc->nkgpq", f, weight)
-        everybody = share.sum(2, keepdim=True)
-        logits = share + (everybody - share).detach() + self.linear.bias.reshape(-1, 1, 1, 1)
-        target = y.reshape(-1, 1, 1, 1).expand(-1, *logits.shape[2:])
-        return F.cross_entropy(logits, target, reduction="none")
+        by_mean = (error @ self.linear.weight.detach()).unflatten(1, (self.groups, -1))
+        # The mean over all losses is right for the patches; but the groups' shares add up.
+        own = self.groups * torch.einsum("ngcpq,ngc->ngpq", f, by_mean)
+        return loss + own - own.detach()
