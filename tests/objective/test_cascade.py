@@ -57,8 +57,10 @@ def test_singular_features_are_solved_too(judge):
     torch.testing.assert_close(objective.weight[0], objective.weight[1])
 
 
-def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, features):
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, features, smoothing):
     objective = judge.make("direct-feedback", judge.spec(), pool=2)
+    objective.label_smoothing = smoothing
     torch.nn.init.normal_(objective.linear.weight)
     h, last = features(), torch.randn(4, 3).double()
     seen = judge.look(h, ahead=[None, None, last])
@@ -67,9 +69,12 @@ def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, fe
     loss = objective.loss(z, objective.scores(z), Y, seen)
     by_features, by_weight = torch.autograd.grad(loss.sum(), [z, objective.linear.weight])
 
-    error = last.softmax(1) - torch.nn.functional.one_hot(Y, 3)
+    target = torch.full((4, 3), smoothing / 3).double()
+    for row, label in enumerate(Y.tolist()):
+        target[row, label] += 1 - smoothing
+    error = last.softmax(1) - target
     torch.testing.assert_close(by_features, (error @ objective.back).reshape(h.shape))
-    own = objective.scores(h).softmax(1) - torch.nn.functional.one_hot(Y, 3)
+    own = objective.scores(h).softmax(1) - target
     pooled = torch.nn.functional.adaptive_avg_pool2d(h, 2).flatten(1)
     torch.testing.assert_close(by_weight, own.T @ pooled)
 

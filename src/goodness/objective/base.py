@@ -50,11 +50,18 @@ class Look:
     ahead: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `looks_ahead`."""
 
-    def error(self, y: Tensor) -> Tensor:
-        """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K)."""
+    def error(self, y: Tensor, smoothing: float = 0.0) -> Tensor:
+        """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K).
+
+        Args:
+            y: labels (N,).
+            smoothing: share of the one-hot target that is spread evenly over all classes.
+        """
         last = self.ahead[-1]
         assert last is not None
-        return last.softmax(1) - F.one_hot(y, last.shape[1])
+        classes = last.shape[1]
+        target = (1 - smoothing) * F.one_hot(y, classes) + smoothing / classes
+        return last.softmax(1) - target
 
 
 class Objective(nn.Module):

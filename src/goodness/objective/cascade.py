@@ -111,4 +111,5 @@ class DirectFeedback(Classifier):
         if not self.looks_ahead:
             return super().loss(h, scores, y, look)
         own = super().loss(h, self.scores(h.detach()), y, look)
-        return own + (h.flatten(1) * (look.error(y) @ self.back)).sum(1)
+        error = look.error(y, self.label_smoothing)
+        return own + (h.flatten(1) * (error @ self.back)).sum(1)
