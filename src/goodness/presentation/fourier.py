@@ -22,7 +22,8 @@ class Fourier(Labelled):
     Every position sees the label. Class c's pattern is 0.5 + 0.5 cos(2 pi (u_c i / H + v_c j / W))
     with an integer wave vector (u_c, v_c) of its own. The first ten vectors are those of a
     third-party implementation, further classes take the slowest waves that are left: there are
-    enough for 100 classes from 16 pixels on.
+    enough for 100 classes from 16 pixels on. On images too small for some of the ten, as on
+    digits of 8 x 8 pixels, the next vectors move up.
 
     Args:
         image: shape (C, H, W) of an image.
