@@ -13,10 +13,10 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from goodness.explanation import Explanation
-from goodness.reports.figure import INK, plain, save_figure
+from goodness.reports.figure import INK, plain, save_figure, short
 
-MOST_BARS = 20
-"""With more classes only the likeliest are shown."""
+MOST_CLASSES, BEST_CLASSES = 10, 8
+"""Up to so many classes all have a bar; of more, so many of the best."""
 COLUMNS = ("goodness", "own score's map", "readout's map", "block's belief")
 ACCENT, REST = "#2a6f97", "#c9d6df"
 
@@ -35,7 +35,8 @@ def draw_explanation(
         classes: the K names.
         path: the PNG to write.
     """
-    blocks, classes = explanation.blocks, [plain(name) for name in classes]
+    blocks, shown = explanation.blocks, _shown(explanation)
+    names = [short(classes[k], k) for k in shown]
     asks = explanation.candidates is not None
     figure = Figure(figsize=(11, 1.2 + 1.9 * (len(blocks) + asks)), layout="constrained")
     parts = figure.subfigures(
@@ -56,15 +57,32 @@ def draw_explanation(
         _show_map(row[1], picture, block.goodness, signed=False)
         _show_map(row[2], picture, block.own_map, signed=True)
         _show_map(row[3], picture, block.readout_map, signed=True)
-        _show_belief(row[4], block.scores, explanation.answer, classes)
+        _show_belief(row[4], block.scores, shown, names, explanation.answer)
         if place == 0:
             for axis, title in zip(row[1:], COLUMNS, strict=True):
                 axis.set_title(title, color=INK, fontsize=10)
     if explanation.candidates is not None:
-        _show_candidates(parts[1], explanation, classes)
-    name = classes[explanation.answer]
+        _show_candidates(parts[1], explanation, shown, classes)
+    name = plain(classes[explanation.answer])
     figure.suptitle(f"answer: {name} ({explanation.probability:.1%})", color=INK, fontsize=12)
     save_figure(figure, path, dpi=110)
+
+
+def _shown(explanation: Explanation) -> list[int]:
+    """The classes that every row shows: all in their order, or the best ones, the answer first.
+
+    An explanation knows the network's final probability of the answer alone; the others are ranked
+    by the blocks' mean belief.
+    """
+    scores = [block.scores for block in explanation.blocks if block.scores is not None]
+    if not scores:
+        return [explanation.answer]
+    belief = torch.stack([one.float().softmax(0) for one in scores]).mean(0).cpu()
+    if len(belief) <= MOST_CLASSES:
+        return list(range(len(belief)))
+    belief[explanation.answer] = torch.inf
+    best: list[int] = belief.topk(BEST_CLASSES).indices.tolist()
+    return best
 
 
 def _picture(pixels: Tensor) -> np.ndarray[Any, Any]:
@@ -111,46 +129,48 @@ def _show_map(
     axis.imshow(large.numpy(), vmax=top, alpha=0.65, interpolation="nearest", **shown)
 
 
-def _show_belief(axis: Any, scores: Tensor | None, answer: int, classes: Sequence[str]) -> None:
+def _show_belief(
+    axis: Any, scores: Tensor | None, shown: Sequence[int], names: Sequence[str], answer: int
+) -> None:
     """The softmax of a block's scores as bars."""
     if scores is None:
         axis.text(0.5, 0.5, "no scores of its own", ha="center", va="center", color="#999999")
         _bare(axis)
         return
     shares = scores.float().softmax(0).cpu()
-    order = sorted(shares.topk(min(MOST_BARS, len(shares))).indices.tolist())
-    _bars(axis, [shares[k].item() for k in order], [classes[k] for k in order], order, answer)
-    axis.set_ylim(0, 1)
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    _bars(axis, [shares[k].item() for k in shown], shown, names, answer)
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
 
 
 def _bars(
-    axis: Any, heights: Sequence[float], names: Sequence[str], order: Sequence[int], answer: int
+    axis: Any, lengths: Sequence[float], shown: Sequence[int], names: Sequence[str], answer: int
 ) -> None:
-    colours = [ACCENT if k == answer else REST for k in order]
-    axis.bar(range(len(heights)), heights, color=colours)
-    longest = max(len(name) for name in names)
-    turned = {"rotation": 90} if longest > 2 else {}
-    axis.set_xticks(range(len(names)), names, fontsize=7, **turned)
+    """Lying bars, the first on top: long names take no height from the images beside them."""
+    axis.barh(range(len(shown)), lengths, color=[ACCENT if k == answer else REST for k in shown])
+    axis.set_yticks(range(len(shown)), names)
+    axis.invert_yaxis()
     axis.tick_params(length=0, labelsize=7, colors=INK)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _show_candidates(part: Any, explanation: Explanation, classes: Sequence[str]) -> None:
+def _show_candidates(
+    part: Any, explanation: Explanation, shown: Sequence[int], classes: Sequence[str]
+) -> None:
     """The image with every candidate label, and the goodness that was found in it."""
     assert explanation.candidates is not None
     known = [block.scores for block in explanation.blocks if block.scores is not None]
     total = torch.stack([scores.float() for scores in known]).sum(0).cpu()
-    order = sorted(total.topk(min(10, len(total))).indices.tolist())
     axes = part.subplots(
-        1, len(order) + 1, squeeze=False, gridspec_kw={"width_ratios": [1] * len(order) + [3]}
+        1, len(shown) + 1, squeeze=False, gridspec_kw={"width_ratios": [1] * len(shown) + [3]}
     )[0]
-    for axis, k in zip(axes, order, strict=False):
+    for axis, k in zip(axes, shown, strict=False):
         _bare(axis)
         _show_image(axis, _picture(explanation.candidates[k]))
-        axis.set_title(classes[k], fontsize=8, color=ACCENT if k == explanation.answer else INK)
-    low = min(total[k].item() for k in order)
-    heights = [total[k].item() - low for k in order]
-    _bars(axes[-1], heights, [classes[k] for k in order], order, explanation.answer)
+        colour = ACCENT if k == explanation.answer else INK
+        axis.set_title(short(classes[k], k, 10), fontsize=8, color=colour)
+    names = [short(classes[k], k) for k in shown]
+    low = min(total[k].item() for k in shown)
+    _bars(axes[-1], [total[k].item() - low for k in shown], shown, names, explanation.answer)
     axes[-1].set_title("goodness of all blocks, above the least", fontsize=8, color=INK)
     part.suptitle("the image with each candidate label", color=INK, fontsize=10)

@@ -22,6 +22,17 @@ def plain(name: str) -> str:
     return name.encode(errors="replace").decode().replace("$", r"\$")
 
 
+def short(name: str, number: int, longest: int = 18) -> str:
+    """A class's name in at most ``longest`` characters, to draw.
+
+    A name that is cut bears the class's number: those of many classes often begin alike.
+    """
+    if len(name) <= longest:
+        return plain(name)
+    mark = f"#{number} "
+    return mark + plain(name[: longest - len(mark) - 1]) + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     """Draw to a PNG; who looks at ``path`` sees the old picture or the new one, never a half."""
     drawn = BytesIO()
