@@ -72,3 +72,14 @@ def test_the_titles_of_candidates_do_not_overlap(draw):
     boxes = [a.title.get_window_extent() for a in figure.axes if a.get_title().startswith("#")]
     assert len(boxes) == 8
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_a_single_position_is_a_number_and_not_laid_over_the_image(draw):
+    what = explanation(10, size=1)
+    what.blocks[0].goodness.fill_(0.42)
+    figure = draw(what, list("0123456789"))
+    assert [len(axes.images) for axes in figure.axes].count(1) == 1  # the image itself
+    assert not [axes for axes in figure.axes if len(axes.images) > 1]
+    said = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert said[0] == "one position: 0.42"
+    assert len(said) == 6

@@ -110,10 +110,12 @@ def _show_image(axis: Any, picture: np.ndarray[Any, Any]) -> None:
 def _show_map(
     axis: Any, picture: np.ndarray[Any, Any], values: Tensor | None, signed: bool
 ) -> None:
-    """A map over the faint image; red is for the answer and blue against it where it is signed."""
+    """A map over the faint image, in the colours of ``KEY``; of a single position its value."""
     _bare(axis)
-    if values is None:
-        axis.text(0.5, 0.5, "none", ha="center", va="center", color="#999999", fontsize=9)
+    if values is None or values.numel() == 1:
+        # The colour of a single position would look as if every pixel had been looked at.
+        says = "none" if values is None else f"one position: {values.item():.3g}"
+        axis.text(0.5, 0.5, says, ha="center", va="center", color="#999999", fontsize=9)
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_aspect("equal")
