@@ -83,3 +83,19 @@ def test_a_single_position_is_a_number_and_not_laid_over_the_image(draw):
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert said[0] == "one position: 0.42"
     assert len(said) == 6
+    assert figure.get_supxlabel() == ""  # nothing is coloured
+
+
+def test_the_key_names_the_colours_that_are_drawn(draw):
+    figure = draw(explanation(10, asks=True), list("0123456789"))
+    unsigned, signed = (axes.images[1] for axes in figure.axes[1:3])
+    red, _, blue, _ = signed.to_rgba(signed.norm.vmax)
+    assert red > blue
+    red, _, blue, _ = signed.to_rgba(signed.norm.vmin)
+    assert red < blue
+    assert sum(unsigned.to_rgba(0)[:3]) < sum(unsigned.to_rgba(unsigned.norm.vmax)[:3])
+    key = figure.get_supxlabel()
+    assert "red: for the answer, blue: against it" in key
+    assert "dark is little" in key
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert figure._supxlabel.get_window_extent().y1 <= lowest

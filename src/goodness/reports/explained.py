@@ -18,6 +18,9 @@ from goodness.reports.figure import INK, plain, save_figure, short
 MOST_CLASSES, BEST_CLASSES = 10, 8
 """Up to so many classes all have a bar; of more, so many of the best."""
 COLUMNS = ("goodness", "own score's map", "readout's map", "block's belief")
+SIGNED, UNSIGNED = "RdBu_r", "magma"
+KEY = "red: for the answer, blue: against it; goodness: dark is little; every map on its own scale"
+"""What the two colour maps say."""
 ACCENT, REST = "#2a6f97", "#c9d6df"
 
 
@@ -65,6 +68,8 @@ def draw_explanation(
         _show_candidates(parts[1], explanation, shown, classes)
     name = plain(classes[explanation.answer])
     figure.suptitle(f"answer: {name} ({explanation.probability:.1%})", color=INK, fontsize=12)
+    if any(block.goodness.numel() > 1 for block in blocks):
+        figure.supxlabel(KEY, color=INK, fontsize=9)
     save_figure(figure, path, dpi=110)
 
 
@@ -127,7 +132,7 @@ def _show_map(
     grey = picture if picture.ndim == 2 else picture.mean(2)
     axis.imshow(grey, cmap="gray", interpolation="nearest", vmin=0, vmax=1.6)
     top = max(float(large.abs().max()), 1e-12)
-    shown = {"cmap": "RdBu_r", "vmin": -top} if signed else {"cmap": "magma", "vmin": 0}
+    shown = {"cmap": SIGNED, "vmin": -top} if signed else {"cmap": UNSIGNED, "vmin": 0}
     axis.imshow(large.numpy(), vmax=top, alpha=0.65, interpolation="nearest", **shown)
 
 
