@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
-from goodness.reports import curves
+from goodness.reports import confusion, curves
 from goodness.reports.confusion import draw_confusion
 from goodness.reports.curves import Curves, draw_curves
 
@@ -88,6 +91,47 @@ def test_confusion_is_drawn_with_its_diagonal_dark(tmp_path, count, monkeypatch)
     # Numbers are written where they can be read: every count but the zeros, up to 20 classes.
     written = sorted(entry for entry in texts if str(entry).isdigit())
     assert written == (["10"] + ["40"] * count if count <= 20 else [])
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would have been written."""
+    kept: list[Figure] = []
+    for module in (confusion, curves):
+        monkeypatch.setattr(module, "save_figure", lambda figure, *_, **__: kept.append(figure))
+    return kept
+
+
+def test_many_classes_are_numbers_and_the_worst_pairs_a_list(tmp_path, figures):
+    counts = np.eye(100, dtype=int) * 40
+    counts[3, 5], counts[70, 71], counts[71, 70] = 12, 30, 2
+    names = [f"class {number}" for number in range(99)] + ["a long name" * 20]
+    draw_confusion(counts.tolist(), names, tmp_path / "confusion.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == [str(k) for k in range(0, 100, 10)]
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+    assert figure.get_supxlabel().splitlines()[1:] == [
+        "class 70 -> class 71: 30",
+        "class 3 -> class 5: 12",
+        "class 71 -> class 70: 2",
+    ]
+    assert max(figure.get_size_inches()) <= 10
+
+
+def test_the_list_of_the_worst_pairs_has_ten_lines_that_fit(tmp_path, figures):
+    names = [f"{number} a long name" * 20 for number in range(100)]
+    draw_confusion([[1] * 100] * 100, names, tmp_path / "confusion.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    assert len(figure.get_supxlabel().splitlines()) == 11
+    box = figure._supxlabel.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 < figure.axes[0].get_tightbbox().y0
 
 
 @pytest.mark.parametrize("name", ["$x$", r"$\frac$", "a$b", "caf\udce9"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from goodness.reports.figure import INK, plain, save_figure
+from goodness.reports.figure import INK, plain, save_figure, short
 
 MOST_TEXTS = 20
 """Up to this many classes the counts fit into the cells."""
+MOST_NAMES = 40
+"""Up to this many classes the names fit along the axes; of more the worst mistakes are listed."""
+MOST_PAIRS = 10
 
 
 def draw_confusion(
@@ -31,17 +36,25 @@ def draw_confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [plain(name) for name in classes]
     count = len(names)
-    side = min(max(4.5, 1.5 + 0.5 * count), 15)
-    size = min(9.0, 72 * side / count * 0.6)
+    named = count <= MOST_NAMES
+    side = min(max(4.5, 1.5 + 0.5 * count), 15) if named else 7.5
+    size = min(9.0, 72 * side / count * 0.6) if named else 9.0
 
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = Figure(figsize=(side + 1, side + (0 if named else 2)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(
-        range(count), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
-    )
-    axes.set_yticks(range(count), names, fontsize=size)
-    axes.set_xlabel("answer", color=INK)
+    if named:
+        axes.set_xticks(
+            range(count), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
+        )
+        axes.set_yticks(range(count), names, fontsize=size)
+    else:
+        numbers = range(0, count, 10 * math.ceil(count / 200))
+        axes.set_xticks(numbers)
+        axes.set_yticks(numbers)
+        axes.tick_params(labelsize=size, labelcolor=INK)
+        figure.supxlabel(_worst(counts, classes), color=INK, fontsize=size)
+    axes.set_xlabel("answer" if named else "answer (number of the class)", color=INK)
     axes.set_ylabel("true class", color=INK)
     axes.set_title(plain(title), color=INK, fontsize=11)
     axes.tick_params(length=0)
@@ -63,3 +76,15 @@ def draw_confusion(
     bar.set_label("share of the true class", color=INK)
     bar.outline.set_visible(False)
     save_figure(figure, path, dpi=150)
+
+
+def _worst(counts: np.ndarray[Any, Any], classes: Sequence[str]) -> str:
+    """The pairs of classes that are confused most often, a line each."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    lines = ["most confused (true -> answer: count)"]
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]:
+        true, answer = (int(k) for k in np.unravel_index(place, wrong.shape))
+        if number := wrong[true, answer]:
+            pair = " -> ".join(short(classes[k], k, 40) for k in (true, answer))
+            lines.append(f"{pair}: {number}")
+    return "\n".join(lines) if len(lines) > 1 else "no class is confused with another"
