@@ -23,6 +23,15 @@ def inked(pixels) -> float:
     return float((pixels < 250).any(axis=2).mean())
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would have been written."""
+    kept: list[Figure] = []
+    for module in (confusion, curves):
+        monkeypatch.setattr(module, "save_figure", lambda figure, *_, **__: kept.append(figure))
+    return kept
+
+
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_curves_are_drawn_also_without_some_values(tmp_path, make_row, epochs):
     draw_curves([make_row(epoch) for epoch in range(1, epochs + 1)], tmp_path / "curves.png")
@@ -74,6 +83,32 @@ def test_without_a_run_folder_nothing_is_drawn(loop, finish_epoch, monkeypatch):
     finish_epoch(Curves())
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 12, 200])
+def test_ticks_of_the_epochs_are_whole_numbers(tmp_path, make_row, figures, epochs):
+    draw_curves([make_row(epoch) for epoch in range(1, epochs + 1)], tmp_path / "curves.png")
+    (figure,) = figures
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        seen = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert seen
+        assert all(tick == round(tick) for tick in seen)
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 6])
+def test_few_epochs_have_markers_and_those_of_training_are_hollow(
+    tmp_path, make_row, figures, epochs
+):
+    draw_curves([make_row(epoch) for epoch in range(1, epochs + 1)], tmp_path / "curves.png")
+    (figure,) = figures
+    lines = [line for axes in figure.axes for line in axes.lines]
+    lines += [line for line in figure.legends[0].get_lines() if line.get_label()[-4:] == "tion"]
+    for line in lines:
+        dashed = line.get_linestyle() == "--"
+        assert line.get_marker() == ("o" if epochs < 6 else "None")
+        assert line.get_fillstyle() == ("none" if dashed and epochs < 6 else "full")
+    assert {line.get_linestyle() for line in lines} == {"-", "--"}
+
+
 @pytest.mark.parametrize("count", [2, 10, 100])
 def test_confusion_is_drawn_with_its_diagonal_dark(tmp_path, count, monkeypatch):
     texts = []
@@ -91,15 +126,6 @@ def test_confusion_is_drawn_with_its_diagonal_dark(tmp_path, count, monkeypatch)
     # Numbers are written where they can be read: every count but the zeros, up to 20 classes.
     written = sorted(entry for entry in texts if str(entry).isdigit())
     assert written == (["10"] + ["40"] * count if count <= 20 else [])
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that would have been written."""
-    kept: list[Figure] = []
-    for module in (confusion, curves):
-        monkeypatch.setattr(module, "save_figure", lambda figure, *_, **__: kept.append(figure))
-    return kept
 
 
 def test_many_classes_are_numbers_and_the_worst_pairs_a_list(tmp_path, figures):

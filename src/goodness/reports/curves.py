@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 VALIDATION: Any = "-"
 TRAINING: Any = "--"
+FEW_EPOCHS = 5
+"""Up to so many epochs have markers, by which training and validation differ in a single one."""
 
 
 class Curves(Callback):
@@ -88,8 +90,10 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     readout = f"{history[-1]['val']['readout']} readout"
     handles += [
         Line2D([], [], color="black", linewidth=2.2, label=readout),
-        Line2D([], [], color=INK, linestyle=VALIDATION, label="validation"),
-        Line2D([], [], color=INK, linestyle=TRAINING, label="training"),
+    ]
+    handles += [
+        Line2D([], [], color=INK, linestyle=style, label=label, **_marks(len(epochs), style))
+        for style, label in ((VALIDATION, "validation"), (TRAINING, "training"))
     ]
     figure.legend(
         handles=handles,
@@ -110,18 +114,24 @@ def _line(
     style: Any,
     width: float = 1.4,
 ) -> None:
-    """One curve; epochs without a value leave a gap, and a point with no neighbour is a dot."""
+    """One curve; epochs without a value leave a gap."""
     numbers = [math.nan if value is None else value for value in values]
-    marker = "o" if len(epochs) == 1 else ""
-    axes.plot(
-        epochs, numbers, color=colour, linestyle=style, linewidth=width, marker=marker, markersize=4
-    )
+    marks = _marks(len(epochs), style)
+    axes.plot(epochs, numbers, color=colour, linestyle=style, linewidth=width, **marks)
+
+
+def _marks(epochs: int, style: Any) -> dict[str, Any]:
+    """Markers of few epochs, hollow ones of training."""
+    if epochs > FEW_EPOCHS:
+        return {}
+    return {"marker": "o", "markersize": 5, "fillstyle": "none" if style == TRAINING else "full"}
 
 
 def _dress(axes: Axes, what: str) -> None:
     axes.set_title(what, color=INK, fontsize=11, loc="left")
     axes.set_xlabel("epoch", color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    # Without the least of one tick a single epoch gets fractions around it.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.tick_params(colors=INK, length=3)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
