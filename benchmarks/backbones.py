@@ -21,7 +21,6 @@ import os
 import shlex
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,22 +105,19 @@ def transfer(record: Record, common: Sequence[str]) -> None:
     """5 epochs on five classes, then 2 epochs with 100 images of each of the other five."""
     new = [f"--classes={SECOND}", "--per-class=100", "--batch-size=50"]
     new += ["--epochs=3", "--set=steps_per_epoch=100"]
-    with tempfile.TemporaryDirectory() as scratch:
-        for method, chosen in PAIR.items():
-            words = [*NARROW, *chosen, CIFAR10, *common]
-            start = Path(scratch) / method.replace(", ", "-")
-            wanted = [
-                f"{method}: {way}" for way in ("fine-tuned", "frozen until layer3", "scratch")
-            ]
-            if all(name in record.content["columns"] for name in wanted):
-                continue
-            first = train([*words, f"--classes={FIRST}", "--epochs=5", f"--lr={CENTRE}"], start)
-            record.content.setdefault("first", {})[method] = first
-            given = f"--weights={start}"
-            record.add(wanted[0], [*words, *new, given], ["--epochs=1"], seeds=3)
-            frozen = [*words, *new, given, "--freeze-until=layer3"]
-            record.add(wanted[1], frozen, ["--epochs=1"], seeds=3)
-            record.add(wanted[2], [*words, *new], ["--epochs=1"], seeds=3)
+    for method, chosen in PAIR.items():
+        words = [*NARROW, *chosen, CIFAR10, *common]
+        start = Path("runs") / f"transfer-{method.replace(', ', '-')}"
+        wanted = [f"{method}: {way}" for way in ("fine-tuned", "frozen until layer3", "scratch")]
+        if all(name in record.content["columns"] for name in wanted):
+            continue
+        first = train([*words, f"--classes={FIRST}", "--epochs=5", f"--lr={CENTRE}"], start)
+        record.content.setdefault("first", {})[method] = first
+        given = f"--weights={start}"
+        record.add(wanted[0], [*words, *new, given], ["--epochs=1"], seeds=3)
+        frozen = [*words, *new, given, "--freeze-until=layer3"]
+        record.add(wanted[1], frozen, ["--epochs=1"], seeds=3)
+        record.add(wanted[2], [*words, *new], ["--epochs=1"], seeds=3)
 
 
 def imagenette(record: Record, common: Sequence[str]) -> None:
