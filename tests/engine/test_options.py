@@ -144,8 +144,10 @@ def test_label_smoothing(name):
     log_p = (scores + lead).log_softmax(1)
     expected = 0.3 * (log_p.gather(1, y[:, None]).squeeze(1) - log_p.mean(1))
     expected *= getattr(plain, "classify", 1.0) * (1 - getattr(plain, "beta", 0.0))
-    if name == "direct-feedback":  # judges again what is cut off
+    if name == "direct-feedback":  # judges again what is cut off, and feeds an error back
         h.requires_grad_()
+        moved = 0.3 * (F.one_hot(y, CLASSES) - 1 / CLASSES)
+        expected = expected + (h.flatten(1) * (moved @ plain.back)).sum(1)
 
     look = Look(torch.zeros(8, *IMAGE), torch.rand(8, *IMAGE), [scores.detach()])
     before, after = (objective.loss(h, scores, y, look) for objective in (plain, smooth))

@@ -221,9 +221,10 @@ def _pull_back(site: Site, gradient: Tensor) -> None:
     parameters = _learning(site.layer)
     if not parameters:
         return
-    # By the layer's own forward, as it may pad, or treat its weight, in a way of its own.
+    # By the layer's own forward, as it may pad, or treat its weight, in a way of its own; hooks
+    # have seen the batch already.
     with torch.enable_grad():
-        own = torch.autograd.grad(site.layer(given), parameters, gradient)
+        own = torch.autograd.grad(site.layer.forward(given), parameters, gradient)
     for parameter, value in zip(parameters, own, strict=True):
         # Laid out as the parameter is: fused optimizers walk through memory.
         parameter.grad = torch.empty_like(parameter).copy_(value)
