@@ -38,12 +38,14 @@ STAGES = ["--method=sff", "--granularity=stage", "--set=objective.kernel=5"]
 ON_MOBILE = {
     "sff, block": ["--method=sff", "--granularity=block", "--set=objective.kernel=3"],
     "sff, layer": ["--method=sff", "--granularity=layer", "--set=objective.kernel=3"],
+    "sff, 2 blocks": ["--method=sff", "--granularity=2", "--set=objective.kernel=3"],
     "backprop": BACKPROP,
 }
 # A residual block has no cut inside: its layers are the paper's layers, its stages the blocks.
 ON_NARROW = {
     "sff, stage": STAGES,
     "sff, block": ["--method=sff", "--granularity=block", "--set=objective.kernel=5"],
+    "sff, 2 blocks": ["--method=sff", "--granularity=2", "--set=objective.kernel=5"],
     "backprop": BACKPROP,
 }
 PAIR = {"sff, stage": STAGES, "backprop": BACKPROP}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from goodness.boundary import BOUNDARIES, Boundary
 from goodness.config import Config, resolve
 from goodness.engine.block import Block
+from goodness.engine.compatibility import answering, check_classes, check_owners, check_rows
 from goodness.engine.network import Network, Shape
 from goodness.engine.rectifier import with_open_end
 from goodness.engine.seeds import kept_generators, mix, seed_generators
@@ -22,7 +23,7 @@ from goodness.objective import OBJECTIVES, Objective, Spec
 from goodness.partition import Piece, split, split_by_hand
 from goodness.partition.view import View
 from goodness.presentation import PRESENTATIONS, Presentation
-from goodness.readout import READOUTS, Readout
+from goodness.readout import READOUTS
 from goodness.schedule import SCHEDULES, Frozen, Schedule, Together
 from goodness.update import UPDATES
 
@@ -62,10 +63,10 @@ def build(
     draws, device = torch.get_default_device(), device_of(module)
     with kept_generators(draws):
         seed_generators(draws, mix(config.seed, "weights"))
-        _check_rows(config)
+        check_rows(config)
         shows = PRESENTATIONS[config.presentation["name"]]
         most = shows.most_classes(image, config.presentation)
-        _check_classes(f"presentation '{config.presentation['name']}'", classes, most)
+        check_classes(f"presentation '{config.presentation['name']}'", classes, most)
         presentation = PRESENTATIONS.make(config.presentation, image, classes).to(device)
         blank = torch.zeros(1, *image, device=device)
         shown = tuple(presentation.probe(blank).shape[1:])
@@ -98,8 +99,8 @@ def build(
             name: READOUTS.make({"name": name, **options}, specs)
             for name, options in config.readouts.items()
         }
-        _check_owners(readouts, blocks, config)
-        readouts = _answering(readouts, blocks, presentation, config)
+        check_owners(readouts, blocks, config)
+        readouts = answering(readouts, blocks, presentation, config)
         for readout in readouts.values():
             readout.label_smoothing = config.label_smoothing
     update = UPDATES.make(config.update)
@@ -163,7 +164,7 @@ def _place(block: str, names: Sequence[str]) -> int:
 def _objective(config: Config, block: str, spec: Spec) -> Objective:
     name = config.objective["name"]
     most = OBJECTIVES[name].most_classes(spec, config.objective)
-    _check_classes(f"objective '{name}' at block '{block}'", spec.classes, most)
+    check_classes(f"objective '{name}' at block '{block}'", spec.classes, most)
     objective: Objective = OBJECTIVES.make(config.objective, spec)
     if config.label_smoothing and not objective.smooths:
         raise InputError(
@@ -173,49 +174,6 @@ def _objective(config: Config, block: str, spec: Spec) -> Objective:
         raise InputError(f"class_weights: objective '{name}' is solved, not trained by its loss")
     objective.label_smoothing = config.label_smoothing
     return objective
-
-
-def _check_owners(readouts: Mapping[str, Readout], blocks: Sequence[Block], config: Config) -> None:
-    """Two optimizers for one parameter would undo each other's work."""
-    owned = {id(parameter) for block in blocks for parameter in block.parameters()}
-    for name, readout in readouts.items():
-        if any(id(parameter) in owned for parameter in readout.parameters()):
-            raise InputError(
-                f"readout '{name}' would train the model's classifier, which objective"
-                f" '{config.objective['name']}' trains already; leave the readout out"
-            )
-
-
-def _answering(
-    readouts: Mapping[str, Readout],
-    blocks: Sequence[Block],
-    presentation: Presentation,
-    config: Config,
-) -> dict[str, Readout]:
-    """The readouts that can answer: frozen blocks alone have no class scores to answer by."""
-    judges = [block.objective for block in blocks if block.objective is not None]
-    # A goodness of rows is a score of classes where every class is asked about.
-    asked = presentation.answers == presentation.classes
-    if any(asked or not judge.paired for judge in judges):
-        return dict(readouts)
-    mute = [name for name, readout in readouts.items() if readout.needs_scores]
-    if judges and mute:
-        raise InputError(
-            f"readout '{mute[0]}': no block of this method has class scores (use a readout that"
-            " learns, e.g. 'output', or a presentation with labels)"
-        )
-    rest = {name: readout for name, readout in readouts.items() if name not in mute}
-    if not judges and not rest:
-        raise InputError(
-            f"freeze_until: with method '{config.method}' nothing is left to train behind"
-            f" '{config.freeze_until}' (add a readout that learns: --set readouts.output={{}})"
-        )
-    if config.readout in mute:
-        raise InputError(
-            f"readout '{config.readout}': no block behind '{config.freeze_until}' has class scores"
-            f" (choose one of: auto, {', '.join(rest)})"
-        )
-    return rest
 
 
 def _lean(
@@ -238,24 +196,6 @@ def _lean(
             piece = piece._replace(body=body)
         lean.append(piece)
     return lean
-
-
-def _check_rows(config: Config) -> None:
-    """Refuse a presentation that makes other rows than the objective judges."""
-    shown, judge = config.presentation["name"], config.objective["name"]
-    paired = OBJECTIVES[judge].paired
-    if PRESENTATIONS[shown].paired != paired:
-        kinds = {False: "one row per image", True: "positive and negative rows"}
-        fit = ", ".join(name for name in PRESENTATIONS if PRESENTATIONS[name].paired == paired)
-        raise InputError(
-            f"presentation '{shown}' makes {kinds[not paired]}, but objective '{judge}' judges"
-            f" {kinds[paired]} (use another objective, or as presentation: {fit})"
-        )
-
-
-def _check_classes(what: str, classes: int, most: int | None) -> None:
-    if most is not None and classes > most:
-        raise InputError(f"{what} can serve at most {most} classes here, not {classes}")
 
 
 def _cut(
