@@ -120,9 +120,10 @@ def device_of(module: nn.Module | Sequence[nn.Module] | None) -> torch.device:
 def _compile(network: Network) -> None:
     import torch._dynamo.config as dynamo  # late: it takes seconds
 
-    # To torch all blocks are one function seen with other weights, of which it keeps 8 by default;
-    # each is compiled for training and for evaluation, and again for a last, smaller batch.
-    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(network))
+    # To torch all blocks, of all networks, are one function seen with other weights, of which it
+    # keeps 8 by default; each is compiled for training and for evaluation, and again for a last,
+    # smaller batch.
+    dynamo.recompile_limit += 4 * len(network)
     for block in network:
         block.body.compile()
 
