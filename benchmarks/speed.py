@@ -2,11 +2,13 @@
 
     python benchmarks/speed.py vgg16l     # 16 convolutions with batch norm, a sweep over depth
     python benchmarks/speed.py vgg8       # ASGE's network
+    python benchmarks/speed.py vgg16l --compile      # every block compiled
     GOODNESS_DATA=... python benchmarks/speed.py loop   # what is not the step, on small-cnn
 
 The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
 and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
-``--amp bf16``. The third trains an epoch of CIFAR-10 and writes ``results/loop.json``.
+``--amp bf16``. What is compiled has a record of its own, ``bench-<network>-compiled``. The last one
+trains an epoch of CIFAR-10 and writes ``results/loop.json``.
 """
 
 from __future__ import annotations
@@ -36,26 +38,26 @@ NETWORKS = {
         "--model-arg=pools=[4,8,12]",
         "--model-arg=norm=batch",
         "--model-arg=pool=max",
-        "--depths=8,16,32,64",
-        "--batches=32,64,128",
     ],
     "vgg8": ["--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
 }
+SWEEPS = {"vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128"], "vgg8": []}
 
 
-def network(name: str, words: list[str], out: Path) -> None:
-    """One bench."""
-    command = ["bench", "asge", "sff", *NETWORKS[name], *words]
+def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
+    """One bench, with a picture; of compiled blocks without either sweep or picture."""
+    more = ["--set=compile=true"] if compiled else SWEEPS[name]
+    command = ["bench", "asge", "sff", *NETWORKS[name], *words, *more]
     print(shlex.join(["goodness", *command]), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         python = [sys.executable, "-m", "goodness", *command, f"--out={scratch}"]
         subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
         record = json.loads((Path(scratch) / "bench.json").read_text())
         record["command"] = shlex.join(["goodness", *command])
-        write(out / f"bench-{name}.json", record)
-        (out.parent / "docs" / f"bench-{name}.png").write_bytes(
-            (Path(scratch) / "bench.png").read_bytes()
-        )
+        write(out / f"bench-{name}{'-compiled' if compiled else ''}.json", record)
+        if not compiled:
+            picture = (Path(scratch) / "bench.png").read_bytes()
+            (out.parent / "docs" / f"bench-{name}.png").write_bytes(picture)
 
 
 def loop(threads: int, out: Path) -> None:
@@ -103,13 +105,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--amp", default="none")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
     if args.part == "loop":
         loop(args.threads, args.out)
         return
     words = [f"--threads={args.threads}", f"--batch-size={args.batch_size}"]
-    network(args.part, [*words, f"--steps={args.steps}", f"--set=amp={args.amp}"], args.out)
+    words += [f"--steps={args.steps}", f"--set=amp={args.amp}"]
+    network(args.part, words, args.compile, args.out)
 
 
 if __name__ == "__main__":
