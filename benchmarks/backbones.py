@@ -104,7 +104,10 @@ def few(record: Record, common: Sequence[str]) -> None:
 
 
 def transfer(record: Record, common: Sequence[str]) -> None:
-    """5 epochs on five classes, then 2 epochs with 100 images of each of the other five."""
+    """5 epochs on five classes, then 300 steps with 100 images of each of the other five.
+
+    The rate of the first part is not searched.
+    """
     new = [f"--classes={SECOND}", "--per-class=100", "--batch-size=50"]
     new += ["--epochs=3", "--set=steps_per_epoch=100"]
     for method, chosen in PAIR.items():

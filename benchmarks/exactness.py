@@ -10,8 +10,6 @@ plain new network of the library, and that one is compared too.
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from goodness import localize
+from goodness.reports.environment import environment
 from runs import write
 
 NETWORKS = [
@@ -97,18 +96,15 @@ def main() -> None:
     for name in NETWORKS:
         rows[name] = {kind: compare(name, kind, x) for kind in ("layer", "block", "stage")}
         print(name, rows[name], file=sys.stderr, flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     if args.json:
         write(
             args.json,
             {
                 "schema": 1,
                 "command": f"python benchmarks/exactness.py --json results/{args.json.name}",
-                "torch": torch.__version__,
+                "environment": environment(None),
                 "torchvision": torchvision.__version__,
                 "timm": timm.__version__,
-                "processor": platform.processor() or platform.machine(),
-                "commit": commit.stdout.strip(),
                 "image": list(x.shape),
                 "networks": rows,
             },

@@ -8,7 +8,7 @@
 The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
 and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
 ``--amp bf16``. What is compiled has a record of its own, ``bench-<network>-compiled``. The last one
-trains an epoch of CIFAR-10 and writes ``results/loop.json``.
+trains two epochs of CIFAR-10 and writes ``results/loop.json``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
 
 
 def loop(threads: int, out: Path) -> None:
-    """The part of an epoch's training that the learner's steps do not take."""
+    """The part of two epochs' training that the learner's steps do not take."""
     spent = {"steps": 0.0, "epoch": 0.0}
     step, epoch = Learner.step, Loop._train_epoch
 
