@@ -103,7 +103,6 @@ def main() -> None:
                 "schema": 1,
                 "command": f"python benchmarks/exactness.py --json results/{args.json.name}",
                 "environment": environment(None),
-                "torchvision": torchvision.__version__,
                 "timm": timm.__version__,
                 "image": list(x.shape),
                 "networks": rows,
