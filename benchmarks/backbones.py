@@ -36,6 +36,7 @@ MOBILE = ["--model=timm/mobilenetv3_small_100"]
 BACKPROP = ["--method=backprop", "--granularity=stage"]
 STAGES = ["--method=sff", "--granularity=stage", "--set=objective.kernel=5"]
 ON_MOBILE = {
+    "sff, stage": ["--method=sff", "--granularity=stage", "--set=objective.kernel=3"],
     "sff, block": ["--method=sff", "--granularity=block", "--set=objective.kernel=3"],
     "sff, layer": ["--method=sff", "--granularity=layer", "--set=objective.kernel=3"],
     "sff, 2 blocks": ["--method=sff", "--granularity=2", "--set=objective.kernel=3"],
