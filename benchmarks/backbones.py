@@ -32,24 +32,29 @@ CIFAR10 = "--data=cifar10"
 NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
 # Batch norms of torchvision's have momentum 0.01: their statistics lag thousands of steps behind.
 MOBILE = ["--model=timm/mobilenetv3_small_100"]
-# The kernels of SFF's class maps were chosen in 150 steps each, on validation.
+
+
+def sff(granularity: str, kernel: int) -> list[str]:
+    """SFF on a cut; the kernels of its class maps were chosen in 150 steps each, on validation."""
+    return ["--method=sff", f"--granularity={granularity}", f"--set=objective.kernel={kernel}"]
+
+
 BACKPROP = ["--method=backprop", "--granularity=stage"]
-STAGES = ["--method=sff", "--granularity=stage", "--set=objective.kernel=5"]
 ON_MOBILE = {
-    "sff, stage": ["--method=sff", "--granularity=stage", "--set=objective.kernel=3"],
-    "sff, block": ["--method=sff", "--granularity=block", "--set=objective.kernel=3"],
-    "sff, layer": ["--method=sff", "--granularity=layer", "--set=objective.kernel=3"],
-    "sff, 2 blocks": ["--method=sff", "--granularity=2", "--set=objective.kernel=3"],
+    "sff, stage": sff("stage", 3),
+    "sff, block": sff("block", 3),
+    "sff, layer": sff("layer", 3),
+    "sff, 2 blocks": sff("2", 3),
     "backprop": BACKPROP,
 }
 # A residual block has no cut inside: its layers are the paper's layers, its stages the blocks.
 ON_NARROW = {
-    "sff, stage": STAGES,
-    "sff, block": ["--method=sff", "--granularity=block", "--set=objective.kernel=5"],
-    "sff, 2 blocks": ["--method=sff", "--granularity=2", "--set=objective.kernel=5"],
+    "sff, stage": sff("stage", 5),
+    "sff, block": sff("block", 5),
+    "sff, 2 blocks": sff("2", 5),
     "backprop": BACKPROP,
 }
-PAIR = {"sff, stage": STAGES, "backprop": BACKPROP}
+PAIR = {name: ON_NARROW[name] for name in ("sff, stage", "backprop")}
 FIRST = "airplane,automobile,bird,cat,deer"
 SECOND = "dog,frog,horse,ship,truck"
 

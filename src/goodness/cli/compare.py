@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from goodness.cli.options import DEVICES
 from goodness.cli.output import console
 from goodness.cli.values import gather
 from goodness.engine.signals import interruptible
@@ -48,7 +49,7 @@ def compare(
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="A value for all methods."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a run.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICES)] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Methods trained at the same time.")] = 1,
 ) -> None:
     """Train methods one after another for the same time and compare them; can be continued."""

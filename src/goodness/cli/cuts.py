@@ -45,11 +45,12 @@ def cuts(
             f"{row['flops'] / 1e6:,.1f}",
             f"{row['activation_bytes'] / 2**20:.2f} MiB",
         )
-    page().print(shown)
+    sheet = page()
+    sheet.print(shown)
     blocks = sum(row["name"] != "head" for row in rows)
     highest = max(row["activation_bytes"] for row in rows)
     total = sum(row["activation_bytes"] for row in rows)
-    page().print(
+    sheet.print(
         f"\n{blocks} blocks, {sum(row['parameters'] for row in rows):,} parameters; per image"
         f" {sum(row['flops'] for row in rows) / 1e6:,.1f} MFLOPs forward, and of activations kept"
         f" for the gradient {total / 2**20:.2f} MiB in all, {highest / 2**20:.2f} MiB in the"

@@ -51,9 +51,10 @@ def evaluate(
     else:
         _show(result)
     # Of other data a picture of its own, beside that of the run's.
-    of = "" if data is None else f"{Path(result['data']).name}-"
+    name = Path(result["data"]).name
+    of = "" if data is None else f"{name}-"
     picture = loaded.folder / f"confusion-{of}{split.value}.png"
-    title = f"{Path(result['data']).name} {split.value}: {percent(result['accuracy'])} right"
+    title = f"{name} {split.value}: {percent(result['accuracy'])} right"
     draw_confusion(confusion, loaded.classes, picture, title)
     if not as_json:
         console().print(f"confusion matrix: {picture}", soft_wrap=True)

@@ -25,5 +25,6 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any other value.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
+DEVICES = "auto, cpu, cuda, cuda:1 …"
+Device = Annotated[str, typer.Option(help=DEVICES)]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for a record and a picture.")]

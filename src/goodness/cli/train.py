@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from goodness.cli.options import DEVICES
 from goodness.cli.output import command_line, console
 from goodness.cli.report import show_plan, show_result
 from goodness.cli.values import gather, model_part
@@ -174,7 +175,7 @@ def train(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=WHERE, help="auto, cpu, cuda, cuda:1 …"),
+        typer.Option(metavar="NAME", rich_help_panel=WHERE, help=DEVICES),
     ] = None,
     workers: Annotated[
         int | None,

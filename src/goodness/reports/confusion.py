@@ -45,8 +45,9 @@ def draw_confusion(
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if named:
         turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        fit = max(map(len, names)) <= 2
-        axes.set_xticks(range(count), names, fontsize=size, **({} if fit else turned))
+        if max(map(len, names)) <= 2:
+            turned = {}
+        axes.set_xticks(range(count), names, fontsize=size, **turned)
         axes.set_yticks(range(count), names, fontsize=size)
     else:
         numbers = range(0, count, 10 * math.ceil(count / 200))
