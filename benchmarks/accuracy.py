@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--method", default="asge-fast")
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", default="results")
     args = parser.parse_args()
     record: dict[str, Any] = {
@@ -46,7 +46,7 @@ def main() -> None:
     path = Path(args.out) / f"{args.data}.json"
     seconds = None
     for method in (args.method, "backprop"):
-        words = [f"--method={method}", f"--data={args.data}", f"--threads={args.threads}"]
+        words = [f"--method={method}", f"--data={args.data}", f"--num-threads={args.threads}"]
         centre = goodness.resolve({"method": method, "data": args.data}).optimizer["lr"]
         short = max(1, round(args.epochs / 15))
         lr, trials = search(words, centre, [f"--epochs={short}"])

@@ -34,12 +34,12 @@ NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
 MOBILE = ["--model=timm/mobilenetv3_small_100"]
 
 
-def sff(granularity: str, kernel: int) -> list[str]:
+def sff(partition: str, kernel: int) -> list[str]:
     """SFF on a cut; the kernels of its class maps were chosen in 150 steps each, on validation."""
-    return ["--method=sff", f"--granularity={granularity}", f"--set=objective.kernel={kernel}"]
+    return ["--method=sff", f"--partition={partition}", f"--set=objective.kernel={kernel}"]
 
 
-BACKPROP = ["--method=backprop", "--granularity=stage"]
+BACKPROP = ["--method=backprop", "--partition=stage"]
 ON_MOBILE = {
     "sff, stage": sff("stage", 3),
     "sff, block": sff("block", 3),
@@ -124,7 +124,7 @@ def transfer(record: Record, common: Sequence[str]) -> None:
             continue
         first = train([*words, f"--classes={FIRST}", "--epochs=5", f"--lr={CENTRE}"], start)
         record.content.setdefault("first", {})[method] = first
-        given = f"--weights={start}"
+        given = f"--init-from={start}"
         record.add(wanted[0], [*words, *new, given], ["--epochs=1"], seeds=3)
         frozen = [*words, *new, given, "--freeze-until=layer3"]
         record.add(wanted[1], frozen, ["--epochs=1"], seeds=3)
@@ -158,10 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=parts)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
-    common = [f"--threads={args.threads}", "--quiet"]
+    common = [f"--num-threads={args.threads}", "--quiet"]
     if args.steps:
         common.append(f"--set=steps_per_epoch={args.steps}")
     parts[args.part](Record(args.part, args.out), common)

@@ -2,7 +2,7 @@
 
     python benchmarks/exactness.py --json results/exactness.json
 
-Every network has weights and running statistics drawn at random. At every granularity its blocks
+Every network has weights and running statistics drawn at random. At every partition its blocks
 run one after another, with nothing between them; then their weights are saved, loaded into a
 plain new network of the library, and that one is compared too.
 """
@@ -57,17 +57,17 @@ def plain(name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def compare(name: str, granularity: str, x: Tensor) -> dict[str, Any]:
+def compare(name: str, partition: str, x: Tensor) -> dict[str, Any]:
     """One row."""
     torch.manual_seed(0)
     model = plain(name)
     expected = model(x)
     network = localize(
-        model, "sff", granularity, example_input=x, boundary="identity", channels_last=False
+        model, "sff", partition, image_shape=x, boundary="identity", channels_last=False
     ).eval()
     h = x
     for block in network:
-        h = block.send(block.body(h))
+        h = block.output(block.body(h))
     head = network[len(network) - 1].spec.head
     assert head is not None
     state = network.backbone_state()
@@ -86,7 +86,7 @@ def compare(name: str, granularity: str, x: Tensor) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Every network at every granularity."""
+    """Every network at every partition."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -35,7 +35,7 @@ from runs import train, write
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WAYS = {"ff-cnn-corner": "corner", "ff-cnn": "Fourier", "ff-cnn-morphology": "morphology"}
 NETWORK = ["--set=model.widths=[32,32,32]", "--set=model.pools=[1,2]"]
-RATES = ["--lr=1e-3", "--set=rate=cosine", "--batch-size=50"]
+RATES = ["--lr=1e-3", "--set=lr_schedule=cosine", "--batch-size=50"]
 ASKED = 2000
 COLOURS = {"corner": "#999999", "Fourier": "#3b6fb6", "morphology": "#d1772f"}
 SHOWN = (0, 3, 7)
@@ -54,8 +54,8 @@ def shares(folder: Path) -> list[float]:
     asked: list[list[Tensor]] = []
     with torch.no_grad():
         for pixels, _ in data.test.batches(100, run.network.device, order=torch.arange(ASKED)):
-            images = data.preprocessing.apply(pixels, run.config.standardise)
-            asked.append([s for s in run.network.answer(images).scores if s is not None])
+            images = data.preprocessing.apply(pixels, run.config.normalize)
+            asked.append([s for s in run.network.evaluate(images).scores if s is not None])
     return [label_share(torch.cat(blocks)) for blocks in zip(*asked, strict=True)]
 
 
@@ -114,7 +114,7 @@ def examples(part: Any, data: str) -> None:
     """One image with three labels, written in each way."""
     dataset = open_data(data)
     pixels, _ = next(dataset.test.batches(1, "cpu", order=torch.tensor([1])))
-    image = dataset.preprocessing.apply(pixels, standardise=False)
+    image = dataset.preprocessing.apply(pixels, normalize=False)
     axes = part.subplots(len(WAYS), len(SHOWN))
     for line, (method, way) in zip(axes, WAYS.items(), strict=True):
         made = PRESENTATIONS.make(
@@ -135,11 +135,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, help="of an epoch, to try the script out")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results/labels.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/labels.png"))
     args = parser.parse_args()
-    common = [f"--epochs={args.epochs}", f"--threads={args.threads}"]
+    common = [f"--epochs={args.epochs}", f"--num-threads={args.threads}"]
     if args.steps:
         common.append(f"--set=steps_per_epoch={args.steps}")
     draw(measure(args.out, common), args.picture)

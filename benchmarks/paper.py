@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from goodness.engine.run_folder import RunFolder
+from goodness.training.run_folder import RunFolder
 from runs import record, write
 
 STOPPED = 143  # what `goodness train` exits with after SIGTERM

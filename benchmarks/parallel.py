@@ -26,7 +26,7 @@ import torch.multiprocessing as mp
 
 import goodness
 from goodness.clock import Clock
-from goodness.engine.learner import Learner
+from goodness.learning.learner import Learner
 from goodness.parallel.group import Group
 from goodness.parallel.launch import Launch
 from goodness.parallel.layers import LayerRanks
@@ -43,7 +43,7 @@ VGG16L = {
 
 def network(args: argparse.Namespace) -> goodness.Network:
     return goodness.build(
-        args.method, image=(3, 32, 32), classes=10, model=VGG16L, readouts={"last": {}}
+        args.method, image_shape=(3, 32, 32), num_classes=10, model=VGG16L, readouts={"last": {}}
     )
 
 

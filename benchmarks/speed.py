@@ -8,7 +8,7 @@
 The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
 and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
 ``--amp bf16``. What is compiled has a record of its own, ``bench-<network>-compiled``. The last one
-trains two epochs of CIFAR-10 and writes ``results/loop.json``.
+trains two epochs of CIFAR-10 and writes ``results/trainer.json``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import goodness
-from goodness.engine.learner import Learner
-from goodness.engine.loop import Loop
+from goodness.learning.learner import Learner
+from goodness.training.trainer import Trainer
 from goodness.reports.environment import environment
 from runs import write
 
@@ -63,7 +63,7 @@ def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
 def loop(threads: int, out: Path) -> None:
     """The part of two epochs' training that the learner's steps do not take."""
     spent = {"steps": 0.0, "epoch": 0.0}
-    step, epoch = Learner.step, Loop._train_epoch
+    step, epoch = Learner.step, Trainer._train_epoch
 
     def timed(name: str, function: Any) -> Any:
         def run(*args: Any) -> Any:
@@ -75,25 +75,25 @@ def loop(threads: int, out: Path) -> None:
         return run
 
     Learner.step = timed("steps", step)  # type: ignore[method-assign]
-    Loop._train_epoch = timed("epoch", epoch)  # type: ignore[method-assign]
+    Trainer._train_epoch = timed("epoch", epoch)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as scratch:
         goodness.fit(
             method="sff",
             model="small-cnn",
             data="cifar10",
             epochs=2,
-            threads=threads,
+            num_threads=threads,
             out=Path(scratch) / "run",
             final_test=False,
         )
     record = {
         "schema": 1,
-        "command": f"python benchmarks/speed.py loop --threads {threads}",
+        "command": f"python benchmarks/speed.py loop --num-threads {threads}",
         "environment": environment(None),
         **{f"seconds_{name}": seconds for name, seconds in spent.items()},
         "share_of_the_rest": 1 - spent["steps"] / spent["epoch"],
     }
-    write(out / "loop.json", record)
+    write(out / "trainer.json", record)
     print(json.dumps(record, indent=1))
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=[*NETWORKS, "loop"])
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--amp", default="none")
@@ -111,7 +111,7 @@ def main() -> None:
     if args.part == "loop":
         loop(args.threads, args.out)
         return
-    words = [f"--threads={args.threads}", f"--batch-size={args.batch_size}"]
+    words = [f"--num-threads={args.threads}", f"--batch-size={args.batch_size}"]
     words += [f"--steps={args.steps}", f"--set=amp={args.amp}"]
     network(args.part, words, args.compile, args.out)
 

@@ -22,8 +22,8 @@ RUNS: dict[str, list[str]] = {
     # The paper's five epochs, at a constant rate, gave 98.6 %.
     "cwc": [
         "--epochs=10",
-        "--set=rate=cosine",
-        "--set=schedule={name: windows, windows: [[0, 4], [0, 6], [0, 8], [0, 10]]}",
+        "--set=lr_schedule=cosine",
+        "--set=plan={name: windows, windows: [[0, 4], [0, 6], [0, 8], [0, 10]]}",
     ],
     "predsim-fast": ["--epochs=6"],
     # 32 filters instead of 128, maps halved twice.
@@ -31,7 +31,7 @@ RUNS: dict[str, list[str]] = {
         "--epochs=20",
         "--set=model.widths=[32,32,32]",
         "--set=model.pools=[1,2]",
-        "--set=rate=cosine",
+        "--set=lr_schedule=cosine",
         "--lr=1e-3",
     ],
 }

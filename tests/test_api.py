@@ -17,8 +17,8 @@ from PIL import Image
 import goodness
 from goodness import api
 from goodness.data import open_data
-from goodness.engine import checkpoint
-from goodness.engine.callbacks import Callback
+from goodness.training import checkpoint
+from goodness.training.callbacks import Callback
 from goodness.models.weights import read_weights
 
 SMALL = {
@@ -34,8 +34,8 @@ class InterruptAt(Callback):
         self.step = step
 
     def on_step(self, loop):
-        if loop.step == self.step:
-            loop.interrupted = signal.SIGINT
+        if trainer.step == self.step:
+            trainer.interrupted = signal.SIGINT
 
 
 def weights(folder, which="last"):
@@ -138,7 +138,7 @@ def test_predict_agrees_with_the_test_of_the_same_images(run, pictures):
     paths, _ = pictures
     images, _ = next(open_data("digits").test.batches(12, "cpu"))
     preprocessing = open_data("digits").preprocessing
-    answer = run.network.answer(preprocessing.apply(images, standardise=True))
+    answer = run.network.evaluate(preprocessing.apply(images, normalize=True))
     expected = answer.final(run.result["test"]["readout"]).argmax(1).tolist()
 
     assert [record["index"] for record in run.predict(paths)] == expected
@@ -286,7 +286,7 @@ def test_bad_input_leaves_an_existing_run_alone(tmp_path, values, words):
 
 def test_plan_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan = goodness.plan(**SMALL)
+    plan = goodness.dry_run(**SMALL)
 
     assert list(tmp_path.iterdir()) == []
     assert plan["config"]["batch_size"] == 256
@@ -320,10 +320,10 @@ DRIVER = """
     import goodness
     from goodness import api
     from goodness.engine import loop
-    from goodness.engine.callbacks import Callback
+    from goodness.training.callbacks import Callback
 
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS = 0.0  # after every step
+    trainer.SAVE_SECONDS = 0.0  # after every step
     api._with_reports = list  # no pictures, for speed
     api.open_data("digits")  # imports what it needs
     folder, values = sys.argv[1], eval(sys.argv[2])
@@ -334,7 +334,7 @@ DRIVER = """
             self.at = step
 
         def on_step(self, loop):
-            if loop.step == self.at:
+            if trainer.step == self.at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def child(work):

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from goodness.clock import Clock
-from goodness.engine.build import build
-from goodness.engine.learner import Learner
+from goodness.network.build import build
+from goodness.learning.learner import Learner
 
 IMAGE = (3, 9, 7)
 CLASSES = 4
@@ -109,8 +109,8 @@ class AsgeByHand:
 def test_training_steps_equal_a_hand_written_implementation(steps, batch):
     network = build(
         "asge",
-        image=IMAGE,
-        classes=CLASSES,
+        image_shape=IMAGE,
+        num_classes=CLASSES,
         model={"name": "small-cnn", "widths": [5, 10], "pools": [1]},
         boundary={"dropout": 0.0},
         lr=LR,
@@ -141,7 +141,7 @@ def test_training_steps_equal_a_hand_written_implementation(steps, batch):
 
 
 def test_the_paper_s_values():
-    network = build("asge", image=(3, 32, 32), classes=10)
+    network = build("asge", image_shape=(3, 32, 32), num_classes=10)
     config = network.config
 
     assert config.model["name"] == "vgg8"
@@ -149,5 +149,5 @@ def test_the_paper_s_values():
     assert config.optimizer["lr"] == 2e-4
     assert config.optimizer["weight_decay"] == 1e-3
     assert config.boundary["dropout"] == 0.1
-    assert config.rate == {"name": "cosine", "warmup": 0.0, "final": 0.05, "every": "epoch"}
+    assert config.lr_schedule == {"name": "cosine", "warmup": 0.0, "final": 0.05, "every": "epoch"}
     assert [block["grid"] for block in network.facts()] == [4, 2, 2, 1, 1, 1, 1]

@@ -154,7 +154,7 @@ def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
         ({"lr": "fast"}, ["optimizer.lr", "got 'fast'"]),
         ({"boundary": {"name": "rms", "dropout": 1.0}}, ["boundary.dropout", "less than 1"]),
         ({"model": {"widths": [8, -1]}}, ["model.widths", "greater than 0"]),
-        ({"augment": {"greyscale": 2}}, ["augment.greyscale"]),
+        ({"augment": {"grayscale": 2}}, ["augment.grayscale"]),
         ({"augment": {"crop": -1}}, ["augment.crop", "got -1"]),
         ({"model": 5}, ["model", "got 5"]),
         ({"model": {"name": {"x": 1}}}, ["model.name", "got {'x': 1}"]),
@@ -163,7 +163,7 @@ def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
         ({"freeze_until": 1.5}, ["freeze_until", "got 1.5"]),
         ({"data": {"x": 1}}, ["data", "got {'x': 1}"]),
         ({"optimizer": [1]}, ["optimizer", "got [1]"]),
-        ({"rate": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),
+        ({"lr_schedule": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),
     ],
     ids=repr,
 )
@@ -180,7 +180,7 @@ def test_bad_input_is_refused_with_the_place_and_the_nearest_name(given, words):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("method", METHODS.names())
 def test_a_configuration_survives_json(method, optimizer, data):
-    config = resolve({"method": method, "data": data, "optimizer": optimizer, "threads": 2})
+    config = resolve({"method": method, "data": data, "optimizer": optimizer, "num_threads": 2})
 
     text = json.dumps(config.model_dump(mode="json"))
 

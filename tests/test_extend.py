@@ -10,7 +10,7 @@ import torch
 
 from goodness import audit, build
 from goodness.clock import Clock
-from goodness.engine.learner import Learner
+from goodness.learning.learner import Learner
 from goodness.methods import METHODS
 from goodness.objective import OBJECTIVES
 
@@ -34,7 +34,7 @@ def test_the_objective_is_short():
 
 def test_the_new_method_learns_and_is_local(mean_activation, batch):
     model = {"name": "small-cnn", "widths": [8, 12], "pools": []}
-    network = build(mean_activation, image=(1, 8, 8), classes=4, model=model)
+    network = build(mean_activation, image_shape=(1, 8, 8), num_classes=4, model=model)
     images, y = batch(8, (1, 8, 8), 4)
     h = torch.randn(2, 8, 3, 3)
 

@@ -255,7 +255,7 @@ def test_goodness_grid_rounds_and_clamps(channels, reference, alpha, height, wid
     assert goodness_grid(channels, reference, alpha, height, width) == grid
 
 
-@pytest.mark.parametrize("module", ["goodness.functional", "goodness.engine.rates"])
+@pytest.mark.parametrize("module", ["goodness.functional", "goodness.optim.lr_schedules"])
 def test_examples_in_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(module))
 

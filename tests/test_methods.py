@@ -8,15 +8,15 @@ from functools import partial
 import pytest
 import torch
 
-from goodness import InputError, audit, most_classes, resolve
+from goodness import InputError, audit, max_classes, resolve
 from goodness.api import fit
 from goodness.clock import Clock
-from goodness.engine import checkpoint
-from goodness.engine.build import build
-from goodness.engine.learner import Learner
-from goodness.engine.segment import run_segment, send_last
+from goodness.training import checkpoint
+from goodness.network.build import build
+from goodness.learning.learner import Learner
+from goodness.learning.segment import run_segment, send_last
 from goodness.methods import METHODS, Locality
-from goodness.objective import Look
+from goodness.objective import Context
 
 CLOCK = Clock(step=0, steps_per_epoch=50, epochs=2)
 SHAPES = [
@@ -31,9 +31,9 @@ local_methods = pytest.mark.parametrize("method", LOCAL)
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 
 
-def small(method, shape=(1, 8, 8), classes=4, **values):
+def small(method, shape=(1, 8, 8), num_classes=4, **values):
     model = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
-    return build(method, image=shape, classes=classes, **{"model": model, **values})
+    return build(method, image_shape=shape, num_classes=classes, **{"model": model, **values})
 
 
 def moments(network):
@@ -41,7 +41,7 @@ def moments(network):
     seen = {}
     for step in range(2 * CLOCK.steps_per_epoch):
         clock = CLOCK._replace(step=step)
-        plan = tuple(s._replace(clock=None) for s in network.schedule.plan(clock))
+        plan = tuple(s._replace(clock=None) for s in network.plan.at(clock))
         seen.setdefault(plan, clock)
     return list(seen.values())
 
@@ -92,12 +92,12 @@ def test_losses_scores_and_answers_are_finite(method, shape, batch):
         losses += [loss for loss in report.losses if loss is not None]
         assert len(report.losses) == len(report.scores) == len(network)
     learner.end_epoch()
-    answer = network.answer(images)
+    answer = network.evaluate(images)
 
     assert losses
     assert finite(losses)
-    assert finite([*report.losses, *report.scores, *answer.scores])
-    for name in answer.totals:
+    assert finite([*report.losses, *report.scores, *answer.blocks])
+    for name in answer.readouts:
         assert answer.final(name).shape == (8, 4)
         assert finite([answer.final(name)])
 
@@ -111,7 +111,7 @@ def test_learns_a_separable_task(method):
         y = torch.randint(4, (count,), generator=generator)
         return patterns[y] + 0.3 * torch.randn((count, 1, 8, 8), generator=generator), y
 
-    network = small(method, optimizer={"name": "adamw", "lr": 1e-2}, rate="constant")
+    network = small(method, optimizer={"name": "adamw", "lr": 1e-2}, lr_schedule="constant")
     learner = Learner(network)
     losses = [[] for _ in network]
     for step in range(100):
@@ -124,8 +124,8 @@ def test_learns_a_separable_task(method):
         if step % 25 == 24:
             learner.end_epoch()
     images, y = draw(200)
-    answer = network.answer(images)
-    accuracy = max((answer.final(n).argmax(1) == y).float().mean() for n in answer.totals)
+    answer = network.evaluate(images)
+    accuracy = max((answer.final(n).argmax(1) == y).float().mean() for n in answer.readouts)
 
     judged = [block for block in losses if block]
     assert judged
@@ -145,7 +145,7 @@ def test_learns_the_digits(method, amp, tmp_path):
         out=tmp_path,
         model={"name": "small-cnn", "widths": [20, 40, 80], "norm": "batch"},
         optimizer={"name": "adamw", "lr": rate or 3e-3},
-        rate={"name": "cosine"},
+        lr_schedule={"name": "cosine"},
         epochs=12,
         batch_size=64,
         amp=amp,
@@ -160,15 +160,15 @@ def test_a_block_s_loss_has_a_gradient_for_that_block_alone(method, batch):
     images, y = batch(8, (1, 8, 8), 4)
     for clock in moments(network):
         x = network.present(images, y)
-        look = Look(x, images)
-        for segment in network.schedule.plan(clock):
+        look = Context(x, images)
+        for segment in network.plan.at(clock):
             run = partial(run_segment, network, segment, x, y, look, clock.step)
             (index,) = segment.blocks
-            outcome = network.update(run, [network[index]]) if segment.judged else run()
+            outcome = network.update(run, [network[index]]) if segment.losses else run()
             send_last(network, segment, outcome, clock.step)
             # Not detached here: the engine has to do it.
             x = outcome.sent[-1]
-            if not segment.judged:
+            if not segment.losses:
                 continue
             reached = {n for n, p in network.named_parameters() if p.grad is not None}
             network.zero_grad(set_to_none=True)
@@ -181,7 +181,7 @@ def test_a_block_s_loss_has_a_gradient_for_that_block_alone(method, batch):
 def test_a_block_called_alone_sends_no_gradient_to_its_input(method, batch):
     network = small(method).train()
     images, y = batch(8, (1, 8, 8), 4)
-    look = Look(images, images.clone())
+    look = Context(images, images.clone())
     x = network.present(images, y).requires_grad_()
 
     loss, sent = network.blocks[0](x, y, look)
@@ -251,7 +251,7 @@ def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
     assert not same(network.state_dict(), other.state_dict())
     checkpoint.load_network(tmp_path / "kept", other)
 
-    mine, theirs = network.answer(images), other.answer(images)
+    mine, theirs = network.evaluate(images), other.answer(images)
     for name in mine.totals:
         assert torch.equal(mine.final(name), theirs.final(name))
 
@@ -264,12 +264,12 @@ def test_half_precision_keeps_losses_finite_and_scores_in_float32(method, batch)
     network.blocks[0].body[0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))
 
     report = Learner(network).step(images, y, CLOCK)
-    answer = network.answer(images)
+    answer = network.evaluate(images)
 
     assert set(seen) == {torch.bfloat16}
     assert finite(report.losses)
-    scores = [s for s in [*report.scores, *answer.scores] if s is not None]
-    scores += [answer.final(name) for name in answer.totals]
+    scores = [s for s in [*report.scores, *answer.blocks] if s is not None]
+    scores += [answer.final(name) for name in answer.readouts]
     assert {s.dtype for s in scores} == {torch.float32}
     assert all(p.dtype == torch.float32 for p in network.parameters())
 
@@ -290,17 +290,17 @@ def test_memory_layout_of_the_images_does_not_matter(method, batch):
 @methods
 def test_as_many_classes_as_it_declares_and_no_more(method, batch):
     model = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
-    most = most_classes(method, image=(1, 8, 8), model=model)
+    most = max_classes(method, image_shape=(1, 8, 8), model=model)
     classes = 100 if most is None else most
-    network = small(method, classes=classes)
+    network = small(method, num_classes=classes)
     images, y = batch(classes, (1, 8, 8), classes)
 
     learner = Learner(network)
     losses = [loss for clock in moments(network) for loss in learner.step(images, y, clock).losses]
-    answer = network.answer(images)
+    answer = network.evaluate(images)
 
     assert finite(losses)
-    assert all(answer.final(name).shape == (classes, classes) for name in answer.totals)
+    assert all(answer.final(name).shape == (classes, classes) for name in answer.readouts)
     if most is not None:
         with pytest.raises(InputError, match=f"at most {most} classes"):
             small(method, classes=most + 1)
@@ -314,7 +314,7 @@ def test_its_own_values_build_a_network(method, data):
     shape = shapes.get(data, (3, 32, 32))
     if config.image_size is not None:
         shape = (shape[0], config.image_size, config.image_size)
-    network = build(config, image=shape, classes=100 if data == "cifar100" else 10)
+    network = build(config, image_shape=shape, num_classes=100 if data == "cifar100" else 10)
 
     assert len(network) > 1
 
@@ -324,9 +324,9 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(method, batch):
     network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
     Learner(network).step(images, y, CLOCK)
-    together = network.answer(images)
+    together = network.evaluate(images)
     for row in (0, 7):
-        alone = network.answer(images[row : row + 1])
+        alone = network.evaluate(images[row : row + 1])
         for name in together.totals:
             expected = together.final(name)[row : row + 1]
             torch.testing.assert_close(alone.final(name), expected, rtol=1e-4, atol=1e-4)

@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 from goodness.boundary import BOUNDARIES
-from goodness.engine.optimizers import OPTIMIZERS
-from goodness.engine.rates import RATES
+from goodness.optim.optimizers import OPTIMIZERS
+from goodness.optim.lr_schedules import LR_SCHEDULES
 from goodness.errors import InputError
 from goodness.models import MODELS
 from goodness.objective import OBJECTIVES
@@ -14,7 +14,7 @@ from goodness.partition import PARTITIONS
 from goodness.presentation import PRESENTATIONS
 from goodness.readout import READOUTS
 from goodness.registry import Registry
-from goodness.schedule import SCHEDULES
+from goodness.plan import PLANS
 from goodness.update import UPDATES
 
 AXES = [
@@ -24,9 +24,9 @@ AXES = [
     OPTIMIZERS,
     PARTITIONS,
     PRESENTATIONS,
-    RATES,
+    LR_SCHEDULES,
     READOUTS,
-    SCHEDULES,
+    PLANS,
     UPDATES,
 ]
 ENTRIES = [

@@ -9,8 +9,8 @@ from goodness import InputError, build, resolve
 from goodness.api import fit
 from goodness.clock import Clock
 from goodness.data import open_data
-from goodness.engine.learner import Learner
-from goodness.engine.loop import Loop
+from goodness.learning.learner import Learner
+from goodness.training.trainer import Trainer
 from goodness.methods import METHODS
 from goodness.presentation import Labelled
 
@@ -18,20 +18,20 @@ MODEL = {"name": "small-cnn", "widths": [8, 12], "pools": [1]}
 LABELLED = [
     name
     for name in METHODS
-    if build(name, image=(1, 8, 8), classes=3, model=MODEL).presentation.answers > 1
+    if build(name, image_shape=(1, 8, 8), num_classes=3, model=MODEL).presentation.queries > 1
 ]
 
 
 def loop(method="asge-fast", **values):
     config = resolve({"method": method, "model": MODEL, "epochs": 1, **values})
     data = open_data("digits", None, None, config.val_fraction, False)
-    return Loop(data, build(config, image=(1, 8, 8), classes=10))
+    return Trainer(data, build(config, image_shape=(1, 8, 8), num_classes=10))
 
 
 @pytest.mark.parametrize("method", LABELLED)
 @pytest.mark.parametrize("classes", [2, 5])
 def test_a_negative_never_equals_its_positive(method, classes):
-    network = build(method, image=(1, 8, 8), classes=classes, model=MODEL)
+    network = build(method, image_shape=(1, 8, 8), num_classes=classes, model=MODEL)
     assert isinstance(network.presentation, Labelled)
     images = torch.rand(200, 1, 8, 8)
     positive, negative = network.present(images, torch.arange(200) % classes).chunk(2)
@@ -52,10 +52,10 @@ def test_validation_does_not_inherit_the_training_augmentation():
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_the_number_of_classes_is_not_fixed_at_ten(method):
-    network = build(method, image=(1, 8, 8), classes=7, model=MODEL)
-    answer = network.answer(torch.rand(2, 1, 8, 8))
+    network = build(method, image_shape=(1, 8, 8), num_classes=7, model=MODEL)
+    answer = network.evaluate(torch.rand(2, 1, 8, 8))
 
-    assert all(answer.final(name).shape == (2, 7) for name in answer.totals)
+    assert all(answer.final(name).shape == (2, 7) for name in answer.readouts)
 
 
 def test_nothing_is_chosen_on_the_test_set():
@@ -79,12 +79,12 @@ def test_nothing_is_chosen_on_the_test_set():
 @pytest.mark.parametrize("method", METHODS.names())
 def test_asking_never_moves_a_running_statistic(method, batch):
     model = {**MODEL, "norm": "batch"}
-    network = build(method, image=(1, 8, 8), classes=4, model=model)
+    network = build(method, image_shape=(1, 8, 8), num_classes=4, model=model)
     images, y = batch(8, (1, 8, 8), 4)
     Learner(network).step(images, y, Clock(0, 4, 2))
     before = {name: value.clone() for name, value in network.named_buffers()}
 
-    network.answer(images)
+    network.evaluate(images)
 
     assert any("running" in name for name in before)
     assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
@@ -94,7 +94,7 @@ def test_a_readout_is_not_shown_the_true_label(batch):
     """Noise has nothing to learn: a readout that beats chance on it has read the label."""
     generator = torch.Generator().manual_seed(0)
     readouts = {"fusion": {"skip": 0, "pool": 8, "lr": 1e-2}}
-    network = build("ff-cnn", image=(1, 8, 8), classes=4, model=MODEL, readouts=readouts)
+    network = build("ff-cnn", image_shape=(1, 8, 8), num_classes=4, model=MODEL, readouts=readouts)
     learner = Learner(network)
 
     def noise(count):

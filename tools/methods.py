@@ -16,7 +16,7 @@ from goodness.methods import METHODS, Locality
 from goodness.objective import OBJECTIVES
 from goodness.presentation import PRESENTATIONS
 from goodness.readout import READOUTS
-from goodness.schedule import SCHEDULES
+from goodness.plan import PLANS
 from goodness.update import UPDATES
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ AXES: dict[str, Any] = {
     "objective": OBJECTIVES,
     "boundary": BOUNDARIES,
     "update": UPDATES,
-    "schedule": SCHEDULES,
+    "plan": PLANS,
 }
 
 

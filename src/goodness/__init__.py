@@ -11,69 +11,77 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from goodness.api import Run, fit, load, plan, resume
-    from goodness.config import Config, resolve
-    from goodness.engine.build import build, most_classes
-    from goodness.engine.callbacks import Callback, EarlyStopping
-    from goodness.engine.learner import Learner
-    from goodness.engine.network import Network
-    from goodness.errors import GoodnessError, InputError, Interrupted, RunError
-    from goodness.integrations.sklearn import GoodnessClassifier
-    from goodness.locality import Audit, audit
-    from goodness.localization import localize
+    from goodness.analysis.audit import Audit as Audit
+    from goodness.analysis.audit import audit as audit
+    from goodness.analysis.explain import explain as explain
+    from goodness.api import (
+        Run as Run,
+    )
+    from goodness.api import (
+        dry_run as dry_run,
+    )
+    from goodness.api import (
+        fit as fit,
+    )
+    from goodness.api import (
+        load as load,
+    )
+    from goodness.api import (
+        resume as resume,
+    )
+    from goodness.config import Config as Config
+    from goodness.config import resolve as resolve
+    from goodness.data import Preprocessing as Preprocessing
+    from goodness.data import open_data as open_data
+    from goodness.errors import (
+        GoodnessError as GoodnessError,
+    )
+    from goodness.errors import (
+        InputError as InputError,
+    )
+    from goodness.errors import (
+        Interrupted as Interrupted,
+    )
+    from goodness.errors import (
+        RunError as RunError,
+    )
+    from goodness.integrations.sklearn import GoodnessClassifier as GoodnessClassifier
+    from goodness.learning import Learner as Learner
+    from goodness.listings import list_methods as list_methods
+    from goodness.listings import list_models as list_models
+    from goodness.network.build import build as build
+    from goodness.network.build import max_classes as max_classes
+    from goodness.network.localize import localize as localize
+    from goodness.network.network import Network as Network
+    from goodness.objective import OBJECTIVES as OBJECTIVES
+    from goodness.objective import Objective as Objective
+    from goodness.training.callbacks import Callback as Callback
+    from goodness.training.callbacks import EarlyStopping as EarlyStopping
 
 __version__ = _version("goodness")
 
 _HOMES = {
-    "Audit": "locality",
-    "Callback": "engine.callbacks",
-    "Config": "config",
-    "EarlyStopping": "engine.callbacks",
-    "GoodnessClassifier": "integrations.sklearn",
-    "GoodnessError": "errors",
-    "InputError": "errors",
-    "Interrupted": "errors",
-    "Learner": "engine.learner",
-    "Network": "engine.network",
-    "Run": "api",
-    "RunError": "errors",
-    "audit": "locality",
-    "build": "engine.build",
-    "fit": "api",
-    "load": "api",
-    "localize": "localization",
-    "most_classes": "engine.build",
-    "plan": "api",
-    "resolve": "config",
-    "resume": "api",
+    "analysis.audit": "Audit audit",
+    "analysis.explain": "explain",
+    "api": "Run dry_run fit load resume",
+    "config": "Config resolve",
+    "data": "Preprocessing open_data",
+    "errors": "GoodnessError InputError Interrupted RunError",
+    "integrations.sklearn": "GoodnessClassifier",
+    "learning": "Learner",
+    "listings": "list_methods list_models",
+    "network.build": "build max_classes",
+    "network.localize": "localize",
+    "network.network": "Network",
+    "objective": "OBJECTIVES Objective",
+    "training.callbacks": "Callback EarlyStopping",
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = [
-    "Audit",
-    "Callback",
-    "Config",
-    "EarlyStopping",
-    "GoodnessClassifier",
-    "GoodnessError",
-    "InputError",
-    "Interrupted",
-    "Learner",
-    "Network",
-    "Run",
-    "RunError",
-    "audit",
-    "build",
-    "fit",
-    "load",
-    "localize",
-    "most_classes",
-    "plan",
-    "resolve",
-    "resume",
-]
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -11,23 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from goodness.clock import Clock
+from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, resolve
 from goodness.data import Preprocessing, Subset, open_data, open_split
-from goodness.engine import checkpoint
-from goodness.engine.build import build
-from goodness.engine.callbacks import Callback
-from goodness.engine.evaluation import evaluate
-from goodness.engine.learner import Learner
-from goodness.engine.loop import Loop
-from goodness.engine.machine import choose_device, set_machine
-from goodness.engine.network import Network
-from goodness.engine.ranks import Ranks
-from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError
-from goodness.explanation import Explanation, explain
-from goodness.outputs import write_json
+from goodness.files import write_json
+from goodness.learning.learner import Learner
+from goodness.network.build import build
+from goodness.network.network import Network
 from goodness.parallel.joining import join
+from goodness.training import checkpoint
+from goodness.training.callbacks import Callback
+from goodness.training.evaluation import evaluate
+from goodness.training.machine import choose_device, set_machine
+from goodness.training.ranks import Ranks
+from goodness.training.run_folder import RunFolder
+from goodness.training.trainer import Trainer
 
 PREDICT_BATCH = 64
 
@@ -51,11 +50,12 @@ class Run:
         meta, _ = checkpoint.load(best, needs=checkpoint.META_KEYS)
         self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
         self.classes = self._preprocessing.classes
-        self._readout = meta["best"]["readout"]
         self.network = _network(self.config, self._preprocessing, initial=False).to(
             choose_device(device)
         )
         checkpoint.load_network(best, self.network)
+        self.network.readout = meta["best"]["readout"]
+        self.network.eval()
         self.result = run.read_result()
 
     def evaluate(
@@ -65,7 +65,7 @@ class Run:
         split: str = "test",
         data_root: str | Path | None = None,
         batch_size: int = 256,
-        skip_bad: bool = False,
+        skip_unreadable: bool = False,
     ) -> dict[str, Any]:
         """Accuracy on a split of the run's data, or of other images with the same classes.
 
@@ -74,7 +74,7 @@ class Run:
             split: ``"train"``, ``"val"`` or ``"test"``.
             data_root: where names are looked up.
             batch_size: images at a time.
-            skip_bad: leave unreadable images out instead of refusing.
+            skip_unreadable: leave unreadable images out instead of refusing.
 
         Returns:
             ``schema``, ``data``, ``split``, ``blocks`` (names), ``accuracy``, ``top5`` (None if
@@ -89,7 +89,7 @@ class Run:
             self._preprocessing,
             root=data_root or self.config.data_root,
             val_fraction=self.config.val_fraction,
-            skip_bad=skip_bad or self.config.skip_bad,
+            skip_unreadable=skip_unreadable or self.config.skip_unreadable,
             whole=not own,
             subset=_subset(self.config) if own else Subset(),
         )
@@ -103,8 +103,8 @@ class Run:
             "data": str(name),
             "split": split,
             "blocks": self.network.names,
-            **evaluation.record(self._readout),
-            "confusion": evaluation.confusion[self._readout].tolist(),
+            **evaluation.record(self.network.readout),
+            "confusion": evaluation.confusion[self.network.readout].tolist(),
         }
 
     def predict(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -121,11 +121,11 @@ class Run:
             part = files[start : start + PREDICT_BATCH]
             pixels = torch.stack([self._preprocessing.load(path) for path in part])
             images = self._preprocessing.apply(
-                pixels.to(self.network.device), self.config.standardise
+                pixels.to(self.network.device), self.config.normalize
             )
-            answer = self.network.answer(images)
-            guesses = self._guesses(answer.final(self._readout))
-            per_block = [self._guesses(scores) for scores in answer.scores]
+            found = self.network.evaluate(images)
+            guesses = self._guesses(found.final(self.network.readout))
+            per_block = [self._guesses(scores) for scores in found.blocks]
             for row, path in enumerate(part):
                 blocks = [
                     {
@@ -139,15 +139,15 @@ class Run:
         return records
 
     def explain(self, image: str | Path | Tensor) -> Explanation:
-        """What each block has seen; see `goodness.explanation.explain`.
+        """What each block has seen; see `goodness.analysis.explain.explain`.
 
         Args:
             image: a file, or what `pixels` gave for it.
         """
         pixels = image if isinstance(image, Tensor) else self.pixels(image)
         batch = pixels[None].to(self.network.device)
-        image = self._preprocessing.apply(batch, self.config.standardise)[0]
-        return explain(self.network, image, self._readout)
+        image = self._preprocessing.apply(batch, self.config.normalize)[0]
+        return explain(self.network, image, self.network.readout)
 
     def pixels(self, path: str | Path) -> Tensor:
         """An image file as the network gets it, uint8 (C, H, W)."""
@@ -196,20 +196,20 @@ def fit(
     """
     config = resolve({**values, "data": _data(data), "method": method})
     with join(config) as ranks:
-        if ranks.leads and out is not None:
+        if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        loop = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
         folder = Path()
-        if ranks.leads:
+        if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
             run = RunFolder(folder)
             run.write_config(config)
             _write_environment(run, command, ranks.device)
-        loop.run = RunFolder(ranks.tell(folder))
-        ranks.kept_in(loop.run)
-        loop.fit()
-        return Run(loop.run.path, device=str(ranks.device))
+        trainer.run = RunFolder(ranks.broadcast(folder))
+        ranks.set_run(trainer.run)
+        trainer.fit()
+        return Run(trainer.run.path, device=str(ranks.device))
 
 
 def resume(
@@ -241,16 +241,16 @@ def resume(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        loop = _prepare(config, ranks, run, _followers(ranks, callbacks))
-        ranks.kept_in(run)
-        loop.restore()
-        if ranks.tell(loop.epoch >= config.epochs and run.result_file.is_file()):
+        trainer = _prepare(config, ranks, run, _followers(ranks, callbacks))
+        ranks.set_run(run)
+        trainer.restore()
+        if ranks.broadcast(trainer.epoch >= config.epochs and run.result_file.is_file()):
             raise InputError(
-                f"'{run.path}' has finished, with epoch {loop.epoch}; give more with --epochs"
+                f"'{run.path}' has finished, with epoch {trainer.epoch}; give more with --epochs"
             )
-        if ranks.leads:
+        if ranks.is_leader:
             run.write_config(config)
-        loop.fit()
+        trainer.fit()
         return Run(run.path, device=str(ranks.device))
 
 
@@ -259,7 +259,7 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
     return Run(run_folder, device)
 
 
-def plan(
+def dry_run(
     data: str | Path = "digits", *, method: str = "asge-fast", **values: Any
 ) -> dict[str, Any]:
     """What `fit` would do, without doing it.
@@ -270,16 +270,16 @@ def plan(
         ``cache_bytes`` (the largest size on disk of cached features; None without a cache).
     """
     config = resolve({**values, "data": _data(data), "method": method})
-    loop = _prepare(config, Ranks(set_machine(config.device, config.threads)))
-    network = loop.network
+    trainer = _prepare(config, Ranks(set_machine(config.device, config.num_threads)))
+    network = trainer.network
     return {
         "config": config.model_dump(mode="json"),
         "blocks": network.facts(),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "train_examples": len(loop.dataset.train),
+        "train_examples": len(trainer.dataset.train),
         "epochs": config.epochs,
-        "seconds_per_epoch": _time_step(loop) * loop.steps_per_epoch,
-        "cache_bytes": None if loop.cache is None else loop.cache.peak_bytes(),
+        "seconds_per_epoch": _time_step(trainer) * trainer.steps_per_epoch,
+        "cache_bytes": None if trainer.cache is None else trainer.cache.peak_bytes(),
     }
 
 
@@ -294,20 +294,20 @@ def measure(config: Mapping[str, Any]) -> dict[str, Any]:
         is anything that a learning rate is for.
     """
     resolved = resolve(config)
-    loop = _prepare(resolved, Ranks(set_machine(resolved.device, resolved.threads)))
-    step = _time_step(loop, 8)
-    part = min(len(loop.dataset.val), 512)
-    pixels, _ = next(loop.dataset.val.batches(part, loop.network.device))
-    images = loop.dataset.preprocessing.apply(pixels, resolved.standardise)
-    loop.network.answer(images[:8])  # the first call also sets things up
+    trainer = _prepare(resolved, Ranks(set_machine(resolved.device, resolved.num_threads)))
+    step = _time_step(trainer, 8)
+    part = min(len(trainer.dataset.val), 512)
+    pixels, _ = next(trainer.dataset.val.batches(part, trainer.network.device))
+    images = trainer.dataset.preprocessing.apply(pixels, resolved.normalize)
+    trainer.network.evaluate(images[:8])  # the first call also sets things up
     started = time.perf_counter()
-    loop.network.answer(images)
+    trainer.network.evaluate(images)
     per_image = (time.perf_counter() - started) / part
     return {
         "step": step,
-        "validation": per_image * len(loop.dataset.val),
-        "steps_per_epoch": loop.steps_per_epoch,
-        "learns": any(owner.isdigit() for owner in loop.learner.optimizers),
+        "validation": per_image * len(trainer.dataset.val),
+        "steps_per_epoch": trainer.steps_per_epoch,
+        "learns": any(owner.isdigit() for owner in trainer.learner.optimizers),
     }
 
 
@@ -316,18 +316,18 @@ def _prepare(
     ranks: Ranks,
     run: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Loop:
+) -> Trainer:
     """The loop of a configuration, with its data read and its network on the ranks' device."""
     dataset = open_data(
         config.data,
         config.data_root,
         config.image_size,
         config.val_fraction,
-        config.skip_bad,
+        config.skip_unreadable,
         _subset(config),
     )
     network = _network(config, dataset.preprocessing, initial=run is None)
-    return Loop(dataset, network.to(ranks.device), run, callbacks, ranks)
+    return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
 def _data(data: str | Path) -> str:
@@ -335,24 +335,25 @@ def _data(data: str | Path) -> str:
     return str(data.absolute()) if isinstance(data, Path) else data
 
 
-def _time_step(loop: Loop, steps: int = 4) -> float:
+def _time_step(trainer: Trainer, steps: int = 4) -> float:
     """Seconds per training step on real images; the first step is not counted."""
-    learner = Learner(loop.network)
-    order = torch.arange(loop.config.batch_size)
-    device = loop.network.device
-    images, y = next(loop.dataset.train.batches(loop.config.batch_size, device, order=order))
+    learner = Learner(trainer.network, run=trainer.clock)
+    order = torch.arange(trainer.config.batch_size)
+    device = trainer.network.device
+    images, y = next(trainer.dataset.train.batches(trainer.config.batch_size, device, order=order))
     started = 0.0
     for step in range(steps):
         if step == 1:
             started = time.perf_counter()
         # Spread over the run: other steps may train other blocks.
-        place = step * loop.steps_per_epoch * loop.epochs // steps
+        place = step * trainer.steps_per_epoch * trainer.epochs // steps
         first = 0
-        if loop.cache is not None and (first := loop.cache.stage(place).depth):
-            x = loop.cache.example(first, len(y))
+        if trainer.cache is not None and (first := trainer.cache.stage(place).depth):
+            x = trainer.cache.example(first, len(y))
         else:
-            x = loop.prepare(images)
-        learner.step(x, y, Clock(place, loop.steps_per_epoch, loop.epochs), first)
+            x = trainer.prepare(images)
+        learner.steps = place
+        learner.step(x, y, first)
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)
@@ -360,11 +361,12 @@ def _time_step(loop: Loop, steps: int = 4) -> float:
 
 def _network(config: Config, preprocessing: Preprocessing, initial: bool) -> Network:
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
-    return build(config, image=shape, classes=len(preprocessing.classes), initial=initial)
+    classes = len(preprocessing.classes)
+    return build(config, image_shape=shape, num_classes=classes, initial=initial)
 
 
 def _subset(config: Config) -> Subset:
-    return Subset(config.classes, config.per_class, config.seed)
+    return Subset(config.class_names, config.per_class, config.seed)
 
 
 def _new_folder(config: Config) -> Path:
@@ -384,7 +386,7 @@ def _new_folder(config: Config) -> Path:
 
 def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
     """The callbacks of the leading rank; the others have none, and need not import any."""
-    return _with_reports(callbacks) if ranks.leads else ()
+    return _with_reports(callbacks) if ranks.is_leader else ()
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:

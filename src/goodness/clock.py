@@ -26,3 +26,7 @@ class Clock(NamedTuple):
     def inside(self, start: int, end: int) -> Clock:
         """The same moment as seen from a window of the run, ``start <= step < end``."""
         return Clock(self.step - start, self.steps_per_epoch, (end - start) / self.steps_per_epoch)
+
+    def within_run(self) -> Clock:
+        """The same, or the run's last step if that is over."""
+        return self if self.step < self.steps else self._replace(step=self.steps - 1)

@@ -20,9 +20,8 @@ Word = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is
 """YAML reads a block's or class's name that is a number as one."""
 Part = dict[str, Any]
 
-SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer", "granularity": "partition"}
-"""Keys that stand for options of a part: ``lr`` is ``optimizer.lr``, ``granularity`` the name of
-the partition or a number of blocks."""
+SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer"}
+"""Keys that stand for options of a part: ``lr`` is ``optimizer.lr``."""
 
 
 class Config(BaseModel):
@@ -43,18 +42,18 @@ class Config(BaseModel):
     readout: str = "auto"
     """Which readout answers; ``auto``: the best one on the validation split."""
     image_size: Count | None = None
-    classes: list[Word] | None = None
+    class_names: list[Word] | None = None
     """Only these classes of the data, in this order."""
     per_class: Count | None = None
     """Only so many training images of each class, drawn by the seed."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    standardise: bool = True
+    normalize: bool = True
     """Subtract the training mean and divide by the standard deviation, per channel."""
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode images when they do not fit in memory."""
-    threads: Count | None = None
+    num_threads: Count | None = None
     parallel: Literal["none", "layers", "data"] = "none"
     """What the processes that torchrun has started share: the blocks, or each batch."""
     amp: Literal["none", "bf16", "fp16"] = "none"
@@ -63,27 +62,27 @@ class Config(BaseModel):
     """Lay feature maps out with the channels last."""
     compile: bool = False
     """torch.compile every block."""
-    checkpointing: bool = False
+    recompute: bool = False
     """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
-    cache: str | None = None
+    feature_cache: str | None = None
     """A folder on disk for what blocks that have learnt send on, so that they run once and not at
     every step."""
-    skip_bad: bool = False
+    skip_unreadable: bool = False
 
     pretrained: bool = False
     """Start from the published weights of a torchvision or timm model."""
-    weights: str | None = None
+    init_from: str | None = None
     """Start from a ``.safetensors`` or ``.pth`` file, or from another run's best weights."""
     freeze_until: Word | None = None
     """The first block that learns, by name or number (from 0); those before it stay as they are.
     ``head``: the classifier alone."""
 
-    accumulate: Count = 1
+    accumulate_steps: Count = 1
     """Steps whose gradients are averaged for one update."""
     micro_batch: Count | None = None
     """Forward and backward inside a block take so many images of the batch at a time; the update
     is still that of the whole batch."""
-    clip: Positive | None = None
+    clip_grad_norm: Positive | None = None
     """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which then answers."""
@@ -102,10 +101,10 @@ class Config(BaseModel):
     objective: Part
     boundary: Part
     update: Part
-    schedule: Part
+    plan: Part
     readouts: dict[str, Part]
     optimizer: Part
-    rate: Part
+    lr_schedule: Part
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
 
 
@@ -176,13 +175,13 @@ def _may_be_none(key: str) -> bool:
 def _registries() -> dict[str, Registry[Any]]:
     """The registry behind every key that holds a part."""
     from goodness.boundary import BOUNDARIES
-    from goodness.engine.optimizers import OPTIMIZERS
-    from goodness.engine.rates import RATES
     from goodness.models import MODELS
     from goodness.objective import OBJECTIVES
+    from goodness.optim.lr_schedules import LR_SCHEDULES
+    from goodness.optim.optimizers import OPTIMIZERS
     from goodness.partition import PARTITIONS
+    from goodness.plan import PLANS
     from goodness.presentation import PRESENTATIONS
-    from goodness.schedule import SCHEDULES
     from goodness.update import UPDATES
 
     return {
@@ -192,9 +191,9 @@ def _registries() -> dict[str, Registry[Any]]:
         "objective": OBJECTIVES,
         "boundary": BOUNDARIES,
         "update": UPDATES,
-        "schedule": SCHEDULES,
+        "plan": PLANS,
         "optimizer": OPTIMIZERS,
-        "rate": RATES,
+        "lr_schedule": LR_SCHEDULES,
     }
 
 
@@ -214,6 +213,8 @@ def _readout_options(name: str, options: Any) -> Part:
 
 def _as_mapping(key: str, value: Any) -> Mapping[str, Any]:
     """A part in its long form."""
+    if key == "partition" and isinstance(value, int | str):
+        return as_partition(value)
     if isinstance(value, str) and key not in ("augment", "readouts"):
         return {"name": value}
     if isinstance(value, Mapping):
@@ -225,32 +226,30 @@ def long_form(given: Mapping[str, Any]) -> dict[str, Any]:
     """Short keys written out: ``lr=0.1`` as ``optimizer={"lr": 0.1}``; they win over the long ones.
 
     Raises:
-        InputError: a granularity that is neither a name nor a number.
+        InputError: a partition that is neither a name nor a number.
     """
     values = {key: value for key, value in given.items() if key not in SHORT_FORMS}
     for short, part in SHORT_FORMS.items():
         if short in given:
             chosen = {short: given[short]}
-            if short == "granularity":
-                chosen = partition_of(given[short])
             values[part] = {**_as_mapping(part, values.get(part, {})), **chosen}
     return values
 
 
-def partition_of(granularity: Any) -> Part:
-    """The rule that a granularity stands for: a name, or a number of blocks.
+def as_partition(partition: Any) -> Part:
+    """The rule that a partition in short stands for: a name, or a number of blocks.
 
     Raises:
         InputError: it is neither.
     """
     from goodness.partition import PARTITIONS
 
-    text = str(granularity)
+    text = str(partition)
     if text.isdecimal():
         return {"name": "count", "blocks": int(text)}
     names = [name for name in PARTITIONS if name != "count"]
     if text not in names:
-        raise unknown("granularity", granularity, [*names, "a number of blocks"])
+        raise unknown("partition", partition, [*names, "a number of blocks"])
     return {"name": text}
 
 

@@ -21,6 +21,20 @@ class RunError(GoodnessError):
     """A failure while running: a NaN loss, a full disk. The command line exits with 1."""
 
 
+class Diverged(RunError):
+    """A loss or weight is not finite.
+
+    Args:
+        what: which one.
+        step: the step that made it, counted from 0.
+        kept: where the run can be taken up, as text; empty where nowhere.
+    """
+
+    def __init__(self, what: str, step: int, kept: str = "") -> None:
+        super().__init__(f"{what} is not finite at step {step}{kept}; try a smaller --lr")
+        self.what, self.step = what, step
+
+
 class EndedElsewhere(RunError):
     """In a parallel run another rank has met an error, and has said so."""
 

@@ -8,7 +8,7 @@ import torch
 from goodness.boundary import BOUNDARIES
 
 
-def make(name, classes=3, **options):
+def make(name, num_classes=3, **options):
     return BOUNDARIES.make(BOUNDARIES.resolve({"name": name, **options}), classes)
 
 

@@ -35,7 +35,7 @@ def test_evaluate(goodness, calls):
 def test_evaluate_passes_its_options_on(goodness, calls):
     goodness(
         *("evaluate", calls.run.folder, "--data", "other", "--data-root", "root"),
-        *("--split", "val", "--device", "cpu", "--batch-size", "7", "--skip-bad", "--json"),
+        *("--split", "val", "--device", "cpu", "--batch-size", "7", "--skip-unreadable", "--json"),
     )
     assert calls.load == ((calls.run.folder,), {"device": "cpu"})
     asked = {key: str(value) for key, value in calls.run.asked.items()}
@@ -44,7 +44,7 @@ def test_evaluate_passes_its_options_on(goodness, calls):
         "data_root": "root",
         "split": "val",
         "batch_size": "7",
-        "skip_bad": "True",
+        "skip_unreadable": "True",
     }
     assert (calls.run.folder / "confusion-other-val.png").is_file()
 
@@ -63,7 +63,7 @@ def test_explain_draws_a_picture_of_each_image(goodness, calls, monkeypatch, tmp
         calls.run, "explain", lambda pixels: SimpleNamespace(answer=1), raising=False
     )
     monkeypatch.setattr(
-        "goodness.reports.explained.draw_explanation",
+        "goodness.reports.explanation.draw_explanation",
         lambda *given: drawn.append(given[-1].name),
     )
     images = ("e1/a.png", "e2/a.png", "e1/a-2.png", "e3/a.png")

@@ -42,7 +42,7 @@ def test_cuts_shows_every_block_and_its_cost(capsys):
 
 def test_cuts_for_people(capsys):
     code, out, _ = run(
-        capsys, "cuts", "small-cnn", "--granularity", "2", "--image-size", "8", "--channels", "1"
+        capsys, "cuts", "small-cnn", "--partition", "2", "--image-size", "8", "--channels", "1"
     )
     assert code == 0
     assert "2 blocks" in out
@@ -54,15 +54,15 @@ def test_cuts_for_people(capsys):
     [
         (["cuts", "timm/resnet81"], "did you mean"),
         (["cuts", "resnet18"], "did you mean torchvision/resnet18 or timm/resnet18?"),
-        (["cuts", "timm/resnet18", "--granularity", "99"], "at most"),
-        (["cuts", "vgg8", "--granularity", "0"], "partition.blocks: Input should be greater"),
-        (["cuts", "timm/resnet18", "--granularity", "blocks"], "did you mean 'block'"),
+        (["cuts", "timm/resnet18", "--partition", "99"], "at most"),
+        (["cuts", "vgg8", "--partition", "0"], "partition.blocks: Input should be greater"),
+        (["cuts", "timm/resnet18", "--partition", "blocks"], "did you mean 'block'"),
         (["cuts", "timm/resnet18", "--model-arg", "channels"], "--model-arg needs key=value"),
         (["cuts", "torchvision/vgg11", "--image-size", "8"], "cannot serve an image of 3x8x8"),
         (["models", "tim"], "unknown family of models 'tim'; did you mean 'timm'"),
         (["models", "timm", "--like", "xyz*"], "no model of timm is like 'xyz*'"),
         (["train", "--model", "timm/resnet18", "--freeze-until", "layer9"], "unknown block"),
-        (["train", "--weights", "no/such.pth"], "there are no weights at 'no/such.pth'"),
+        (["train", "--init-from", "no/such.pth"], "there are no weights at 'no/such.pth'"),
         (["train", "--per-class", "1000"], "training images, not 1000"),
         (["train", "--classes", "3,x"], "unknown class 'x'"),
     ],

@@ -38,7 +38,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
 
 
 def test_a_folder_of_someone_else_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(outputs.os, "access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match=f"nothing can be written in '{tmp_path}'"):
         outputs.check_folder(tmp_path / "a" / "b")
 

@@ -13,7 +13,7 @@ TINY = ("--model-arg", "widths=[4, 8]", "--image-size", "8", "--batch-size", "8"
 
 def run(capsys, *args):
     with pytest.raises(SystemExit) as exit:
-        main([*args, "--threads", "1"])
+        main([*args, "--num-threads", "1"])
     out = capsys.readouterr()
     return exit.value.code, out.out, out.err
 
@@ -31,7 +31,7 @@ def test_bench_writes_its_record_and_picture(capsys, tmp_path):
     assert record["command"].split()[0] == "goodness"
     assert [row["depth"] for row in record["depths"]] == [2, 3]
     assert record["batches"][0]["batch"] == 4
-    assert record["environment"]["threads"] == 1
+    assert record["environment"]["num_threads"] == 1
     assert (tmp_path / "bench.png").exists()
 
 

@@ -9,7 +9,7 @@ import torch
 
 from goodness import api
 from goodness.cli import main
-from goodness.engine.signals import StopOnSignal
+from goodness.training.signals import StopOnSignal
 from goodness.errors import InputError, Interrupted, RunError
 from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
@@ -38,23 +38,23 @@ def values_of(calls):
         (["--val-fraction", "0.2"], {"val_fraction": 0.2}),
         (["--seed", "0"], {"seed": 0}),
         (["--device", "cpu"], {"device": "cpu"}),
-        (["--workers", "2"], {"workers": 2}),
-        (["--threads", "1"], {"threads": 1}),
+        (["--num-workers", "2"], {"num_workers": 2}),
+        (["--num-threads", "1"], {"num_threads": 1}),
         (["--amp", "bf16"], {"amp": "bf16"}),
         (["--compile"], {"compile": True}),
         (["--parallel", "layers"], {"parallel": "layers"}),
-        (["--granularity", "3"], {"partition": {"name": "count", "blocks": 3}}),
+        (["--partition", "3"], {"partition": {"name": "count", "blocks": 3}}),
         (["--per-class", "50"], {"per_class": 50}),
         (["--classes", "cat, dog"], {"classes": ["cat", "dog"]}),
         (["--freeze-until", "layer2.0"], {"freeze_until": "layer2.0"}),
         (["--pretrained"], {"pretrained": True}),
-        (["--weights", "a.pth"], {"weights": "a.pth"}),
+        (["--init-from", "a.pth"], {"init_from": "a.pth"}),
         (
             ["--model", "timm/resnet18", "--model-arg", "channels=[8, 16, 32, 64]"],
             {"model": {"name": "timm/resnet18", "args": {"channels": [8, 16, 32, 64]}}},
         ),
         (["--model-arg", "widths=[8]"], {"model": {"widths": [8]}}),
-        (["--skip-bad"], {"skip_bad": True}),
+        (["--skip-unreadable"], {"skip_unreadable": True}),
         (["--set", "objective.alpha=2"], {"objective": {"alpha": 2}}),
         (["--set", "model.widths=[32, 64]"], {"model": {"widths": [32, 64]}}),
         (
@@ -129,7 +129,7 @@ def test_a_bad_config_file_is_one_clear_line(goodness, calls, tmp_path, text, sa
         (["--set", "model.widths=[1"], "--set model.widths is not valid YAML"),
         (["--set", "data=2026-13-45"], "--set data is not valid YAML: month must be in 1..12"),
         (["--set", "epochs=!!int x"], "--set epochs is not valid YAML: invalid literal"),
-        (["--set", "skip_bad=!!bool x"], "--set skip_bad is not valid YAML: it cannot be read"),
+        (["--set", "skip_unreadable=!!bool x"], "--set skip_unreadable is not valid YAML: it cannot be read"),
         (["--set", "modle.norm=none"], "did you mean 'model'?"),
     ],
 )
@@ -179,8 +179,8 @@ def test_resume_passes_epochs_and_device(goodness, calls, tmp_path):
     [
         *(["--method", "asge"], ["--model", "vgg8"], ["--data", "digits"], ["--data-root", "x"]),
         *(["--batch-size", "8"], ["--lr", "1"], ["--weight-decay", "0"], ["--readout", "auto"]),
-        *(["--image-size", "8"], ["--val-fraction", "0.1"], ["--seed", "0"], ["--workers", "0"]),
-        *(["--threads", "1"], ["--compile"], ["--out", "x"], ["--overwrite"], ["--skip-bad"]),
+        *(["--image-size", "8"], ["--val-fraction", "0.1"], ["--seed", "0"], ["--num-workers", "0"]),
+        *(["--num-threads", "1"], ["--compile"], ["--out", "x"], ["--overwrite"], ["--skip-unreadable"]),
         *(["--dry-run"], ["--set", "epochs=3"], ["--config", "x.yaml"]),
     ],
     ids=lambda option: option[0],
@@ -221,10 +221,10 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
 
 
 def test_a_dry_run_tells_the_size_of_cached_features(goodness, calls):
-    goodness("train", "--dry-run", "--cache", "somewhere")
-    assert calls.plan[1]["cache"] == "somewhere"
-    calls.plan_answer |= {"cache_bytes": 2_500_000, "config": {"cache": "somewhere"}}
-    _, out, _ = goodness("train", "--dry-run", "--cache", "somewhere")
+    goodness("train", "--dry-run", "--feature-cache", "somewhere")
+    assert calls.plan[1]["feature_cache"] == "somewhere"
+    calls.plan_answer |= {"cache_bytes": 2_500_000, "config": {"feature_cache": "somewhere"}}
+    _, out, _ = goodness("train", "--dry-run", "--feature-cache", "somewhere")
     assert "features on disk: up to 2.5 MB in 'somewhere'" in out
 
 

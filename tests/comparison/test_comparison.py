@@ -18,7 +18,7 @@ from goodness.comparison.study import Terms, _corrected, _length, methods_of
 from goodness.comparison.summary import Row, caveats
 from goodness.methods import METHODS
 
-TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "threads": 1}
+TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "num_threads": 1}
 
 
 def study_of(path, *methods, seeds=1, **changes):
@@ -74,7 +74,7 @@ def test_on_paper_terms_a_method_keeps_its_network_and_rate(tmp_path):
 
     assert trial["lr"] == run["optimizer"]["lr"] == 1e-2
     assert run["model"]["widths"] == [20, 80, 240, 480]
-    assert run["schedule"]["name"] == "windows"
+    assert run["plan"]["name"] == "windows"
     assert "its learning rate among them" in write_report(study)["md"].read_text()
 
 
@@ -258,14 +258,14 @@ def test_equal_terms_fit_every_method(method, data, tmp_path):
     assert config.augment.jitter is None
     kept = METHODS[method].equal
     assert bool(kept) == bool(METHODS[method].equal_note)
-    for key in ("batch_size", "image_size", "standardise"):
+    for key in ("batch_size", "image_size", "normalize"):
         if key not in kept:
             assert getattr(config, key) == EQUAL[key]
-    assert config.rate["warmup"] == EQUAL["rate"]["warmup"]
+    assert config.lr_schedule["warmup"] == EQUAL["lr_schedule"]["warmup"]
 
 
 def test_paper_terms_are_the_method_s_own():
-    assert values_for("cwc", "cifar10", "paper", {"threads": 1}) == {"threads": 1}
+    assert values_for("cwc", "cifar10", "paper", {"num_threads": 1}) == {"num_threads": 1}
 
 
 def test_an_option_of_the_common_network_leaves_its_others():

@@ -13,7 +13,7 @@ EVERYTHING = {
     "crop": 2,
     "flip": True,
     "jitter": (0.4, 0.4, 0.4, 0.1),
-    "greyscale": 0.5,
+    "grayscale": 0.5,
     "cutout": 3,
 }
 
@@ -107,13 +107,13 @@ def test_cutout_as_large_as_the_image():
 
 
 def test_greyscale_makes_channels_equal_with_its_probability():
-    images = augment(count=400, greyscale=0.25)
+    images = augment(count=400, grayscale=0.25)
     grey = (images - images[:, :1]).abs().flatten(1).amax(1) < 1e-6
     assert 60 < grey.sum() < 140
 
 
 def test_greyscale_leaves_grey_images_alone():
-    assert torch.equal(augment((1, 8, 8), greyscale=1.0), same_images((1, 8, 8)))
+    assert torch.equal(augment((1, 8, 8), grayscale=1.0), same_images((1, 8, 8)))
 
 
 def test_jitter_of_grey_images_changes_their_brightness():
@@ -129,7 +129,7 @@ def test_jitter_of_grey_images_changes_their_brightness():
     "wrong",
     [
         {"crop": -1},
-        {"greyscale": 1.5},
+        {"grayscale": 1.5},
         {"jitter": (0.1, 0.1, 0.1, 0.6)},
         {"jitter": (-0.1, 0, 0, 0)},
         {"cutout": -2},
@@ -143,6 +143,6 @@ def test_bad_options_are_refused(wrong):
 
 def test_crop_and_flip_do_without_kornia(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia.augmentation", None)  # importing it fails
-    augment((1, 8, 8), crop=4, flip=True, greyscale=0.5)
+    augment((1, 8, 8), crop=4, flip=True, grayscale=0.5)
     with pytest.raises(ImportError):
         augment((1, 8, 8), cutout=1)

@@ -112,7 +112,7 @@ def test_unreadable_image(tmp_path, write_classes, how):
     bad = tmp_path / "a" / "004.png"
     spoil(bad, how)
     assert f"cannot read the image {bad}" in message(tmp_path)
-    data = open_data(tmp_path, skip_bad=True)
+    data = open_data(tmp_path, skip_unreadable=True)
     assert data.skipped == [str(bad)]
     assert sum(map(len, (data.train, data.val, data.test))) == 19
 
@@ -121,7 +121,7 @@ def test_skipping_does_not_move_the_split(tmp_path, write_classes, values):
     write_classes(tmp_path, {"a": 20, "b": 20})
     before = open_data(tmp_path)
     spoil(tmp_path / "a" / f"{values(before.train)[0]:03}.png", "corrupt")
-    after = open_data(tmp_path, skip_bad=True)
+    after = open_data(tmp_path, skip_unreadable=True)
     assert values(after.train) == values(before.train)[1:]
     assert after.train.labels.tolist() == before.train.labels.tolist()[1:]
     assert values(after.val) == values(before.val)
@@ -129,21 +129,21 @@ def test_skipping_does_not_move_the_split(tmp_path, write_classes, values):
 
 
 def test_nothing_is_skipped_from_good_data(tmp_path, write_classes):
-    assert open_data(write_classes(tmp_path, {"a": 10, "b": 10}), skip_bad=True).skipped == []
+    assert open_data(write_classes(tmp_path, {"a": 10, "b": 10}), skip_unreadable=True).skipped == []
 
 
 def test_a_class_of_unreadable_images_is_not_skipped(tmp_path, write_classes):
     write_classes(tmp_path, {"a": 10, "b": 10})
     for file in (tmp_path / "b").iterdir():
         spoil(file, "corrupt")
-    assert "no image of class 'b' could be read" in message(tmp_path, skip_bad=True)
+    assert "no image of class 'b' could be read" in message(tmp_path, skip_unreadable=True)
 
 
 def test_a_part_of_unreadable_images_is_not_skipped(tmp_path, write_classes):
     write_classes(tmp_path / "train", {"a": 10, "b": 10})
     write_classes(tmp_path / "test", {"a": 1})
     spoil(tmp_path / "test" / "a" / "000.png", "corrupt")
-    assert "none of the 1 images could be read" in message(tmp_path, skip_bad=True)
+    assert "none of the 1 images could be read" in message(tmp_path, skip_unreadable=True)
 
 
 def test_a_vanished_image_is_named(tmp_path, write_classes, monkeypatch):

@@ -62,7 +62,7 @@ def test_writing_to_a_batch_does_not_reach_the_images(data, values):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_change_nothing(data):
     here = list(data.train.batches(10, "cpu"))
-    there = list(data.train.batches(10, "cpu", workers=1))
+    there = list(data.train.batches(10, "cpu", num_workers=1))
     assert len(here) == len(there)
     for (images, labels), (other_images, other_labels) in zip(here, there, strict=True):
         assert torch.equal(images, other_images)

@@ -10,7 +10,7 @@ from goodness.errors import InputError
 def preprocessing():
     """A network was trained on 6x6 grey cats, dogs and owls, in this order."""
     return Preprocessing(
-        channels=1, height=6, width=6, mean=[0.5], std=[0.2], classes=["owl", "cat", "dog"]
+        channels=1, height=6, width=6, mean=[0.5], std=[0.2], class_names=["owl", "cat", "dog"]
     )
 
 
@@ -68,7 +68,7 @@ def test_unreadable_images_are_counted(tmp_path, write_classes, preprocessing):
     (tmp_path / "test/cat/001.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"001\.png"):
         open_split(tmp_path, "test", preprocessing)
-    split = open_split(tmp_path, "test", preprocessing, skip_bad=True)
+    split = open_split(tmp_path, "test", preprocessing, skip_unreadable=True)
     assert len(split) == 2
     assert split.skipped == [str(tmp_path / "test/cat/001.png")]
 

@@ -140,7 +140,7 @@ def test_unreadable_image_is_named_by_row(tmp_path, write_parquet, bad):
     write_parquet(tmp_path / "test-0.parquet", [0, 1], images=[png_bytes(tmp_path), bad])
     with pytest.raises(InputError, match=r"cannot read the image .*test-0\.parquet row 1"):
         open_data(tmp_path)
-    assert open_data(tmp_path, skip_bad=True).skipped == [f"{tmp_path}/test-0.parquet row 1"]
+    assert open_data(tmp_path, skip_unreadable=True).skipped == [f"{tmp_path}/test-0.parquet row 1"]
 
 
 def png_bytes(tmp_path):

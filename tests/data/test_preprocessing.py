@@ -13,7 +13,7 @@ from goodness.errors import InputError
 @pytest.fixture
 def preprocessing():
     return Preprocessing(
-        channels=3, height=4, width=6, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], classes=["a"]
+        channels=3, height=4, width=6, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], class_names=["a"]
     )
 
 
@@ -29,12 +29,12 @@ def test_unknown_keys_are_refused(preprocessing):
 
 def test_apply_scales_and_standardises(preprocessing):
     images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 6)
-    scaled = preprocessing.apply(images, standardise=False)
+    scaled = preprocessing.apply(images, normalize=False)
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled[1, :, 2, 3], torch.tensor([0.0, 1.0, 0.2]))
-    standard = preprocessing.apply(images, standardise=True)
+    standard = preprocessing.apply(images, normalize=True)
     torch.testing.assert_close(standard[1, :, 2, 3], torch.tensor([-0.2, 3.2, -0.5]))
-    assert torch.equal(standard, preprocessing.standardise(scaled))
+    assert torch.equal(standard, preprocessing.normalize(scaled))
 
 
 def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes):
@@ -51,7 +51,7 @@ def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes
 def test_standardised_training_images_have_mean_0_and_deviation_1():
     data = open_data("digits")
     images, _ = next(data.train.batches(len(data.train), "cpu"))
-    standard = data.preprocessing.apply(images, standardise=True)
+    standard = data.preprocessing.apply(images, normalize=True)
     assert abs(standard.mean()) < 1e-5
     assert abs(standard.std() - 1) < 1e-4
 

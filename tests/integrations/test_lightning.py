@@ -56,13 +56,13 @@ def test_it_trains_validates_and_predicts(loader, tmp_path):
 
 
 def test_going_on_from_a_checkpoint_equals_never_having_stopped(loader, tmp_path):
-    whole = make(accumulate=3, ema=0.9)
+    whole = make(accumulate_steps=3, ema=0.9)
     trainer(tmp_path / "whole", 4).fit(whole, loader)
 
     first = trainer(tmp_path / "first", 2)
-    first.fit(make(accumulate=3, ema=0.9), loader)
+    first.fit(make(accumulate_steps=3, ema=0.9), loader)
     first.save_checkpoint(tmp_path / "half.ckpt")
-    again = make(accumulate=3, ema=0.9)
+    again = make(accumulate_steps=3, ema=0.9)
     trainer(tmp_path / "again", 4).fit(
         again, loader, ckpt_path=tmp_path / "half.ckpt", weights_only=False
     )

@@ -121,7 +121,7 @@ def test_bad_input_is_a_value_error(values, X, message):
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        *((key, f"parameter of its own, {key}") for key in ("model", "method", "granularity")),
+        *((key, f"parameter of its own, {key}") for key in ("model", "method", "partition")),
         *((key, f"parameter of its own, {key}") for key in ("batch_size", "epochs", "readout")),
         ("lr", "parameter of its own, lr"),
         ("seed", "parameter of its own, random_state"),

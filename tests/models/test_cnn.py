@@ -11,7 +11,7 @@ from goodness.models import MODELS
 from goodness.partition import split
 
 
-def make(image=(3, 8, 8), classes=4, model="cnn", **options):
+def make(image_shape=(3, 8, 8), num_classes=4, model="cnn", **options):
     torch.manual_seed(0)
     return MODELS.make(MODELS.resolve({"name": model, **options}), image, classes)
 
@@ -88,9 +88,9 @@ def test_straight_through_relu_passes_every_gradient():
 
 
 def test_an_mlp_has_a_block_per_layer_and_the_released_initialisation():
-    network = build("ff", image=(1, 28, 28), classes=10)
+    network = build("ff", image_shape=(1, 28, 28), num_classes=10)
 
-    assert [block.spec.judged for block in network] == [(1000, 1, 1)] * 3
+    assert [block.spec.features for block in network] == [(1000, 1, 1)] * 3
     for block in network:
         layer = block.body[0]
         assert abs(layer.weight.std() * 1000**0.5 - 1) < 0.01

@@ -14,7 +14,7 @@ from goodness import InputError, build, fit
 from goodness.models.weights import load_weights, read_weights
 
 
-def network(channels=3, classes=4):
+def network(channels=3, num_classes=4):
     return nn.Sequential(
         nn.Conv2d(channels, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, classes)
     )
@@ -31,7 +31,7 @@ def test_every_tensor_is_taken():
 
 
 def test_a_classifier_for_other_classes_stays_fresh():
-    model = network(classes=7)
+    model = network(num_classes=7)
     before = model[3].weight.clone()
 
     assert sorted(load_weights(model, filled(2), "x")) == ["3.bias", "3.weight"]
@@ -125,15 +125,15 @@ def test_from_one_run_into_the_next_and_into_timm(method, tmp_path):
     plain = timm.create_model("resnet10t", num_classes=10, in_chans=1, **TINY["args"])
     plain.load_state_dict(state)  # every key, and no other
 
-    again = build(method, image=(1, 8, 8), classes=10, model=TINY, weights=str(tmp_path / "a"))
+    again = build(method, image_shape=(1, 8, 8), num_classes=10, model=TINY, weights=str(tmp_path / "a"))
     for key, value in again.backbone_state().items():
         assert torch.equal(value, first.network.backbone_state()[key])
     # Other classes: all but the classifier.
-    other = build(method, image=(1, 8, 8), classes=3, model=TINY, weights=str(tmp_path / "a"))
+    other = build(method, image_shape=(1, 8, 8), num_classes=3, model=TINY, weights=str(tmp_path / "a"))
     assert torch.equal(other.backbone_state()["conv1.0.weight"], state["conv1.0.weight"])
     assert other.backbone_state()["fc.weight"].shape[0] == 3
 
 
 def test_weights_and_pretrained_exclude_each_other():
     with pytest.raises(InputError, match="give one of them"):
-        build("sff", image=(3, 32, 32), classes=10, model=TINY, weights="x", pretrained=True)
+        build("sff", image_shape=(3, 32, 32), num_classes=10, model=TINY, weights="x", pretrained=True)

@@ -12,12 +12,12 @@ from goodness.models import MODELS, zoo
 from goodness.partition import split
 
 
-def make(name, image=(3, 32, 32), classes=10, **options):
+def make(name, image_shape=(3, 32, 32), num_classes=10, **options):
     torch.manual_seed(0)
     return MODELS.make(MODELS.resolve({"name": name, **options}), image, classes)
 
 
-def sides(network, image=(3, 32, 32)):
+def sides(network, image_shape=(3, 32, 32)):
     """The side of every block's map."""
     pieces, _ = split(network, torch.zeros(2, *image), 10, {"name": "block"})
     x = torch.zeros(1, *image)
@@ -25,7 +25,7 @@ def sides(network, image=(3, 32, 32)):
     with torch.no_grad():
         for piece in pieces:
             x = piece.body.eval()(x)
-            found.append(piece.judged(x).shape[-1])
+            found.append(piece.features(x).shape[-1])
             x = piece.tail.eval()(x)
     return found
 
@@ -108,10 +108,10 @@ def test_both_families_can_be_listed():
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18.a1_in1k"])
 def test_published_weights_without_a_network(name, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=f"published weights of '{name}' cannot be had.*--weights"):
-        build("sff", image=(3, 32, 32), classes=10, model=name, pretrained=True)
+    with pytest.raises(InputError, match=f"published weights of '{name}' cannot be had.*--init-from"):
+        build("sff", image_shape=(3, 32, 32), num_classes=10, model=name, pretrained=True)
 
 
 def test_what_has_no_published_weights():
     with pytest.raises(InputError, match="no published weights of 'small-cnn'"):
-        build("sff", image=(3, 32, 32), classes=10, model="small-cnn", pretrained=True)
+        build("sff", image_shape=(3, 32, 32), num_classes=10, model="small-cnn", pretrained=True)

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from goodness.objective import OBJECTIVES, Look, Spec
+from goodness.objective import OBJECTIVES, Context, BlockSpec
 
 
-def spec(judged=(6, 4, 4), classes=3, index=0, count=3, image=(2, 8, 8), input=None):
+def spec(judged=(6, 4, 4), num_classes=3, index=0, count=3, image_shape=(2, 8, 8), input=None):
     input = judged if input is None else input
-    return Spec(index, count, classes, image, input, judged, judged, judged[0])
+    return BlockSpec(index, count, classes, image, input, judged, judged, judged[0])
 
 
 def make(name, where, **options):
@@ -21,8 +21,8 @@ def make(name, where, **options):
     return OBJECTIVES.make(OBJECTIVES.resolve({"name": name, **options}), where).double()
 
 
-def look(h, image=None, ahead=()):
-    return Look(torch.zeros_like(h), h if image is None else image, list(ahead))
+def context(h, image=None, ahead=()):
+    return Context(torch.zeros_like(h), h if image is None else image, list(ahead))
 
 
 def agree(objective, h, y, reference, seen=None):
@@ -31,7 +31,7 @@ def agree(objective, h, y, reference, seen=None):
     Args:
         reference: from features (rows, C, H, W) with graph to a list of losses, one per row.
     """
-    seen = look(h) if seen is None else seen
+    seen = context(h) if seen is None else seen
     mine, theirs = (h.clone().requires_grad_() for _ in range(2))
     parameters = [p for p in objective.parameters() if p.requires_grad]
     loss = objective.loss(mine, objective.scores(mine), y, seen)
@@ -50,7 +50,7 @@ def agree(objective, h, y, reference, seen=None):
 
 @pytest.fixture
 def judge():
-    return SimpleNamespace(spec=spec, make=make, look=look, agree=agree)
+    return SimpleNamespace(spec=spec, make=make, context=context, agree=agree)
 
 
 @pytest.fixture

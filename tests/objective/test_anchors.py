@@ -56,9 +56,9 @@ def test_feedback_sends_the_last_block_s_error_through_a_fixed_matrix(judge, fea
             losses.append(n_pair(objective, row, label, 0.5, 0.03) + 0.2 * back)
         return losses
 
-    assert objective.looks_ahead
-    judge.agree(objective, h, Y, reference, judge.look(h, ahead=[None, None, last]))
+    assert objective.needs_later_scores
+    judge.agree(objective, h, Y, reference, judge.context(h, ahead=[None, None, last]))
 
 
 def test_the_last_block_needs_no_feedback(judge):
-    assert not judge.make("anchors", judge.spec(index=2), feedback=0.2).looks_ahead
+    assert not judge.make("anchors", judge.spec(index=2), feedback=0.2).needs_later_scores

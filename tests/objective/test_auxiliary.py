@@ -33,19 +33,19 @@ def test_dgl_is_the_cross_entropy_of_the_auxiliary_network(judge, features, head
 @pytest.mark.parametrize("shape", [(8, 32, 32), (5, 7, 9), (4, 1, 1)])
 @pytest.mark.parametrize("head", HEADS)
 def test_heads_serve_every_shape(head, shape):
-    network = head_network(head, shape, classes=7, width=None)
+    network = head_network(head, shape, num_classes=7, width=None)
 
     assert network(torch.randn(3, *shape)).shape == (3, 7)
 
 
 def test_mlp_sr_has_three_convolutions_three_wide_layers_and_a_linear_one():
-    network = head_network("mlp-sr", (8, 16, 16), classes=7, width=None)
+    network = head_network("mlp-sr", (8, 16, 16), num_classes=7, width=None)
     shapes = [tuple(p.shape) for p in network.parameters() if p.dim() > 1]
 
     assert shapes == [(8, 8, 1, 1)] * 3 + [(32, 32)] * 3 + [(7, 32)]
 
 
-@pytest.mark.parametrize(("index", "weights"), [(0, (5.0, 0.5)), (1, (3.0, 0.75)), (2, (1.0, 1.0))])
+@pytest.mark.parametrize(("index", "init_from"), [(0, (5.0, 0.5)), (1, (3.0, 0.75)), (2, (1.0, 1.0))])
 @pytest.mark.parametrize("task", ["ce", "contrast"])
 def test_infopro_reconstructs_and_classifies(judge, features, index, weights, task):
     objective = judge.make(
@@ -74,7 +74,7 @@ def test_infopro_reconstructs_and_classifies(judge, features, index, weights, ta
         return losses
 
     h = features()
-    judge.agree(objective, h, y, reference, judge.look(h, image=image))
+    judge.agree(objective, h, y, reference, judge.context(h, image_shape=image))
 
 
 def test_the_last_module_of_infopro_only_classifies(judge, features):
@@ -93,7 +93,7 @@ def test_the_last_module_of_infopro_only_classifies(judge, features):
 def test_trgl_charges_for_moving_the_features(judge, features):
     objective = judge.make("transport", judge.spec(), tau=0.25).eval()
     h, x = features(), features(seed=5)
-    seen = judge.look(h)
+    seen = judge.context(h)
     seen.input = x
 
     def reference(z):
@@ -110,6 +110,6 @@ def test_moving_to_another_shape_is_free(judge, features):
     free = judge.make("transport", judge.spec(input=(2, 8, 8))).eval()
     h = features()
 
-    loss = free.loss(h, free.scores(h), Y, judge.look(h))
+    loss = free.loss(h, free.scores(h), Y, judge.context(h))
 
     torch.testing.assert_close(loss, F.cross_entropy(free.scores(h), Y, reduction="none"))

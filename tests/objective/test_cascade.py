@@ -63,7 +63,7 @@ def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, fe
     objective.label_smoothing = smoothing
     torch.nn.init.normal_(objective.linear.weight)
     h, last = features(), torch.randn(4, 3).double()
-    seen = judge.look(h, ahead=[None, None, last])
+    seen = judge.context(h, ahead=[None, None, last])
     z = h.clone().requires_grad_()
 
     loss = objective.loss(z, objective.scores(z), Y, seen)
@@ -90,5 +90,5 @@ def test_the_last_block_learns_from_its_own_error(judge, features):
             losses.append(torch.log(torch.exp(a).sum()) - a[label])
         return losses
 
-    assert not objective.looks_ahead
+    assert not objective.needs_later_scores
     judge.agree(objective, features(), Y, reference)

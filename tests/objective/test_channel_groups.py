@@ -63,7 +63,7 @@ def test_goodness_beyond_fifty_is_clamped_in_the_cwc_loss(judge):
     objective = judge.make("channel-groups", judge.spec((3, 1, 1)), loss="cwc")
     h = torch.tensor([10.0, 8.0, 0.0], dtype=torch.double).reshape(1, 3, 1, 1)
 
-    loss = objective.loss(h, objective.scores(h), torch.tensor([0]), judge.look(h))
+    loss = objective.loss(h, objective.scores(h), torch.tensor([0]), judge.context(h))
 
     torch.testing.assert_close(loss, torch.tensor([2.0], dtype=torch.double).log())
 
@@ -71,7 +71,7 @@ def test_goodness_beyond_fifty_is_clamped_in_the_cwc_loss(judge):
 def test_merged_classes_compete_as_one(judge, features):
     """Five classes in two groups by index: 0, 1, 2 against 3, 4."""
     y = torch.tensor([0, 4, 2, 3])
-    objective = judge.make("channel-groups", judge.spec((4, 2, 2), classes=5), targets=[2, 5, 5])
+    objective = judge.make("channel-groups", judge.spec((4, 2, 2), num_classes=5), targets=[2, 5, 5])
     h = features(4, (4, 2, 2))
 
     judge.agree(

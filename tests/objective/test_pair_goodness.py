@@ -90,8 +90,8 @@ def test_collaboration_adds_the_other_blocks_goodness(judge, features):
             losses.append(-torch.log(p if i < 3 else 1 - p))
         return losses
 
-    assert objective.looks_ahead
-    judge.agree(objective, h, Y, reference, judge.look(h, ahead=ahead))
+    assert objective.needs_later_scores
+    judge.agree(objective, h, Y, reference, judge.context(h, ahead=ahead))
 
 
 def test_the_code_s_threshold_is_the_width(judge):

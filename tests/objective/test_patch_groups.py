@@ -46,7 +46,7 @@ def test_every_loss_moves_only_its_own_patch_and_group(judge, features, groups):
     objective = drawn(judge, groups)
     z = features().requires_grad_()
     (whole,) = torch.autograd.grad(slow(objective, z).sum(), z)
-    losses = objective.loss(z, objective.scores(z), Y, judge.look(z))
+    losses = objective.loss(z, objective.scores(z), Y, judge.context(z))
 
     size = z.shape[1] // groups
     for g in range(groups):

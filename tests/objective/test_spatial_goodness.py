@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from goodness.errors import InputError
-from goodness.objective import OBJECTIVES, Look, Spec
+from goodness.objective import OBJECTIVES, Context, BlockSpec
 
 
-def spec(channels=6, side=4, classes=3, widest=6):
+def spec(channels=6, side=4, num_classes=3, widest=6):
     shape = (channels, side, side)
-    return Spec(0, 1, classes, (3, side, side), shape, shape, shape, widest)
+    return BlockSpec(0, 1, classes, (3, side, side), shape, shape, shape, widest)
 
 
 def make(where, **options):
@@ -61,7 +61,7 @@ def slow_loss(scores, y):
 )
 def test_scores_and_loss_follow_the_paper(channels, widest, options, grid, scale):
     torch.manual_seed(0)
-    objective = make(spec(channels, classes=4, widest=widest), **options)
+    objective = make(spec(channels, num_classes=4, widest=widest), **options)
     h = torch.randn(3, channels, 4, 4)
     y = torch.tensor([0, 3, 1])
 
@@ -70,17 +70,17 @@ def test_scores_and_loss_follow_the_paper(channels, widest, options, grid, scale
     assert objective.facts() == {"grid": grid}
     expected = slow_scores(objective, h, grid, scale).float()
     torch.testing.assert_close(scores, expected)
-    torch.testing.assert_close(objective.loss(h, scores, y, Look(h, h)), slow_loss(expected, y))
+    torch.testing.assert_close(objective.loss(h, scores, y, Context(h, h)), slow_loss(expected, y))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize("channels", [1, 7, 96])
 def test_any_width_and_class_count(channels, classes):
-    objective = make(spec(channels, classes=classes, widest=100))
+    objective = make(spec(channels, num_classes=classes, widest=100))
     h = torch.randn(2, channels, 4, 4, requires_grad=True)
 
     scores = objective.scores(h)
-    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]), Look(h, h))
+    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]), Context(h, h))
     loss.sum().backward()
 
     assert scores.shape == (2, classes)
@@ -99,7 +99,7 @@ def test_projection_and_bias_are_fixed_and_saved():
 @pytest.mark.parametrize("classes", [2, 100])
 def test_projection_is_drawn_with_deviation_one_over_root_k(classes):
     torch.manual_seed(0)
-    projection = make(spec(512, side=16, classes=classes, widest=2048)).projection
+    projection = make(spec(512, side=16, num_classes=classes, widest=2048)).projection
     count = projection.numel()
 
     assert count == 512 * 4**2 * classes
@@ -110,7 +110,7 @@ def test_projection_is_drawn_with_deviation_one_over_root_k(classes):
 
 def test_bias_is_drawn_with_deviation_one_over_root_k():
     torch.manual_seed(0)
-    bias = torch.cat([make(spec(classes=100)).bias for _ in range(50)])
+    bias = torch.cat([make(spec(num_classes=100)).bias for _ in range(50)])
 
     assert abs(bias.std() * 10 - 1) < 4 / (2 * 5000) ** 0.5
 
@@ -119,7 +119,7 @@ def test_unit_scale_makes_the_spread_of_the_logits_independent_of_width_and_clas
     torch.manual_seed(0)
     spreads = []
     for channels, classes in [(16, 10), (256, 10), (256, 100), (16, 100)]:
-        objective = make(spec(channels, classes=classes, widest=channels), unit_scale=True)
+        objective = make(spec(channels, num_classes=classes, widest=channels), unit_scale=True)
         # Constant maps of 1: g is 1 everywhere, so that the logits are sums of the rows of R.
         spreads.append(objective.scores(torch.ones(1, channels, 4, 4)).std().item())
 

@@ -23,7 +23,7 @@ from timm.utils import ModelEmaV3  # noqa: F401
 import goodness
 from goodness import api
 from goodness.engine import loop
-from goodness.engine.callbacks import Callback
+from goodness.training.callbacks import Callback
 from goodness.errors import EndedElsewhere
 from goodness.parallel import group
 
@@ -34,8 +34,8 @@ LAYERS = {
     "boundary": {"dropout": 0.2},
     "readouts": {"fusion": {"start": 0.3}},  # begins to learn inside an epoch
     "ema": 0.9,
-    "clip": 1.0,
-    "accumulate": 2,
+    "clip_grad_norm": 1.0,
+    "accumulate_steps": 2,
 }
 # Neither batch norm nor noise, so that shares of a batch make up the batch.
 DATA = {
@@ -53,22 +53,22 @@ class At(Callback):
         self.step, self.action = step, action
 
     def on_step(self, loop):
-        if loop.step == self.step:
-            self.action(loop)
+        if trainer.step == self.step:
+            self.action(trainer)
 
 
-def stop(loop):
-    loop.interrupted = signal.SIGTERM
+def stop(trainer):
+    trainer.interrupted = signal.SIGTERM
 
 
-def die(loop):
+def die(trainer):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def poison(loop):
+def poison(trainer):
     """Break what this rank trains."""
     with torch.no_grad():
-        loop.network[loop.learner.blocks[-1]].body[0].weight.fill_(float("nan"))
+        trainer.network[trainer.learner.blocks[-1]].body[0].weight.fill_(float("nan"))
 
 
 def on_every_rank(callbacks, rank):
@@ -142,9 +142,9 @@ def main(folder: Path) -> None:
     ended["stopped"] = ended["chain"]
     resume("chain", callbacks={0: At(5, stop)}, parallel="none")
     resume("chain", 3, {0: At(7, stop)}, parallel="layers")
-    loop.SAVE_SECONDS = 0.0  # after every step
+    trainer.SAVE_SECONDS = 0.0  # after every step
     resume("chain", 2, parallel="layers")
-    loop.SAVE_SECONDS = 300.0
+    trainer.SAVE_SECONDS = 300.0
 
     fit("one", DATA)
     fit("shares", DATA, 2, {0: At(2, stop)}, parallel="data")

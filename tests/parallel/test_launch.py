@@ -8,7 +8,7 @@ import pytest
 
 from goodness.cli import main
 from goodness.cli.train import _watching
-from goodness.engine.signals import StopOnSignal
+from goodness.training.signals import StopOnSignal
 from goodness.errors import EndedElsewhere, RunError
 from goodness.parallel.launch import Launch, launched
 from goodness.reports.progress import PlainProgress

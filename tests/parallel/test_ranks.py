@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from goodness.engine import checkpoint
+from goodness.training import checkpoint
 
 HERE = Path(__file__).parent
 TIMES = ("seconds", "images_per_second", "data_share", "peak_memory_bytes")
@@ -160,7 +160,7 @@ def test_the_command_line_under_torchrun(folder, tmp_path):
     from driver import DATA
 
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump({**DATA, "threads": 1}))
+    config.write_text(yaml.safe_dump({**DATA, "num_threads": 1}))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = ["-m", "goodness", "train", "--config", config, "--parallel", "layers"]
     done = subprocess.run(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from goodness.clock import Clock
-from goodness.engine.build import build
-from goodness.engine.learner import Flow, Learner
+from goodness.network.build import build
+from goodness.learning.learner import PipelineState, Learner
 from goodness.errors import InputError
 from goodness.methods import METHODS
 from goodness.parallel.balance import ELEMENT, cuts, loads
@@ -23,7 +23,7 @@ CLOCKS = [Clock(step, 4, 2) for step in (0, 1, 6)]
 
 
 def make(method, **values):
-    return build(method, image=IMAGE, classes=4, model=MODEL, **values)
+    return build(method, image_shape=IMAGE, num_classes=4, model=MODEL, **values)
 
 
 def ranks(count, rank=0):
@@ -47,9 +47,9 @@ def step_through(stages, x, y, clock):
         else:
             torch.manual_seed(99)  # nothing may hang on what another process has drawn
             sent = {name: value.clone() for name, value in flow.tensors().items()}
-            flow = Flow.of(sent, stage.blocks.start, list(stage._learning(clock)))
+            flow = PipelineState.of(sent, stage.blocks.start, list(stage._learning(clock)))
         objectives = [stage.network[index].objective for index in stage.blocks]
-        reads = any(o is not None and o.reads_image for o in objectives)
+        reads = any(o is not None and o.needs_images for o in objectives)
         image = x if stage.blocks.start == 0 or reads else x.to("meta")
         flow = stage._run(flow, image, y, clock)
         report = stage._end(flow, y, clock) if stage.ends_here else None
@@ -63,13 +63,13 @@ def same(one, other):
 
 def cannot_be_cut(method):
     network = make(method)
-    ahead = any(b.objective is not None and b.objective.looks_ahead for b in network)
+    ahead = any(b.objective is not None and b.objective.needs_later_scores for b in network)
     return ahead or len(cuts(network)) < 1
 
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_a_pipeline_computes_what_one_process_does(method, batch):
-    """Bit for bit; methods that cannot be cut say so."""
+    """Bit for bit; methods that cannot be cut log so."""
     if cannot_be_cut(method):
         with pytest.raises(InputError, match=r"--parallel layers: .*--parallel data"):
             ranks(2).learner(make(method), None)
@@ -116,7 +116,7 @@ def test_the_cost_of_a_block_is_its_forward_and_its_map():
     [
         ("backprop", {}, 2, "several blocks learn from one loss"),
         ("trifecta", {}, 2, "several blocks learn from one loss"),
-        ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks say"),
+        ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks log"),
         ("asge", {}, 4, "4 ranks, but .* 3 parts .* no more blocks"),
         ("asge", {"amp": "fp16"}, 2, "--amp bf16"),
     ],

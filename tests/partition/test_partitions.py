@@ -41,8 +41,8 @@ BACKBONES = [
 ]
 
 
-def cut(network, image, granularity="layer", classes=10, **options):
-    return split(network, torch.zeros(2, *image), classes, {"name": granularity, **options})
+def cut(network, image, partition="layer", num_classes=10, **options):
+    return split(network, torch.zeros(2, *image), classes, {"name": partition, **options})
 
 
 def make(model, image, **options):
@@ -88,13 +88,13 @@ def test_a_block_per_resolution(model, image, options, starts):
     assert [len(piece.tail) for piece in pieces] == [1] * (len(pieces) - 1) + [0]
 
 
-@pytest.mark.parametrize("granularity", ["layer", "block"])
+@pytest.mark.parametrize("partition", ["layer", "block"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_pooling_is_not_judged(granularity, norm):
+def test_pooling_is_not_judged(partition, norm):
     layers = make("small-cnn", (1, 13, 11), widths=[2, 3, 4], pools=[2], norm=norm).eval()
     x = torch.randn(2, 1, 13, 11)
 
-    pieces, head = cut(layers, (1, 13, 11), granularity)
+    pieces, head = cut(layers, (1, 13, 11), partition)
 
     for piece in pieces:
         assert isinstance(piece.body[-1], nn.ReLU)
@@ -111,17 +111,17 @@ def test_the_pieces_of_a_backbone_are_the_backbone(name, layers, blocks, stages)
         expected = network(x)
 
     counts = {"layer": layers, "block": blocks, "stage": stages, "count": 3}
-    for granularity, count in counts.items():
-        options = {"blocks": 3} if granularity == "count" else {}
-        pieces, head = cut(network, (3, 64, 64), granularity, **options)
+    for partition, count in counts.items():
+        options = {"blocks": 3} if partition == "count" else {}
+        pieces, head = cut(network, (3, 64, 64), partition, **options)
 
-        assert torch.equal(run(pieces, head, x), expected), granularity
+        assert torch.equal(run(pieces, head, x), expected), partition
         modules = [m for piece in pieces for m in (piece.body, piece.tail)] + [head]
         held = [key for module in modules for key in module.state_dict()]
-        assert sorted(held) == sorted(network.state_dict()), granularity
+        assert sorted(held) == sorted(network.state_dict()), partition
         assert len(pieces) >= count
-        assert granularity != "count" or len(pieces) == 3
-        shown = [piece.judged(_value(pieces, place, x)) for place, piece in enumerate(pieces)]
+        assert partition != "count" or len(pieces) == 3
+        shown = [piece.features(_value(pieces, place, x)) for place, piece in enumerate(pieces)]
         assert all(features.dim() == 4 for features in shown)
 
 

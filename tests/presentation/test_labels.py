@@ -17,7 +17,7 @@ IMAGE = (2, 8, 8)
 labelled = pytest.mark.parametrize("name", NAMES)
 
 
-def make(name, image=IMAGE, classes=5, **options):
+def make(name, image_shape=IMAGE, num_classes=5, **options):
     part = PRESENTATIONS.resolve({"name": name, **options})
     return PRESENTATIONS.make(part, image, classes)
 
@@ -28,12 +28,12 @@ def images(count=6, shape=IMAGE):
 
 @labelled
 def test_no_negative_ever_has_the_true_label(name):
-    presentation = make(name, classes=3)
+    presentation = make(name, num_classes=3)
     image, y = images(300), torch.arange(300) % 3
     seen = set()
 
-    rows = presentation.learn(image, y)
-    asked = presentation.ask(image).unflatten(0, (300, 3))
+    rows = presentation.training_rows(image, y)
+    asked = presentation.query_rows(image).unflatten(0, (300, 3))
 
     for n in range(300):
         assert torch.equal(rows[n], asked[n, y[n]])
@@ -49,12 +49,12 @@ def test_questions_are_in_the_order_of_images_then_classes(name):
     presentation = make(name)
     image = images()
 
-    asked = presentation.ask(image)
+    asked = presentation.query_rows(image)
 
     assert len(asked) == 6 * 5
     for n in range(6):
         for k in range(5):
-            row = presentation.ask(image[n : n + 1])[k]
+            row = presentation.query_rows(image[n : n + 1])[k]
             torch.testing.assert_close(asked[n * 5 + k], row)
 
 
@@ -71,7 +71,7 @@ def test_the_neutral_row_is_no_label_s_and_has_the_same_shape(name):
     presentation = make(name)
     image = images(2)
 
-    neutral, asked = presentation.probe(image), presentation.ask(image)
+    neutral, asked = presentation.neutral_rows(image), presentation.query_rows(image)
 
     assert neutral.shape == (2, *asked.shape[1:])
     assert all(not torch.allclose(neutral[0], asked[k]) for k in range(5))
@@ -80,8 +80,8 @@ def test_the_neutral_row_is_no_label_s_and_has_the_same_shape(name):
 @labelled
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 16, 17)])
 def test_a_hundred_classes(name, shape):
-    presentation = make(name, shape, classes=100)
-    asked = presentation.ask(images(1, shape)).flatten(1)
+    presentation = make(name, shape, num_classes=100)
+    asked = presentation.query_rows(images(1, shape)).flatten(1)
 
     distances = torch.cdist(asked, asked) + 100 * torch.eye(100)
     assert distances.min() > 1e-3
@@ -89,7 +89,7 @@ def test_a_hundred_classes(name, shape):
 
 @pytest.mark.parametrize("name", ["label-pixels", "fourier", "morphology"])
 def test_more_classes_than_it_can_show_are_refused(name):
-    most = PRESENTATIONS[name].most_classes((1, 6, 6), {})
+    most = PRESENTATIONS[name].max_classes((1, 6, 6), {})
     method = "ff-cnn"
     model = {"name": "small-cnn", "widths": [4, 4], "pools": []}
     values = {"image": (1, 6, 6), "model": model, "presentation": name}
@@ -116,7 +116,7 @@ def test_label_pixels_overwrite_the_first_row_of_every_channel():
 def test_fourier_labels_are_plane_waves(mix, kept):
     image = images(1, (1, 8, 12))
     presentation = make("fourier", (1, 8, 12), mix=mix, intensity=0.4, norm="none")
-    rows = presentation.ask(image)
+    rows = presentation.query_rows(image)
 
     for k, (u, v) in enumerate(wave_vectors(8, 12)[:5]):
         for i in range(8):
@@ -127,7 +127,7 @@ def test_fourier_labels_are_plane_waves(mix, kept):
 
 
 def test_fourier_patterns_are_orthogonal_so_that_no_class_is_another_s_mixture():
-    patterns = make("fourier", (1, 16, 16), classes=100).patterns.flatten(1) - 0.5
+    patterns = make("fourier", (1, 16, 16), num_classes=100).patterns.flatten(1) - 0.5
     gram = patterns @ patterns.T
 
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()), rtol=0, atol=1e-4)
@@ -136,7 +136,7 @@ def test_fourier_patterns_are_orthogonal_so_that_no_class_is_another_s_mixture()
 def test_morphology_dilates_and_erodes_along_a_line():
     dot = torch.zeros(1, 1, 8, 8)
     dot[..., 4, 4] = 1.0
-    rows = make("morphology", (1, 8, 8), classes=8, norm="none").ask(dot)[:, 0]
+    rows = make("morphology", (1, 8, 8), num_classes=8, norm="none").ask(dot)[:, 0]
 
     expected = torch.zeros(8, 8)
     expected[4, 3:6] = 1.0
@@ -158,10 +158,10 @@ def test_rows_are_normalised_label_and_all(name, norm, mean):
 
 def test_label_pictures_are_learnt_with_the_first_block(batch):
     from goodness.clock import Clock
-    from goodness.engine.learner import Learner
+    from goodness.learning.learner import Learner
 
     model = {"name": "small-cnn", "widths": [4, 5, 6], "pools": []}
-    network = build("trifecta", image=(1, 8, 8), classes=3, model=model)
+    network = build("trifecta", image_shape=(1, 8, 8), num_classes=3, model=model)
     learner = Learner(network)
     before = network.presentation.pictures.clone()
 

@@ -1,4 +1,4 @@
-"""Bench and profile measure what they say."""
+"""Bench and profile measure what they log."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ def test_a_label_in_the_image_is_measured_with_the_rows_that_a_step_has(monkeypa
     assert two == [2 * flops for flops in one]
 
 
-@pytest.mark.parametrize(("method", "values"), [("cafo", {}), ("sff", {"schedule": "sequential"})])
+@pytest.mark.parametrize(("method", "values"), [("cafo", {}), ("sff", {"plan": "sequential"})])
 def test_a_method_whose_steps_differ_is_refused(method, values):
     with pytest.raises(InputError, match="no step stands for all"):
         trial(method, **values)
 
 
-@pytest.mark.parametrize(("batch", "accumulate"), [(8, 3), (8, 16)])
+@pytest.mark.parametrize(("batch", "accumulate_steps"), [(8, 3), (8, 16)])
 def test_a_batch_that_cannot_be_taken_in_equal_steps_is_refused(batch, accumulate):
     with pytest.raises(InputError, match=f"{batch} images cannot be taken in {accumulate} equal"):
-        trial("sff", batch, accumulate=accumulate)
+        trial("sff", batch, accumulate_steps=accumulate)
 
 
 def test_what_is_local_does_not_reach_the_baselines():
@@ -92,7 +92,7 @@ def test_what_is_local_does_not_reach_the_baselines():
 
 
 def test_all_ways_train_the_same_network_and_no_readouts():
-    values = {"schedule": "together"}
+    values = {"plan": "together"}
     bench = Bench(["asge", "sff", "scff"], MODEL, SHAPE, batch=4, values=values)
 
     networks = [made.network for made in bench.trials().values()]
@@ -119,7 +119,7 @@ def test_steps_are_compared(tmp_path):
     assert asge["share_of_bound"] == pytest.approx(asge["speed_of_backprop"] / record["bound"])
     least = min(ways[name]["memory"]["activations"] for name in ("asge", "sff"))
     assert ways[ACCUMULATION]["memory"]["activations"] <= least
-    assert ways[ACCUMULATION]["accumulate"] > 1
+    assert ways[ACCUMULATION]["accumulate_steps"] > 1
     draw_bench(record, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 

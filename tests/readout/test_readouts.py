@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodness.objective import Spec
+from goodness.objective import BlockSpec
 from goodness.readout import READOUTS
 
 CLASSES = 3
 SENT = [(4, 6, 6), (5, 3, 3), (6, 3, 3)]
-SPECS = [Spec(i, 3, CLASSES, sent, sent, sent, sent, 6) for i, sent in enumerate(SENT)]
+SPECS = [BlockSpec(i, 3, CLASSES, sent, sent, sent, sent, 6) for i, sent in enumerate(SENT)]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def sent():
 
 
 def totals(readout, scores, sent):
-    taken = [readout.take(i, a, x) for i, (a, x) in enumerate(zip(scores, sent, strict=True))]
+    taken = [readout.extract(i, a, x) for i, (a, x) in enumerate(zip(scores, sent, strict=True))]
     return readout(taken)
 
 

@@ -59,14 +59,14 @@ def loop(tmp_path):
 
 
 @pytest.fixture
-def finish_epoch(loop):
+def finish_epoch(trainer):
     """Ends an epoch of the loop as the engine does: history first, then the callbacks."""
 
     def finish(callback) -> None:
-        row = _row(len(loop.history) + 1)
-        loop.history.append(row)
-        loop.step = row["step"]
-        loop.epoch = row["epoch"]
-        callback.on_epoch(loop, row)
+        row = _row(len(trainer.history) + 1)
+        trainer.history.append(row)
+        trainer.step = row["step"]
+        trainer.epoch = row["epoch"]
+        callback.on_epoch(trainer, row)
 
     return finish

@@ -73,13 +73,13 @@ def test_drawing_takes_a_tenth_of_the_time_and_never_misses_the_end(
         now[0] += seconds
         finish_epoch(reports)
     assert drawn == [1, 3]
-    reports.on_end(loop, {})
+    reports.on_end(trainer, {})
     assert drawn == [1, 3, 4]
 
 
-def test_without_a_run_folder_nothing_is_drawn(loop, finish_epoch, monkeypatch):
+def test_without_a_run_folder_nothing_is_drawn(trainer, finish_epoch, monkeypatch):
     monkeypatch.setattr(curves, "draw_curves", lambda *_: pytest.fail("drawn"))
-    loop.run = None
+    trainer.run = None
     finish_epoch(Curves())
 
 

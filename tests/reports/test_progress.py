@@ -9,15 +9,15 @@ from goodness.reports import progress
 from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 
 
-def test_plain_progress_is_one_line_per_epoch(loop, finish_epoch, monkeypatch):
+def test_plain_progress_is_one_line_per_epoch(trainer, finish_epoch, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     text = io.StringIO()
     plain = PlainProgress(Console(file=text, width=20))
-    plain.on_start(loop)
+    plain.on_start(trainer)
     for _ in range(2):
         now[0] += 30.0
-        plain.on_step(loop)
+        plain.on_step(trainer)
         finish_epoch(plain)
     assert text.getvalue().splitlines() == [
         "epoch 1/4  loss 2.5000  train accuracy 70.00%  val accuracy 75.00% (sum)  0:01:30 left",
@@ -26,13 +26,13 @@ def test_plain_progress_is_one_line_per_epoch(loop, finish_epoch, monkeypatch):
     ]
 
 
-def test_the_time_left_of_a_resumed_run_counts_its_own_epochs(loop, finish_epoch, monkeypatch):
+def test_the_time_left_of_a_resumed_run_counts_its_own_epochs(trainer, finish_epoch, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     finish_epoch(PlainProgress(Console(file=io.StringIO())))
     text = io.StringIO()
     resumed = PlainProgress(Console(file=text, width=200))
-    resumed.on_start(loop)
+    resumed.on_start(trainer)
     now[0] += 10.0
     finish_epoch(resumed)
     assert text.getvalue().endswith("0:00:20 left\n")
@@ -42,21 +42,21 @@ def test_the_size_of_cached_features_is_told_beforehand():
     text = io.StringIO()
     notice = CacheNotice(Console(file=text, width=20))
     cache = SimpleNamespace(folder="somewhere", peak_bytes=lambda step: 1_000_000 * step)
-    notice.on_start(SimpleNamespace(cache=None))
+    notice.on_start(SimpleNamespace(feature_cache=None))
     assert text.getvalue() == ""
-    notice.on_start(SimpleNamespace(cache=cache, step=3))
+    notice.on_start(SimpleNamespace(feature_cache=cache, step=3))
     assert text.getvalue() == "features on disk: up to 3.0 MB in 'somewhere'\n"
 
 
-def test_live_progress_shows_blocks_speed_and_time_left(loop, finish_epoch):
+def test_live_progress_shows_blocks_speed_and_time_left(trainer, finish_epoch):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, color_system=None, width=100)
     with LiveProgress(console) as live:
-        live.on_start(loop)
+        live.on_start(trainer)
         start = text.getvalue()
         assert "epoch 1/4" in start
-        loop.step = 5
-        live.on_step(loop)
+        trainer.step = 5
+        live.on_step(trainer)
         step = text.getvalue()[len(start) :]
         assert "2,000 images/s  1:01:01 left" in step
         assert ["conv1", "–", "–", "–"] in [line.split() for line in step.splitlines()]
@@ -69,24 +69,24 @@ def test_live_progress_shows_blocks_speed_and_time_left(loop, finish_epoch):
         assert "epoch 2/4" in epoch
 
 
-def test_live_progress_looks_at_the_device_rarely(loop, monkeypatch):
+def test_live_progress_looks_at_the_device_rarely(trainer, monkeypatch):
     now, looks = [100.0], []
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    numbers = loop.live()
-    loop.live = lambda: looks.append(now[0]) or numbers
+    numbers = trainer.live()
+    trainer.live = lambda: looks.append(now[0]) or numbers
     with LiveProgress(Console(file=io.StringIO(), force_terminal=True)) as live:
-        live.on_start(loop)
+        live.on_start(trainer)
         for _ in range(20):
             now[0] += 0.1
-            live.on_step(loop)
+            live.on_step(trainer)
     assert 3 <= len(looks) <= 5
 
 
-def test_the_cursor_is_back_after_an_error(loop):
+def test_the_cursor_is_back_after_an_error(trainer):
     text = io.StringIO()
     try:
         with LiveProgress(Console(file=text, force_terminal=True)) as live:
-            live.on_start(loop)
+            live.on_start(trainer)
             assert "\x1b[?25l" in text.getvalue()
             raise RuntimeError
     except RuntimeError:

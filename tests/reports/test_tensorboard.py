@@ -14,12 +14,12 @@ def read(folder):
     }
 
 
-def test_every_number_of_an_epoch_is_an_event(loop, finish_epoch, tmp_path):
+def test_every_number_of_an_epoch_is_an_event(trainer, finish_epoch, tmp_path):
     board = TensorBoard()
-    board.on_start(loop)
+    board.on_start(trainer)
     finish_epoch(board)
     finish_epoch(board)
-    board.on_close(loop)
+    board.on_close(trainer)
     scalars = read(tmp_path / "tensorboard")
     assert scalars["loss/train/conv2"] == [(1, 2.0), (2, 1.0)]
     assert scalars["accuracy/train/conv3"] == [(1, 0.7), (2, 0.85)]
@@ -31,25 +31,25 @@ def test_every_number_of_an_epoch_is_an_event(loop, finish_epoch, tmp_path):
     assert not any("conv1" in name for name in scalars)
 
 
-def test_a_resumed_run_hides_the_epochs_it_repeats(loop, finish_epoch, tmp_path):
+def test_a_resumed_run_hides_the_epochs_it_repeats(trainer, finish_epoch, tmp_path):
     stopped = TensorBoard()
-    stopped.on_start(loop)
+    stopped.on_start(trainer)
     finish_epoch(stopped)
     finish_epoch(stopped)
-    stopped.on_close(loop)
-    loop.history.pop()
+    stopped.on_close(trainer)
+    trainer.history.pop()
     resumed = TensorBoard()
-    resumed.on_start(loop)
+    resumed.on_start(trainer)
     finish_epoch(resumed)
-    resumed.on_close(loop)
+    resumed.on_close(trainer)
     steps = [step for step, _ in read(tmp_path / "tensorboard")["accuracy/val"]]
     assert steps == [1, 2]
 
 
-def test_without_a_run_folder_nothing_is_written(loop, finish_epoch, tmp_path):
-    loop.run = None
+def test_without_a_run_folder_nothing_is_written(trainer, finish_epoch, tmp_path):
+    trainer.run = None
     board = TensorBoard()
-    board.on_start(loop)
+    board.on_start(trainer)
     finish_epoch(board)
-    board.on_close(loop)
+    board.on_close(trainer)
     assert list(tmp_path.iterdir()) == []

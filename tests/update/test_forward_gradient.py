@@ -10,9 +10,9 @@ import torch
 
 from goodness import build
 from goodness.clock import Clock
-from goodness.engine.learner import Learner
-from goodness.engine.segment import run_segment
-from goodness.objective import Look
+from goodness.learning.learner import Learner
+from goodness.learning.segment import run_segment
+from goodness.objective import Context
 from goodness.update.forward_gradient import WEIGHT_LAYERS, ForwardGradient, Site, _pull_back
 from goodness.update.gradient import Gradient
 
@@ -67,7 +67,7 @@ def make(**values):
     model = {"name": "small-cnn", "widths": [4, 4], "pools": [], "norm": "none"}
     objective = {"patches": 2, "groups": 2}
     given = {"model": model, "objective": objective, **values}
-    return build("forward-gradient", image=SHAPE, classes=3, **given)
+    return build("forward-gradient", image_shape=SHAPE, num_classes=3, **given)
 
 
 def gradients(network, update, images, y, step=0):
@@ -75,8 +75,8 @@ def gradients(network, update, images, y, step=0):
     network.update = update
     network.train()
     x = network.present(images, y)
-    (segment, *_) = network.schedule.plan(Clock(0, 4, 1))
-    run = partial(run_segment, network, segment, x, y, Look(x, images), step)
+    (segment, *_) = network.plan.at(Clock(0, 4, 1))
+    run = partial(run_segment, network, segment, x, y, Context(x, images), step)
     update(run, [network[index] for index in segment.blocks])
     found = {n: p.grad.clone() for n, p in network[0].named_parameters() if p.grad is not None}
     network.zero_grad(set_to_none=True)

@@ -17,16 +17,16 @@ class Boundary(nn.Module):
     """Dropout, then the subclass's normalisation; works on each row alone.
 
     Args:
-        classes: number of classes.
+        num_classes: number of classes.
         dropout: fraction of the activations set to zero while learning.
         whole_channels: drop channels instead of single activations.
     """
 
     def __init__(
-        self, classes: int, *, dropout: Fraction = 0.0, whole_channels: bool = False
+        self, num_classes: int, *, dropout: Fraction = 0.0, whole_channels: bool = False
     ) -> None:
         super().__init__()
-        self.classes = classes
+        self.num_classes = num_classes
         self.dropout = dropout
         self.whole_channels = whole_channels
 

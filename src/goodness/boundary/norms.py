@@ -22,13 +22,13 @@ class RMS(Boundary):
     only.
 
     Args:
-        classes: number of classes.
+        num_classes: number of classes.
         dropout: fraction of the activations set to zero while learning, before the division.
         eps: added to the root.
     """
 
-    def __init__(self, classes: int, *, dropout: Fraction = 0.0, eps: Eps = 1e-8) -> None:
-        super().__init__(classes, dropout=dropout)
+    def __init__(self, num_classes: int, *, dropout: Fraction = 0.0, eps: Eps = 1e-8) -> None:
+        super().__init__(num_classes, dropout=dropout)
         self.eps = eps
 
     def normalise(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class GroupRMS(Boundary):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W) with mean square 1 per row and group."""
-        return group_normalise(x, min(self.classes, x.shape[1]))
+        return group_normalise(x, min(self.num_classes, x.shape[1]))
 
 
 @BOUNDARIES.register("triangle")

@@ -13,11 +13,11 @@ import typer
 from goodness.cli import (
     bench,
     compare,
-    cuts,
     evaluate,
     explain,
     export,
     lists,
+    partition,
     predict,
     profile,
     train,
@@ -38,7 +38,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
-app.command("cuts")(cuts.cuts)
+app.command("partition")(partition.partition)
 app.command("bench")(bench.bench)
 app.command("profile")(profile.profile)
 app.command("methods")(lists.methods)
@@ -56,7 +56,7 @@ TORCH_LACKS_MEMORY = (
     "not enough memory",
     "size calculation over",
 )
-"""What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
+"""What torch's errors log on a CPU, on CUDA, on other systems, and of more bytes than can be
 counted. By their words, as a type of torch would need torch."""
 
 

@@ -9,18 +9,18 @@ import typer
 from goodness.cli.options import (
     AsJson,
     Channels,
-    Classes,
     Device,
     ImageSize,
     ModelArgs,
+    NumClasses,
+    NumThreads,
     Out,
     Settings,
     Steps,
-    Threads,
 )
 from goodness.cli.output import console, keep_record, page, print_json, record_head, table
 from goodness.cli.values import gather, model_part
-from goodness.outputs import check_folder
+from goodness.files import check_folder
 
 NUMBERS = ("images/s", "× backprop", "of bound", "activations", "× backprop's", "in all")
 MIB = 2**20
@@ -34,7 +34,7 @@ def bench(
     model_arg: ModelArgs = None,
     image_size: ImageSize = 32,
     channels: Channels = 3,
-    classes: Classes = 10,
+    num_classes: NumClasses = 10,
     batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
     steps: Steps = 10,
     depths: Annotated[
@@ -48,7 +48,7 @@ def bench(
         str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
     ] = None,
     settings: Settings = None,
-    threads: Threads = None,
+    num_threads: NumThreads = None,
     device: Device = "auto",
     out: Out = None,
     as_json: AsJson = False,
@@ -60,18 +60,18 @@ def bench(
     """
     if out is not None:
         check_folder(out)
-    values = gather(None, settings or [], {"threads": threads, "device": device})
+    values = gather(None, settings or [], {"num_threads": num_threads, "device": device})
     sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
-    from goodness.engine.machine import set_machine
     from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep
     from goodness.profiling.figures import draw_bench
+    from goodness.training.machine import set_machine
 
-    chosen = set_machine(device, threads)
+    chosen = set_machine(device, num_threads)
     part = model_part(model, model_arg or []) or model
     image = (channels, image_size, image_size)
-    setup = Bench(methods, part, image, classes, batch_size, steps, chosen, values)
-    say = console()
-    with say.status("building") as status:
+    setup = Bench(methods, part, image, num_classes, batch_size, steps, chosen, values)
+    log = console()
+    with log.status("building") as status:
         record = {
             **record_head(chosen),
             "model": setup.network(),
@@ -81,7 +81,7 @@ def bench(
             **compare_steps(setup, status.update),
         }
         record["batches"] = batch_sweep(setup, sweep_batches, status.update)
-        deep = setup._replace(image=(channels, side, side))
+        deep = setup._replace(image_shape=(channels, side, side))
         record["depths"] = depth_sweep(deep, sweep_depths, width, status.update)
     if out is not None:
         keep_record(record, out, "bench", draw_bench)
@@ -91,7 +91,7 @@ def bench(
     sheet = page()
     shown = table("way", *NUMBERS, numbers=NUMBERS)
     for name, way in record["ways"].items():
-        parts = f" in {way['accumulate']}" if way["accumulate"] > 1 else ""
+        parts = f" in {way['accumulate_steps']}" if way["accumulate_steps"] > 1 else ""
         share = way["share_of_bound"]
         shown.add_row(
             name + parts,

@@ -11,7 +11,7 @@ import typer
 from goodness.cli.options import DEVICES
 from goodness.cli.output import console
 from goodness.cli.values import gather
-from goodness.engine.signals import interruptible
+from goodness.training.signals import interruptible
 
 
 class ProtocolName(str, Enum):
@@ -48,12 +48,12 @@ def compare(
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="A value for all methods."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a run.")] = None,
+    num_threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a run.")] = None,
     device: Annotated[str | None, typer.Option(help=DEVICES)] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Methods trained at the same time.")] = 1,
 ) -> None:
     """Train methods one after another for the same time and compare them; can be continued."""
-    values = gather(None, settings or [], {"threads": threads, "device": device})
+    values = gather(None, settings or [], {"num_threads": num_threads, "device": device})
     from goodness.comparison import Study, write_report
     from goodness.comparison.study import Terms, methods_of
 
@@ -66,11 +66,11 @@ def compare(
     )
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol.value}-{budget:g}s"
     study = Study.create(folder, terms, methods_of(methods), seeds)
-    say = console()
+    log = console()
     try:
         with interruptible():
-            study.run(lambda line: say.print(line, soft_wrap=True), jobs)
+            study.run(lambda line: log.print(line, soft_wrap=True), jobs)
     finally:
         paths = write_report(study)  # of what there is
-    say.print(f"report: {paths['html']}", soft_wrap=True)
+    log.print(f"report: {paths['html']}", soft_wrap=True)
     print(folder)

@@ -31,8 +31,8 @@ def evaluate(
     split: Annotated[SplitName, typer.Option(help="Which part of the data.")] = SplitName.TEST,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 256,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that cannot be read.")
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +42,11 @@ def evaluate(
 
     loaded = api.load(run, device=device)
     result = loaded.evaluate(
-        data, split=split.value, data_root=data_root, batch_size=batch_size, skip_bad=skip_bad
+        data,
+        split=split.value,
+        data_root=data_root,
+        batch_size=batch_size,
+        skip_unreadable=skip_unreadable,
     )
     confusion = result.pop("confusion")
     # The result first: it must not be lost when the picture cannot be written.

@@ -10,7 +10,7 @@ import typer
 
 from goodness.cli.options import Device
 from goodness.cli.output import console
-from goodness.outputs import check_folder
+from goodness.files import check_folder
 
 
 def explain(
@@ -26,7 +26,7 @@ def explain(
 ) -> None:
     """Draw how the answer about each image forms from block to block."""
     from goodness import api
-    from goodness.reports.explained import draw_explanation
+    from goodness.reports.explanation import draw_explanation
 
     loaded = api.load(run, device=device)
     folder = loaded.folder / "explained" if out is None else out

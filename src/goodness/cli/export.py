@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.output import console
-from goodness.outputs import check_file
+from goodness.files import check_file
 
 
 def export(
@@ -22,7 +22,7 @@ def export(
     from safetensors.torch import save
 
     from goodness import api
-    from goodness.outputs import write_whole
+    from goodness.files import write_whole
 
     loaded = api.load(run, device="cpu")
     path = loaded.folder / "model.safetensors" if out is None else out

@@ -63,7 +63,7 @@ def keep_record(
     draw: Callable[[Mapping[str, Any], Path], None],
 ) -> None:
     """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``."""
-    from goodness.outputs import write_json
+    from goodness.files import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", record)
@@ -76,7 +76,7 @@ def percent(share: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person would say it."""
+    """A time as a person would log it."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -9,18 +9,18 @@ import typer
 from goodness.cli.options import (
     AsJson,
     Channels,
-    Classes,
     Device,
     ImageSize,
     ModelArgs,
+    NumClasses,
+    NumThreads,
     Out,
     Settings,
     Steps,
-    Threads,
 )
 from goodness.cli.output import console, keep_record, page, print_json, record_head, table
 from goodness.cli.values import gather, model_part
-from goodness.outputs import check_folder
+from goodness.files import check_folder
 
 MIB = 2**20
 
@@ -31,16 +31,16 @@ def profile(
         str | None, typer.Option(metavar="NAME", help="See 'goodness models'.")
     ] = None,
     model_arg: ModelArgs = None,
-    granularity: Annotated[
+    partition: Annotated[
         str | None, typer.Option(metavar="NAME|N", help="layer, block, stage, or a number.")
     ] = None,
     image_size: ImageSize = 32,
     channels: Channels = 3,
-    classes: Classes = 10,
+    num_classes: NumClasses = 10,
     batch_size: Annotated[int, typer.Option(min=4, help="Images of a step.")] = 128,
     steps: Steps = 10,
     settings: Settings = None,
-    threads: Threads = None,
+    num_threads: NumThreads = None,
     device: Device = "auto",
     out: Out = None,
     as_json: AsJson = False,
@@ -49,32 +49,32 @@ def profile(
     options = {
         "method": method,
         "model": model_part(model, model_arg or []),
-        "granularity": granularity,
+        "partition": partition,
         "batch_size": batch_size,
-        "threads": threads,
+        "num_threads": num_threads,
         "device": device,
     }
     if out is not None:
         check_folder(out)
     values = gather(None, settings or [], options)
     from goodness.config import resolve
-    from goodness.engine.machine import set_machine
     from goodness.profiling.figures import draw_profile
     from goodness.profiling.profile import profile as measure
     from goodness.profiling.timing import PHASES
+    from goodness.training.machine import set_machine
 
     config = resolve(values)
-    chosen = set_machine(device, threads)
+    chosen = set_machine(device, num_threads)
     image = (channels, image_size, image_size)
-    say = console()
-    with say.status("building") as status:
+    log = console()
+    with log.status("building") as status:
         record = {
             **record_head(chosen),
             "method": config.method,
             "model": config.model,
             "image": image,
             "batch": batch_size,
-            **measure(config, image, classes, chosen, steps, status.update),
+            **measure(config, image, num_classes, chosen, steps, status.update),
         }
     if out is not None:
         keep_record(record, out, "profile", draw_profile)

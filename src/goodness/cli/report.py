@@ -23,9 +23,9 @@ def show_plan(plan: dict[str, Any]) -> None:
         blocks.add_row(*(_cell(block.get(column)) for column in columns))
     out.print(blocks)
     if plan["cache_bytes"] is not None:
-        from goodness.engine.feature_cache import in_units
+        from goodness.training.feature_cache import in_units
 
-        size, folder = in_units(plan["cache_bytes"]), plan["config"]["cache"]
+        size, folder = in_units(plan["cache_bytes"]), plan["config"]["feature_cache"]
         out.print(f"\nfeatures on disk: up to {size} in '{folder}'", soft_wrap=True)
     seconds = plan["seconds_per_epoch"]
     out.print(
@@ -59,7 +59,7 @@ def show_result(run: Run) -> None:
 
 def _train_accuracies(run: Run) -> list[float | None]:
     """Each block's accuracy on the training images, in the epoch whose weights were kept."""
-    from goodness.engine.run_folder import RunFolder
+    from goodness.training.run_folder import RunFolder
 
     best = run.result["train"]["best_epoch"]
     for row in RunFolder(run.folder).history():

@@ -18,7 +18,7 @@ from goodness.parallel.launch import launched
 
 if TYPE_CHECKING:
     from goodness.api import Run
-    from goodness.engine.callbacks import Callback
+    from goodness.training.callbacks import Callback
 
 WHAT = "What to train"
 HOW = "How"
@@ -51,13 +51,13 @@ def train(
             help="For the model's constructor, e.g. channels=[16,32,64,128]; may be repeated.",
         ),
     ] = None,
-    granularity: Annotated[
+    partition: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|N",
             rich_help_panel=WHAT,
             help="How the model is cut: layer, block, stage, or into N blocks of equal cost; see"
-            " 'goodness cuts'; default: the method's.",
+            " 'goodness partition'; default: the method's.",
         ),
     ] = None,
     pretrained: Annotated[
@@ -69,7 +69,7 @@ def train(
             " change what they compute.",
         ),
     ] = None,
-    weights: Annotated[
+    init_from: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|RUN",
@@ -105,7 +105,7 @@ def train(
         int | None,
         typer.Option(metavar="PIXELS", rich_help_panel=WHAT, help="Resize images to this side."),
     ] = None,
-    classes: Annotated[
+    class_names: Annotated[
         str | None,
         typer.Option(metavar="A,B,…", rich_help_panel=WHAT, help="Only these classes of the data."),
     ] = None,
@@ -125,10 +125,10 @@ def train(
             help="Part of the training images to hold out.",
         ),
     ] = None,
-    skip_bad: Annotated[
+    skip_unreadable: Annotated[
         bool | None,
         typer.Option(
-            "--skip-bad", rich_help_panel=WHAT, help="Leave out files that cannot be read."
+            "--skip-unreadable", rich_help_panel=WHAT, help="Leave out files that cannot be read."
         ),
     ] = None,
     epochs: Annotated[
@@ -177,13 +177,13 @@ def train(
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=WHERE, help=DEVICES),
     ] = None,
-    workers: Annotated[
+    num_workers: Annotated[
         int | None,
         typer.Option(
             metavar="N", rich_help_panel=WHERE, help="Processes that decode images from disk."
         ),
     ] = None,
-    threads: Annotated[
+    num_threads: Annotated[
         int | None, typer.Option(metavar="N", rich_help_panel=WHERE, help="CPU threads of torch.")
     ] = None,
     amp: Annotated[
@@ -198,7 +198,7 @@ def train(
         bool | None,
         typer.Option("--compile", rich_help_panel=WHERE, help="torch.compile every block."),
     ] = None,
-    cache: Annotated[
+    feature_cache: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
@@ -261,17 +261,19 @@ def train(
         {
             "method": method,
             "model": model_part(model, model_arg or []),
-            "granularity": granularity,
+            "partition": partition,
             "pretrained": pretrained,
-            "weights": weights,
+            "init_from": init_from,
             "freeze_until": freeze_until,
             "data": data,
             "data_root": None if data_root is None else str(data_root),
             "image_size": image_size,
-            "classes": None if classes is None else [name.strip() for name in classes.split(",")],
+            "class_names": None
+            if class_names is None
+            else [name.strip() for name in class_names.split(",")],
             "per_class": per_class,
             "val_fraction": val_fraction,
-            "skip_bad": skip_bad,
+            "skip_unreadable": skip_unreadable,
             "epochs": epochs,
             "batch_size": batch_size,
             "lr": lr,
@@ -279,11 +281,11 @@ def train(
             "readout": readout,
             "seed": seed,
             "device": device,
-            "workers": workers,
-            "threads": threads,
+            "num_workers": num_workers,
+            "num_threads": num_threads,
             "amp": amp,
             "compile": compile,
-            "cache": None if cache is None else str(cache),
+            "feature_cache": None if feature_cache is None else str(feature_cache),
             "parallel": parallel,
         },
     )
@@ -293,7 +295,7 @@ def train(
         _warn_of_boundary(values)
     if dry_run:
         if _leads():
-            show_plan(api.plan(**values))
+            show_plan(api.dry_run(**values))
         return
     command = command_line()
     with _watching(quiet) as callbacks:
@@ -317,7 +319,7 @@ def _warn_of_boundary(values: dict[str, Any]) -> None:
     from goodness.config import resolve
 
     config = resolve(values)
-    given = config.pretrained or Path(config.weights or ".").is_file()
+    given = config.pretrained or Path(config.init_from or ".").is_file()
     if given and config.boundary["name"] != "identity":
         console().print(
             f"note: '{config.method}' puts '{config.boundary['name']}' between blocks, so that the"
@@ -349,8 +351,8 @@ def _refuse_others(context: typer.Context) -> None:
 @contextmanager
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
-    from goodness.engine.signals import StopOnSignal, ignored
     from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+    from goodness.training.signals import StopOnSignal, ignored
 
     out = console()
     with ExitStack() as stack:

@@ -15,8 +15,8 @@ EQUAL: Mapping[str, Any] = {
     "model": {"name": "small-cnn", "widths": [24, 48, 96, 192], "norm": "batch", "pool": "max"},
     "batch_size": 128,
     "image_size": None,
-    "standardise": True,
-    "rate": {"name": "cosine", "warmup": 0.1, "final": 0.0, "every": "step"},
+    "normalize": True,
+    "lr_schedule": {"name": "cosine", "warmup": 0.1, "final": 0.0, "every": "step"},
 }
 """One network, data order, augmentation and rate schedule for all; seeds decide the order."""
 FACTORS: Mapping[Protocol, tuple[float, ...]] = {"equal": (1 / 3, 1.0, 3.0), "paper": (1.0,)}

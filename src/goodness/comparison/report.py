@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from goodness.comparison.figures import draw
 from goodness.comparison.study import Study
 from goodness.comparison.summary import Row, caveats, summarise
-from goodness.outputs import write_json, write_whole
+from goodness.files import write_json, write_whole
 
 SCHEMA = 1
 COLUMNS = (

@@ -17,10 +17,10 @@ from typing import Any
 from goodness import api
 from goodness.comparison.protocol import FACTORS, Protocol, values_for
 from goodness.config import Config, resolve
-from goodness.engine.callbacks import Callback
-from goodness.engine.run_folder import RunFolder
 from goodness.errors import InputError, RunError
-from goodness.outputs import check_folder, write_json
+from goodness.files import check_folder, write_json
+from goodness.training.callbacks import Callback
+from goodness.training.run_folder import RunFolder
 
 FILE = "study.json"
 REFUSED = "refused.txt"
@@ -145,13 +145,13 @@ class Study:
             }
         )
 
-    def run(self, say: Callable[[str], None], jobs: int = 1) -> None:
+    def run(self, log: Callable[[str], None], jobs: int = 1) -> None:
         """Train what is missing; a method that cannot be trained is noted and left out.
 
         Every method gets a process of its own, so that none finds the memory of another.
 
         Args:
-            say: gets a line per run.
+            log: gets a line per run.
             jobs: methods trained at the same time.
 
         Raises:
@@ -159,7 +159,7 @@ class Study:
             InputError: every method was left out.
         """
         with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(self._start, m, say) for m in self.methods]
+            futures = [pool.submit(self._start, m, log) for m in self.methods]
             try:
                 for future in futures:
                     future.result()
@@ -170,11 +170,11 @@ class Study:
         if all(reason.exists() for reason in reasons):
             raise InputError(f"every method was left out: {reasons[0].read_text().strip()}")
 
-    def _start(self, method: str, say: Callable[[str], None]) -> None:
+    def _start(self, method: str, log: Callable[[str], None]) -> None:
         if self._stopping.is_set():
             return
         if self.finished(method):
-            say(f"{method}: done before")
+            log(f"{method}: done before")
             return
         command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), method]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
@@ -186,7 +186,7 @@ class Study:
                 process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
-                say(line.rstrip())
+                log(line.rstrip())
         if process.returncode and not self._stopping.is_set():
             raise RunError(f"training '{method}' ended with exit code {process.returncode}")
 
@@ -208,30 +208,30 @@ class Study:
                 process.terminate()
 
     def train_method(
-        self, method: str, say: Callable[[str], None], callbacks: Sequence[Callback] = ()
+        self, method: str, log: Callable[[str], None], callbacks: Sequence[Callback] = ()
     ) -> None:
         """Train what is missing of one method, in this process.
 
         Args:
             method: its name.
-            say: gets a line per run.
+            log: gets a line per run.
             callbacks: told of every step, e.g. to stop.
         """
         folder = self.path / method
         folder.mkdir(exist_ok=True)
         try:
-            plan = self._plan(method, say, callbacks)
+            plan = self._plan(method, log, callbacks)
             for seed, run in enumerate(self.runs(method)):
                 config = self.config(method, **plan["run"], seed=seed)
-                self._train(run, config, say, callbacks)
+                self._train(run, config, log, callbacks)
         except (InputError, RunError) as error:
             (folder / REFUSED).write_text(f"{error}\n")
-            say(f"{method}: left out: {error}")
+            log(f"{method}: left out: {error}")
         else:
             (folder / REFUSED).unlink(missing_ok=True)
 
     def _plan(
-        self, method: str, say: Callable[[str], None], callbacks: Sequence[Callback]
+        self, method: str, log: Callable[[str], None], callbacks: Sequence[Callback]
     ) -> dict[str, Any]:
         """How long to train and with which rate; found once, then kept."""
         file = self.path / method / "plan.json"
@@ -252,11 +252,11 @@ class Study:
                 accuracy = seconds = None
                 run = RunFolder(file.with_name(f"trial-{place}"))
                 try:
-                    result = self._train(run, config, say, callbacks)
+                    result = self._train(run, config, log, callbacks)
                     accuracy = result["val"]["accuracy"]
                     seconds = result["train"]["seconds"]
                 except RunError as error:  # it diverged
-                    say(f"{method} lr {lr:g}: {error}")
+                    log(f"{method} lr {lr:g}: {error}")
                 trial = {"lr": lr, "val_accuracy": accuracy, "seconds": seconds}
                 plan["trials"].append(trial)
             found = [trial for trial in plan["trials"] if trial["val_accuracy"] is not None]
@@ -276,7 +276,7 @@ class Study:
         self,
         run: RunFolder,
         config: Config,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         callbacks: Sequence[Callback],
     ) -> dict[str, Any]:
         """One run, continued if it was stopped; its result."""
@@ -288,7 +288,7 @@ class Study:
                 api.fit(out=run.path, overwrite=True, callbacks=callbacks, **values)
         result = run.read_result()
         split = "test" if result["test"] else "val"
-        say(
+        log(
             f"{config.method} {run.path.name} lr {config.optimizer['lr']:g}:"
             f" {split} {result[split]['accuracy']:.2%} in {result['train']['seconds']:.0f} s"
         )

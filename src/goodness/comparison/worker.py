@@ -9,8 +9,8 @@ from pathlib import Path
 def main(folder: str, method: str) -> int:
     """Train what is missing; a line per run on standard output."""
     from goodness.comparison.study import Study
-    from goodness.engine.signals import StopOnSignal
     from goodness.errors import Interrupted
+    from goodness.training.signals import StopOnSignal
 
     with StopOnSignal() as stop:
         try:

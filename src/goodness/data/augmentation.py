@@ -57,7 +57,7 @@ def _kornia_modules(config: AugmentConfig, image_shape: tuple[int, int, int]) ->
     channels, height, width = image_shape
     modules: list[nn.Module] = []
     colour = channels == 3
-    if not (config.jitter or config.cutout or (config.greyscale and colour)):
+    if not (config.jitter or config.cutout or (config.grayscale and colour)):
         return modules
     # Imported here: it takes a second, which most runs need not wait for.
     import kornia.augmentation as K
@@ -67,8 +67,8 @@ def _kornia_modules(config: AugmentConfig, image_shape: tuple[int, int, int]) ->
         if not colour:  # a grey image has neither
             saturation = hue = 0.0
         modules.append(K.ColorJitter(brightness, contrast, saturation, hue))
-    if config.greyscale and colour:
-        modules.append(K.RandomGrayscale(p=config.greyscale))
+    if config.grayscale and colour:
+        modules.append(K.RandomGrayscale(p=config.grayscale))
     if config.cutout:
         side = min(config.cutout, height, width)
         share = side * side / (height * width)

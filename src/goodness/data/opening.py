@@ -49,7 +49,7 @@ def open_data(
     root: str | Path | None = None,
     image_size: int | None = None,
     val_fraction: float = VAL_FRACTION,
-    skip_bad: bool = False,
+    skip_unreadable: bool = False,
     subset: Subset = Subset(),  # noqa: B008
 ) -> Dataset:
     """Read a data set to train on.
@@ -63,7 +63,7 @@ def open_data(
         image_size: height and width; the shorter side is resized to it, the centre cropped.
         val_fraction: the share of the training images to validate on, where the data has no
             validation part of its own.
-        skip_bad: leave unreadable images out instead of raising.
+        skip_unreadable: leave unreadable images out instead of raising.
         subset: which images are used.
 
     Raises:
@@ -78,13 +78,13 @@ def open_data(
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size is {image_size}; it should be at least 1")
     size = None if image_size is None else (image_size, image_size)
-    train = read_split(sources["train"], size=size, skip_bad=skip_bad)
+    train = read_split(sources["train"], size=size, skip_unreadable=skip_unreadable)
     _check_no_class_lost(sources["train"], train)
     channels, height, width = train.image_shape
 
     def read_held_out(part: str) -> Split:
         source = sources[part].relabel(classes)
-        split = read_split(source, channels=channels, size=size, skip_bad=skip_bad)
+        split = read_split(source, channels=channels, size=size, skip_unreadable=skip_unreadable)
         if split.image_shape != train.image_shape:
             raise several_sizes(
                 sources["train"].name(0), train.image_shape, source.name(0), split.image_shape
@@ -116,7 +116,7 @@ def open_split(
     preprocessing: Preprocessing,
     root: str | Path | None = None,
     val_fraction: float = VAL_FRACTION,
-    skip_bad: bool = False,
+    skip_unreadable: bool = False,
     whole: bool = True,
     subset: Subset = Subset(),  # noqa: B008
 ) -> Split:
@@ -130,7 +130,7 @@ def open_split(
         preprocessing: the form of the images and the class names, from the run.
         root: as in :func:`open_data`.
         val_fraction: as in :func:`open_data`; the run's, to get the run's own split.
-        skip_bad: leave unreadable images out instead of raising.
+        skip_unreadable: leave unreadable images out instead of raising.
         whole: take all images of a folder with its classes directly below it, whatever
             ``split`` is; pass False for the data the run was trained on, to hold the same
             images out as :func:`open_data` did.
@@ -153,7 +153,7 @@ def open_split(
         source.relabel(preprocessing.classes),
         channels=preprocessing.channels,
         size=(preprocessing.height, preprocessing.width),
-        skip_bad=skip_bad,
+        skip_unreadable=skip_unreadable,
     )
 
 

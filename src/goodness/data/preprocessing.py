@@ -36,12 +36,12 @@ class Preprocessing(BaseModel):
     std: list[float]
     classes: list[str]
 
-    def apply(self, images: Tensor, standardise: bool) -> Tensor:
+    def apply(self, images: Tensor, normalize: bool) -> Tensor:
         """Images uint8 (N, C, H, W) as float32 in [0, 1], or standardised, on their device."""
         scaled = images.to(torch.float32).div_(255)
-        return self.standardise(scaled) if standardise else scaled
+        return self.normalize(scaled) if normalize else scaled
 
-    def standardise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1], brought to mean 0 and deviation 1 per channel."""
         mean = _per_channel(tuple(self.mean), images.device)
         std = _per_channel(tuple(self.std), images.device)

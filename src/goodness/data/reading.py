@@ -26,7 +26,7 @@ def read_split(
     *,
     channels: int | None = None,
     size: tuple[int, int] | None = None,
-    skip_bad: bool = False,
+    skip_unreadable: bool = False,
 ) -> Split:
     """Decode all images of a source.
 
@@ -34,7 +34,7 @@ def read_split(
         source: the images and labels.
         channels: 1 or 3; None takes 1 where all images are grey, else 3.
         size: (height, width) to resize to; None expects all images to have one size.
-        skip_bad: leave unreadable images out instead of raising.
+        skip_unreadable: leave unreadable images out instead of raising.
 
     Raises:
         InputError: an image is unreadable, all are, or they have several sizes.
@@ -45,8 +45,8 @@ def read_split(
     skipped: list[str] = []
     for index, image in enumerate(_decode(source, channels, size)):
         if isinstance(image, InputError):
-            if not skip_bad:
-                raise InputError(f"{image} (leave such files out with --skip-bad)")
+            if not skip_unreadable:
+                raise InputError(f"{image} (leave such files out with --skip-unreadable)")
             skipped.append(source.name(index))
             continue
         if kept and image.shape[1:] != shape[1:]:

@@ -20,5 +20,5 @@ class AugmentConfig(BaseModel):
     jitter: tuple[Strength, Strength, Strength, HueStrength] | None = Field(
         None, description="strengths of brightness, contrast, saturation and hue jitter"
     )
-    greyscale: float = Field(0.0, ge=0, le=1, description="probability of a grey colour image")
+    grayscale: float = Field(0.0, ge=0, le=1, description="probability of a grey colour image")
     cutout: int = Field(0, ge=0, description="side in pixels of a random grey square")

@@ -72,7 +72,7 @@ class Split:
         device: torch.device | str,
         *,
         order: Tensor | None = None,
-        workers: int = 0,
+        num_workers: int = 0,
         start: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Consecutive batches, the last one perhaps smaller.
@@ -81,7 +81,7 @@ class Split:
             batch_size: the images in a batch.
             device: where the batches are wanted.
             order: int64 indices of the images to serve, in order; None serves each once.
-            workers: processes that decode, used only where the images are not in memory.
+            num_workers: processes that decode, used only where the images are not in memory.
             start: the number of batches to leave out at the beginning.
 
         Yields:
@@ -94,7 +94,7 @@ class Split:
             return iter(())
         if isinstance(self._images, Tensor):
             return self._from_memory(self._images, order, batch_size, device)
-        return self._from_source(self._images, order.cpu(), batch_size, device, workers)
+        return self._from_source(self._images, order.cpu(), batch_size, device, num_workers)
 
     def label_batches(
         self, batch_size: int, device: torch.device | str, *, order: Tensor, start: int = 0
@@ -119,13 +119,13 @@ class Split:
         order: Tensor,
         batch_size: int,
         device: torch.device,
-        workers: int,
+        num_workers: int,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         rows = order.split(batch_size)
         loader = DataLoader(
             images,
             batch_sampler=[batch.tolist() for batch in rows],
-            num_workers=workers,
+            num_workers=num_workers,
             pin_memory=device.type == "cuda",
         )
         for batch, indices in zip(loader, rows, strict=True):

@@ -7,13 +7,14 @@ from typing import Any
 import lightning
 from torch import Tensor
 
-from goodness.engine.network import Network
+from goodness.learning import Learner
+from goodness.network.network import Network
 
 
 class GoodnessModule(lightning.LightningModule):
     """Trains a network of local losses with manual optimisation.
 
-        network = goodness.localize(resnet18(), "sff", "block", 10, (3, 32, 32))
+        network = goodness.localize(resnet18(), "sff", image_shape=(3, 32, 32), num_classes=10)
         lightning.Trainer(max_epochs=10).fit(GoodnessModule(network), loader)
 
     Precision, gradient clipping and accumulation are the network's own options (``amp``, ``clip``,
@@ -28,11 +29,19 @@ class GoodnessModule(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.readout = readout
+        self._learner: Learner | None = None
         self.automatic_optimization = False
+
+    @property
+    def learner(self) -> Learner:
+        """Trains the network; made when it is first asked for, on the Trainer's device."""
+        if self._learner is None:
+            self._learner = Learner(self.network)
+        return self._learner
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One step of every block; logs ``train_loss``, the mean of their losses."""
-        self.log("train_loss", self.network.step(*batch), prog_bar=True)
+        self.log("train_loss", self.learner.step(*batch).loss, prog_bar=True)
         # What counts as a step for Lightning is the step of an optimizer.
         loop = self.trainer.fit_loop.epoch_loop.manual_optimization
         loop.optim_step_progress.increment_completed()
@@ -60,8 +69,8 @@ class GoodnessModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the blocks' optimizers."""
-        checkpoint["goodness"] = self.network.training_state()
+        checkpoint["goodness"] = self.learner.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
-        self.network.load_training_state(checkpoint["goodness"])
+        self.learner.load_state_dict(checkpoint["goodness"])

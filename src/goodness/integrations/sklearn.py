@@ -16,26 +16,36 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from goodness.engine.machine import choose_device
-from goodness.engine.network import Network
-from goodness.engine.seeds import mix, permutation
 from goodness.errors import InputError
-from goodness.localization import is_count, is_image_shape, localize
+from goodness.learning import Learner
 from goodness.methods import METHODS
+from goodness.network.build import is_count, is_image_shape
+from goodness.network.localize import localize
+from goodness.network.network import Network
+from goodness.seeds import mix, permutation
+from goodness.training.machine import choose_device
 
 LEAST_SIDE = 8
 """Fewer pixels a side are taken as features without neighbours."""
 
 
 PARAMETERS = {
-    **{name: name for name in ("method", "model", "granularity", "lr", "readout", "device")},
+    **{name: name for name in ("method", "model", "partition", "lr", "readout", "device")},
     **{"epochs": "epochs", "batch_size": "batch_size", "seed": "random_state"},
 }
 """Configuration keys, and the parameters that give them here."""
 UNUSED = {
-    *("data", "data_root", "image_size", "classes", "per_class", "val_fraction", "standardise"),
-    *("augment", "workers", "threads", "parallel", "skip_bad", "final_test", "steps_per_epoch"),
-    *("example_input", "num_classes"),
+    *("data", "data_root", "image_size", "class_names", "per_class", "val_fraction", "normalize"),
+    *(
+        "augment",
+        "num_workers",
+        "num_threads",
+        "parallel",
+        "skip_unreadable",
+        "final_test",
+        "steps_per_epoch",
+    ),
+    *("image_shape", "num_classes"),
 }
 """Configuration keys that are of no meaning for arrays that are learnt from as they are."""
 
@@ -50,7 +60,7 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         method: a name from ``goodness methods``.
         model: a name from ``goodness models``, or an ``nn.Module``, of which a copy is trained;
             None takes the method's for images, and two layers of 128 units for features.
-        granularity: ``"layer"``, ``"block"``, ``"stage"`` or a number of blocks; None takes the
+        partition: ``"layer"``, ``"block"``, ``"stage"`` or a number of blocks; None takes the
             method's.
         epochs: passes over the data.
         batch_size: images per step, or all if there are fewer.
@@ -72,7 +82,7 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         self,
         method: str = "asge-fast",
         model: str | nn.Module | None = None,
-        granularity: str | int | None = None,
+        partition: str | int | None = None,
         epochs: int = 20,
         batch_size: int = 64,
         lr: float | None = None,
@@ -84,7 +94,7 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.method = method
         self.model = model
-        self.granularity = granularity
+        self.partition = partition
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -142,9 +152,9 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         network = localize(
             model,
             self.method,
-            self.granularity,
+            self.partition,
             num_classes=len(self.classes_),
-            example_input=images,
+            image_shape=tuple(images.shape[1:]),
             **{**values, **(self.options or {})},
         )
         return network.to(choose_device(self.device))
@@ -153,11 +163,12 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         self, images: Tensor, labels: Tensor, seed: int, epochs: int, batch: int, steps: int
     ) -> None:
         self.loss_curve_ = []
+        learner = Learner(self.network_)
         for epoch in range(epochs):
             order = permutation(len(images), mix(seed, "order", epoch))[: steps * batch]
-            losses = [self.network_.step(images[rows], labels[rows]) for rows in order.split(batch)]
+            losses = [learner.step(images[rows], labels[rows]).loss for rows in order.split(batch)]
             self.loss_curve_.append(float(torch.stack(losses).mean()))
-        self.network_.finish()
+        learner.finish()
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """The softmax of the class scores, (N, K).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from goodness.methods.base import SHORT_RUN, Locality, Method, register
 
-NATURAL = {"crop": 4, "flip": True, "jitter": [0.4, 0.4, 0.4, 0.1], "greyscale": 0.2}
+NATURAL = {"crop": 4, "flip": True, "jitter": [0.4, 0.4, 0.4, 0.1], "grayscale": 0.2}
 
 ASGE = register(
     Method(
@@ -28,14 +28,14 @@ ASGE = register(
             # The code's eps is e^-50, which keeps an all-zero row at zero and changes no other.
             "boundary": {"name": "rms", "dropout": 0.1, "eps": 1.9e-22},
             "update": "gradient",
-            "schedule": "together",
+            "plan": "together",
             "readouts": {"last": {}, "sum": {}, "fusion": {"skip": 1}},
             "optimizer": {"name": "adamw", "lr": 2e-4, "weight_decay": 1e-3},
-            "rate": {"name": "cosine", "final": 0.05, "every": "epoch"},
+            "lr_schedule": {"name": "cosine", "final": 0.05, "every": "epoch"},
             "epochs": 100,
             "batch_size": 128,
             "image_size": 32,
-            "standardise": False,
+            "normalize": False,
             "augment": NATURAL,
         },
         for_data={

@@ -23,10 +23,10 @@ ASGE_FAST = register(
             "objective": {"name": "spatial-goodness", "alpha": 0.5, "unit_scale": True},
             "boundary": "identity",
             "optimizer": {"name": "adamw", "lr": 1e-2, "weight_decay": 1e-2, "betas": [0.9, 0.99]},
-            "rate": {"name": "cosine", "warmup": 0.2},
+            "lr_schedule": {"name": "cosine", "warmup": 0.2},
             "epochs": 16,
             "image_size": None,
-            "standardise": True,
+            "normalize": True,
             "augment": CROP_AND_FLIP,
         },
         for_data={

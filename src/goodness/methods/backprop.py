@@ -19,7 +19,7 @@ BACKPROP = register(
             "presentation": "plain",
             "objective": {"name": "classifier", "own": True},
             "boundary": "identity",
-            "schedule": "end-to-end",
+            "plan": "end-to-end",
             "readouts": {"last": {}, "probe": {}},
             "optimizer": {**ASGE_FAST.values["optimizer"], "lr": 3e-3},
         },

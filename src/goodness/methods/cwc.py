@@ -40,20 +40,20 @@ CWC = register(
             "objective": "channel-groups",
             "boundary": "identity",
             "update": "gradient",
-            "schedule": {"name": "windows", "windows": [[0, 11], [0, 16], [0, 21], [0, 25]]},
+            "plan": {"name": "windows", "windows": [[0, 11], [0, 16], [0, 21], [0, 25]]},
             "readouts": {"last": {}, "output": {"pool": 8}},
             "optimizer": {"name": "adam", "lr": 1e-2},
-            "rate": "constant",
+            "lr_schedule": "constant",
             "epochs": 25,
             "batch_size": 128,
         },
         for_data={
             "mnist": {
-                "schedule": {"name": "windows", "windows": [[0, 2], [0, 3], [0, 4], [0, 5]]},
+                "plan": {"name": "windows", "windows": [[0, 2], [0, 3], [0, 4], [0, 5]]},
                 "epochs": 5,
             },
             "fashion_mnist": {
-                "schedule": {"name": "windows", "windows": [[0, 10], [0, 15], [0, 19], [0, 23]]},
+                "plan": {"name": "windows", "windows": [[0, 10], [0, 15], [0, 19], [0, 23]]},
                 "epochs": 23,
             },
             "cifar100": {
@@ -69,7 +69,7 @@ CWC = register(
                     "name": "channel-groups",
                     "targets": [20, 20, 20, 20, 100, 100],
                 },
-                "schedule": {
+                "plan": {
                     "name": "windows",
                     "windows": [[0, 30], [0, 30], [30, 60], [30, 60], [60, 85], [60, 85]],
                 },

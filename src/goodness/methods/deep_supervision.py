@@ -20,7 +20,7 @@ DEEP_SUPERVISION = register(
         locality=Locality.GLOBAL,
         values={
             **ASGE_FAST.values,
-            "schedule": "deep-supervision",
+            "plan": "deep-supervision",
             "optimizer": {**ASGE_FAST.values["optimizer"], "lr": 3e-3},
         },
         for_data=ASGE_FAST.for_data,

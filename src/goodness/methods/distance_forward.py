@@ -28,7 +28,7 @@ DISTANCE_FORWARD = register(
             **ASGE_FAST.values,
             "objective": "anchors",
             "boundary": "layer-norm",
-            "schedule": "pairs",
+            "plan": "pairs",
             "readouts": {"sum": {}, "last": {}},
             "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-2},
         },
@@ -48,7 +48,7 @@ DISTANCE_FORWARD_R = register(
         values={
             **DISTANCE_FORWARD.values,
             "objective": {"name": "anchors", "feedback": 0.1},
-            "schedule": "together",
+            "plan": "together",
         },
         for_data=DISTANCE_FORWARD.for_data,
         published={"cifar10": 87.7},

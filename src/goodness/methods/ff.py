@@ -17,7 +17,7 @@ from goodness.methods.base import Locality, Method, register
 
 PLAIN_IMAGES = {
     "model": {"norm": "none"},
-    "standardise": False,
+    "normalize": False,
     "optimizer": {"name": "adam", "lr": 1e-3},
 }
 PLAIN_NOTE = (
@@ -43,7 +43,7 @@ FF = register(
             "objective": {"name": "pair-goodness", "peer": 0.03},
             "boundary": "rms",
             "update": "gradient",
-            "schedule": "together",
+            "plan": "together",
             "readouts": {
                 "fusion": {
                     "skip": 1,
@@ -55,10 +55,10 @@ FF = register(
                 "sum": {"skip": 1},
             },
             "optimizer": {"name": "sgd", "lr": 1e-3, "weight_decay": 3e-4, "momentum": 0.9},
-            "rate": "linear",
+            "lr_schedule": "linear",
             "epochs": 100,
             "batch_size": 100,
-            "standardise": False,
+            "normalize": False,
         },
         published={"mnist": 98.64},
         equal=PLAIN_IMAGES,

@@ -43,7 +43,7 @@ FF_CNN = register(
                 "fusion": {"skip": 1, "pool": 4, "init": "zero", "lr": 1e-3},
             },
             "optimizer": {"name": "adam", "lr": 5e-5},
-            "rate": "constant",
+            "lr_schedule": "constant",
             "epochs": 200,
             "batch_size": 50,
         },

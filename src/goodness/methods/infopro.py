@@ -36,7 +36,7 @@ INFOPRO = register(
                 "weight_decay": 1e-4,
                 "nesterov": True,
             },
-            "rate": "cosine",
+            "lr_schedule": "cosine",
             "epochs": 160,
             "augment": CROP_AND_FLIP,
         },

@@ -34,7 +34,7 @@ class Models(Registry[Callable[..., nn.Module]]):
         return super().__getitem__(name)
 
 
-def _passed(image: tuple[int, int, int], classes: int) -> nn.Module:
+def _passed(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """A network that cannot be built by name."""
     raise InputError("this network was made of a module of yours: pass it to localize again")
 

@@ -21,12 +21,12 @@ def class_count(model: nn.Module) -> int:
     """
     name = last_linear(model)
     if name is None:
-        raise InputError(f"{type(model).__name__} has no linear classifier; say num_classes")
-    classes: int = model.get_submodule(name).out_features  # type: ignore[assignment]
-    return classes
+        raise InputError(f"{type(model).__name__} has no linear classifier; log num_classes")
+    num_classes: int = model.get_submodule(name).out_features  # type: ignore[assignment]
+    return num_classes
 
 
-def set_classes(model: nn.Module, classes: int) -> nn.Module:
+def set_classes(model: nn.Module, num_classes: int) -> nn.Module:
     """Give a model a fresh classifier, unless it tells so many classes apart already.
 
     Returns:
@@ -37,9 +37,9 @@ def set_classes(model: nn.Module, classes: int) -> nn.Module:
         return model
     old = model.get_submodule(name)
     assert isinstance(old, nn.Linear)
-    if old.out_features == classes:
+    if old.out_features == num_classes:
         return model
-    new = nn.Linear(old.in_features, classes, old.bias is not None).to(old.weight)
+    new = nn.Linear(old.in_features, num_classes, old.bias is not None).to(old.weight)
     if not name:
         return new
     parent, _, leaf = name.rpartition(".")

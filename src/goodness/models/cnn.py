@@ -88,8 +88,8 @@ class Shortcut(nn.Module):
 
 def chain(
     name: str,
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     widths: Sequence[int],
     pools: Sequence[int],
     recipe: Recipe,
@@ -100,8 +100,8 @@ def chain(
 
     Args:
         name: for error messages.
-        image: input shape (C, H, W).
-        classes: number of classes.
+        image_shape: input shape (C, H, W).
+        num_classes: number of classes.
         widths: output channels of each convolution.
         pools: the convolutions (counted from 1) that are followed by a pooling.
         recipe: what surrounds a convolution.
@@ -121,7 +121,7 @@ def chain(
         )
     if beyond := [place for place in pools if place > len(widths)]:
         raise InputError(f"model.pools: no convolution {beyond[0]} (there are {len(widths)})")
-    channels, height, width = image
+    channels, height, width = image_shape
     side = min(height, width)
     needed = 2 ** len(pools)
     if side < needed and not skip_pools:
@@ -133,7 +133,7 @@ def chain(
     for place, out in enumerate(widths, start=1):
         groups = recipe.groups[place - 1] if recipe.groups else 1
         if recipe.grouped and place % 2 == 0:
-            groups = classes
+            groups = num_classes
         if channels % groups or out % groups:
             fitting = -(-out // groups) * groups
             raise InputError(
@@ -158,7 +158,7 @@ def chain(
             layers.add_module(f"{part}{place}", parts[part])
         channels = out
     with torch.no_grad():
-        features = layers.eval()(torch.zeros(1, *image)).flatten(1).shape[1]
+        features = layers.eval()(torch.zeros(1, *image_shape)).flatten(1).shape[1]
     for place, out in enumerate(dense, start=1):
         linear = Dense(features, out, bias=recipe.norm not in ("batch", "plain-batch"))
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
@@ -217,8 +217,8 @@ def activation(name: Activation) -> nn.Module:
 
 @MODELS.register("cnn")
 def cnn(
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     *,
     widths: Widths = [48, 96, 192, 384],  # noqa: B006
     pools: Places = [1, 2, 3],  # noqa: B006
@@ -237,8 +237,8 @@ def cnn(
     """Any chain of convolutions and fully connected layers; the methods' papers are recipes of it.
 
     Args:
-        image: input shape (C, H, W).
-        classes: number of classes.
+        image_shape: input shape (C, H, W).
+        num_classes: number of classes.
         widths: as in `chain`.
         pools: as in `chain`.
         dense: as in `chain`.
@@ -256,13 +256,13 @@ def cnn(
     recipe = Recipe(
         norm, pool, activation, order, kernel, first_kernel, grouped, tuple(groups), shortcut
     )
-    return chain("cnn", image, classes, widths, pools, recipe, dense, skip_pools)
+    return chain("cnn", image_shape, num_classes, widths, pools, recipe, dense, skip_pools)
 
 
 @MODELS.register("mlp")
 def mlp(
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     *,
     widths: Widths = [1000, 1000, 1000],  # noqa: B006
     norm: Norm = "none",
@@ -273,7 +273,13 @@ def mlp(
     Weights are drawn from N(0, 1 / rows), as in loweX/Forward-Forward; biases are 0.
     """
     layers = chain(
-        "mlp", image, classes, (), (), Recipe(norm=norm, activation=activation), dense=widths
+        "mlp",
+        image_shape,
+        num_classes,
+        (),
+        (),
+        Recipe(norm=norm, activation=activation),
+        dense=widths,
     )
     for layer in layers:
         if isinstance(layer, Dense):

@@ -11,7 +11,7 @@ LEAST = 4
 """Pixels a side that the last convolved map shall have."""
 
 
-def fit_stem(network: nn.Module, image: tuple[int, int, int], classes: int) -> nn.Module:
+def fit_stem(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Leave out the earliest strides and poolings of a network whose last map would be too small.
 
     As is usual for 32-pixel images: ResNet loses the stride of its first convolution and the
@@ -21,11 +21,11 @@ def fit_stem(network: nn.Module, image: tuple[int, int, int], classes: int) -> n
 
     Args:
         network: with a classifier; changed in place.
-        image: input shape (C, H, W).
-        classes: number of classes.
+        image_shape: input shape (C, H, W).
+        num_classes: number of classes.
     """
     while True:
-        chain = Chain(network, torch.zeros(2, *image), classes)
+        chain = Chain(network, torch.zeros(2, *image_shape), num_classes)
         features = chain.atoms[: chain.head]
         convolved = [place for place in range(chain.head) if _convolves(chain, place)]
         has_tokens = any(len(atom.shape) == 2 for atom in features)

@@ -16,8 +16,8 @@ PREDSIM = Recipe(norm="batch", pool="max", activation="leaky-relu")
 
 @MODELS.register("vgg8")
 def vgg8(
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     *,
     widths: Widths = [128, 256, 256, 512, 512, 512, 512],  # noqa: B006
     pools: Places = [2, 4, 5, 6],  # noqa: B006
@@ -25,13 +25,13 @@ def vgg8(
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG8: 7 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain("vgg8", image, classes, widths, pools, Recipe(norm, pool))
+    return chain("vgg8", image_shape, num_classes, widths, pools, Recipe(norm, pool))
 
 
 @MODELS.register("vgg11")
 def vgg11(
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     *,
     widths: Widths = [128, 256, 256, 512, 512, 512, 512, 512, 512, 512],  # noqa: B006
     pools: Places = [2, 4, 6, 8],  # noqa: B006
@@ -39,13 +39,13 @@ def vgg11(
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG11: 10 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain("vgg11", image, classes, widths, pools, Recipe(norm, pool))
+    return chain("vgg11", image_shape, num_classes, widths, pools, Recipe(norm, pool))
 
 
 @MODELS.register("small-cnn")
 def small_cnn(
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     *,
     widths: Widths = [48, 96, 192, 384],  # noqa: B006
     pools: Places | None = None,
@@ -57,7 +57,9 @@ def small_cnn(
     A pooling that would leave less than 2 pixels is left out.
     """
     pools = list(range(1, len(widths))) if pools is None else pools
-    return chain("small-cnn", image, classes, widths, pools, Recipe(norm, pool), skip_pools=True)
+    return chain(
+        "small-cnn", image_shape, num_classes, widths, pools, Recipe(norm, pool), skip_pools=True
+    )
 
 
 Factor = Annotated[float, Field(ge=0.01, le=100)]
@@ -67,24 +69,24 @@ Units = Annotated[int, Field(gt=0)]
 
 @MODELS.register("vgg8b")
 def vgg8b(
-    image: Shape, classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
+    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
 ) -> nn.Sequential:
     """PredSim's VGG8B (arXiv 1901.06656): 6 convolutions, 128 to 512 wide, one hidden layer.
 
     Args:
-        image: input shape (C, H, W); 28x28 or 32x32 pixels in the paper.
-        classes: number of classes.
+        image_shape: input shape (C, H, W); 28x28 or 32x32 pixels in the paper.
+        num_classes: number of classes.
         wider: factor on the convolutions' channels.
         hidden: units of the fully connected layer.
     """
     widths = [round(wider * width) for width in (128, 256, 256, 512, 512, 512)]
-    return chain("vgg8b", image, classes, widths, [2, 4, 5, 6], PREDSIM, [hidden])
+    return chain("vgg8b", image_shape, num_classes, widths, [2, 4, 5, 6], PREDSIM, [hidden])
 
 
 @MODELS.register("vgg11b")
 def vgg11b(
-    image: Shape, classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
+    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
 ) -> nn.Sequential:
     """PredSim's VGG11B: 9 convolutions, 128 to 512 wide, one hidden layer; see `vgg8b`."""
     widths = [round(wider * width) for width in (128, 128, 128, 256, 256, 512, 512, 512, 512)]
-    return chain("vgg11b", image, classes, widths, [4, 6, 8, 9], PREDSIM, [hidden])
+    return chain("vgg11b", image_shape, num_classes, widths, [4, 6, 8, 9], PREDSIM, [hidden])

@@ -26,8 +26,8 @@ def start_from(
     part: Mapping[str, Any],
     pretrained: bool,
     weights: str | None,
-    image: tuple[int, int, int],
-    classes: int,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
 ) -> None:
     """Load the weights that a configuration names, if it names any.
 
@@ -36,8 +36,8 @@ def start_from(
         part: its name and options.
         pretrained: whether to take the published ones.
         weights: or these, see `read_weights`.
-        image: input shape (C, H, W).
-        classes: number of classes.
+        image_shape: input shape (C, H, W).
+        num_classes: number of classes.
 
     Raises:
         InputError: both are given, they cannot be had, or they are another network's.
@@ -48,7 +48,7 @@ def start_from(
         from goodness.models.zoo import pretrained_state  # late: imports timm and torchvision
 
         name = part["name"]
-        state = pretrained_state(name, image, classes, part.get("args", {}))
+        state = pretrained_state(name, image_shape, num_classes, part.get("args", {}))
         load_weights(model, state, f"what is published for '{name}'")
     elif weights:
         load_weights(model, read_weights(weights), f"'{weights}'")
@@ -66,8 +66,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if path.is_dir():
-        from goodness.engine import checkpoint
-        from goodness.engine.run_folder import RunFolder
+        from goodness.training import checkpoint
+        from goodness.training.run_folder import RunFolder
 
         _, groups = checkpoint.load(RunFolder.open(path).best_checkpoint(), "network")
         found = {key: INSIDE_A_RUN.fullmatch(key) for key in groups["network"]}

@@ -43,8 +43,8 @@ def from_family(family: str, model: str) -> Callable[..., nn.Module]:
         )
 
     def build(
-        image: Shape,
-        classes: int,
+        image_shape: Shape,
+        num_classes: int,
         *,
         args: dict[str, Any] = {},  # noqa: B006
         stem: Stem = "auto",
@@ -52,27 +52,27 @@ def from_family(family: str, model: str) -> Callable[..., nn.Module]:
         """A network of torchvision or timm, with fresh weights.
 
         Args:
-            image: input shape (C, H, W).
-            classes: number of classes.
+            image_shape: input shape (C, H, W).
+            num_classes: number of classes.
             args: for the network's own constructor.
             stem: ``"auto"`` leaves out early strides and poolings where the last map would have
                 fewer than 4 pixels a side, as is usual for 32-pixel images.
         """
         try:
-            network = _construct(family, model, image, classes, args, pretrained=False)
+            network = _construct(family, model, image_shape, num_classes, args, pretrained=False)
         except Exception as error:  # whatever a constructor makes of values it does not expect
             shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
             raise InputError(
-                f"{family}/{model} cannot be built for images of {'x'.join(map(str, image))}"
+                f"{family}/{model} cannot be built for images of {'x'.join(map(str, image_shape))}"
                 f"{f' with {shown}' if shown else ''}: {reason(error)}"
             ) from None
-        return fit_stem(network, image, classes) if stem == "auto" else network
+        return fit_stem(network, image_shape, num_classes) if stem == "auto" else network
 
     return build
 
 
 def pretrained_state(
-    name: str, image: Shape, classes: int, args: Mapping[str, Any]
+    name: str, image_shape: Shape, num_classes: int, args: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """The published weights of a network; downloaded, or from the library's cache.
 
@@ -83,36 +83,38 @@ def pretrained_state(
     if family not in FAMILIES:
         raise InputError(f"--pretrained: there are no published weights of '{name}'")
     try:
-        return _construct(family, model, image, classes, args, pretrained=True).state_dict()
+        return _construct(
+            family, model, image_shape, num_classes, args, pretrained=True
+        ).state_dict()
     except Exception as error:  # of a hub: no network, no such file, a broken download
         raise InputError(
             f"the published weights of '{name}' cannot be had: {reason(error)}"
-            " (give a file with --weights)"
+            " (give a file with --init-from)"
         ) from None
 
 
 def _construct(
     family: str,
     model: str,
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     args: Mapping[str, Any],
     pretrained: bool,
 ) -> nn.Module:
-    given: dict[str, Any] = {"num_classes": classes, **args}
+    given: dict[str, Any] = {"num_classes": num_classes, **args}
     if family == "timm":
-        given = {"in_chans": image[0], **given}
+        given = {"in_chans": image_shape[0], **given}
         # Transformers with learnt positions are built for one size.
         if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
-            given = {"img_size": image[1:], **given}
+            given = {"img_size": image_shape[1:], **given}
         network: nn.Module = timm.create_model(model, pretrained=pretrained, **given)
         return network
     if model.startswith("vit_"):
-        given = {"image_size": image[1], **given}
+        given = {"image_size": image_shape[1], **given}
     if pretrained:
         # Published classifiers tell other classes apart.
         return torchvision.models.get_model(model, weights="DEFAULT")
-    return _with_channels(torchvision.models.get_model(model, **given), image[0])
+    return _with_channels(torchvision.models.get_model(model, **given), image_shape[0])
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:

@@ -1,5 +1,5 @@
 """Axis: how one block is judged, from its features to one loss per row and to class scores."""
 
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
-__all__ = ["OBJECTIVES", "Look", "Objective", "Spec"]
+__all__ = ["OBJECTIVES", "BlockSpec", "Context", "Objective"]

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 from goodness.objective.classifier import Side, feature_grid
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -34,7 +34,7 @@ class Anchors(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         anchors: Literal["learned", "random"] = "learned",
         margin: Weight = 0.5,
@@ -44,15 +44,15 @@ class Anchors(Objective):
         feedback: Weight = 0.0,
     ) -> None:
         super().__init__()
-        self.grid = feature_grid(spec.judged, pool, most)
+        self.grid = feature_grid(spec.features, pool, most)
         self.margin = margin
         self.push = push
         self.feedback = feedback
-        self.looks_ahead = feedback > 0 and spec.index < spec.count - 1
-        features = spec.judged[0] * self.grid[0] * self.grid[1]
-        self.anchors = nn.Parameter(torch.randn(spec.classes, features), anchors == "learned")
-        back = torch.randn(spec.classes, features) / features**0.5
-        self.register_buffer("back", back if self.looks_ahead else torch.empty(0))
+        self.needs_later_scores = feedback > 0 and spec.index < spec.count - 1
+        features = spec.features[0] * self.grid[0] * self.grid[1]
+        self.anchors = nn.Parameter(torch.randn(spec.num_classes, features), anchors == "learned")
+        back = torch.randn(spec.num_classes, features) / features**0.5
+        self.register_buffer("back", back if self.needs_later_scores else torch.empty(0))
 
     back: Tensor
 
@@ -65,13 +65,13 @@ class Anchors(Objective):
         cosine = F.normalize(self.embed(h), dim=1) @ F.normalize(self.anchors, dim=1).T
         return 2 * cosine - 2  # of unit vectors, -|e - u|^2
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         true = scores.gather(1, y[:, None])
         terms = F.relu(self.margin + scores - true) + self.push * scores
         wrong = 1 - F.one_hot(y, scores.shape[1]).to(scores.dtype)
         loss = (terms * wrong).sum(1) / (scores.shape[1] - 1)
-        if self.looks_ahead:
+        if self.needs_later_scores:
             unit = F.normalize(self.embed(h), dim=1)
-            loss = loss + self.feedback * (unit * (look.error(y) @ self.back)).sum(1)
+            loss = loss + self.feedback * (unit * (context.error(y) @ self.back)).sum(1)
         return loss

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import supervised_contrast
-from goodness.objective.base import OBJECTIVES, Look, Objective, Shape, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective, Shape
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Head = Literal["mlp-sr", "1c2f", "linear"]
@@ -26,28 +26,30 @@ class Auxiliary(Objective):
             ``"mlp-sr"``, four times as many behind them.
     """
 
-    smooths = True
+    supports_label_smoothing = True
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         head: Head = "mlp-sr",
         width: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         super().__init__()
-        self.head = head_network(head, spec.judged, spec.classes, width)
+        self.head = head_network(head, spec.features, spec.num_classes, width)
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
         return self.head(h)
 
 
-def head_network(head: Head, judged: Shape, classes: int, width: int | None) -> nn.Sequential:
+def head_network(head: Head, features: Shape, num_classes: int, width: int | None) -> nn.Sequential:
     """A network from features (N, C, H, W) to logits (N, K); see `Auxiliary`."""
-    channels, height, width_in = judged
+    channels, height, width_in = features
     if head == "linear":
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+        return nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
+        )
     if head == "1c2f":
         hidden = width or 128
         return nn.Sequential(
@@ -58,7 +60,7 @@ def head_network(head: Head, judged: Shape, classes: int, width: int | None) -> 
             nn.Flatten(),
             nn.Linear(channels, hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, classes),
+            nn.Linear(hidden, num_classes),
         )
     inner = width or channels
     hidden = width or 4 * channels
@@ -69,11 +71,11 @@ def head_network(head: Head, judged: Shape, classes: int, width: int | None) -> 
         layers.append(nn.Conv2d(inner if place else channels, inner, 1, bias=False))
         layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
     layers += [nn.AdaptiveAvgPool2d(small), nn.Flatten()]
-    features = inner * small[0] * small[1]
+    units = inner * small[0] * small[1]
     for place in range(3):
-        layers.append(nn.Linear(hidden if place else features, hidden, bias=False))
+        layers.append(nn.Linear(hidden if place else units, hidden, bias=False))
         layers += [nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(hidden, classes))
+    return nn.Sequential(*layers, nn.Linear(hidden, num_classes))
 
 
 @OBJECTIVES.register("information")
@@ -97,7 +99,7 @@ class Information(Auxiliary):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         first: tuple[Weight, Weight] = (5.0, 0.5),
         last: tuple[Weight, Weight] = (1.0, 1.0),
@@ -111,30 +113,30 @@ class Information(Auxiliary):
         self.coupled = task == "contrast"
         self.temperature = temperature
         self.final = spec.index == spec.count - 1
-        self.reads_image = not self.final
-        self.smooths = self.final or task == "ce"
+        self.needs_images = not self.final
+        self.supports_label_smoothing = self.final or task == "ce"
         depth = spec.index / max(spec.count - 2, 1)
         self.reconstruct, self.classify = (
             a + (b - a) * depth for a, b in zip(first, last, strict=True)
         )
-        channels = spec.judged[0]
+        channels = spec.features[0]
         self.decoder = nn.Sequential(
-            nn.Upsample(size=spec.image[1:], mode="bilinear", align_corners=True),
+            nn.Upsample(size=spec.image_shape[1:], mode="bilinear", align_corners=True),
             nn.Conv2d(channels, 12, 3, padding=1),
             nn.BatchNorm2d(12),
             nn.ReLU(inplace=True),
-            nn.Conv2d(12, spec.image[0], 3, padding=1),
+            nn.Conv2d(12, spec.image_shape[0], 3, padding=1),
         )
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         if self.final:
-            return super().loss(h, scores, y, look)
-        low, high = look.image.amin((0, 2, 3), True), look.image.amax((0, 2, 3), True)
-        target = (look.image - low) / (high - low).clamp(min=1e-8)
+            return super().loss(h, scores, y, context)
+        low, high = context.images.amin((0, 2, 3), True), context.images.amax((0, 2, 3), True)
+        target = (context.images - low) / (high - low).clamp(min=1e-8)
         seen = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
         if self.task == "ce":
-            known = super().loss(h, scores, y, look)
+            known = super().loss(h, scores, y, context)
         else:
             known = supervised_contrast(scores, y, self.temperature)
         return self.reconstruct * seen.mean((1, 2, 3)) + self.classify * known
@@ -157,7 +159,7 @@ class Transport(Auxiliary):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
         head: Head = "mlp-sr",
@@ -165,11 +167,11 @@ class Transport(Auxiliary):
     ) -> None:
         super().__init__(spec, head=head, width=width)
         self.tau = tau
-        self.charged = spec.input == spec.judged
+        self.charged = spec.input == spec.features
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
-        loss = super().loss(h, scores, y, look)
+        loss = super().loss(h, scores, y, context)
         if self.charged:
-            loss = loss + (h - look.input).square().mean((1, 2, 3)) / (2 * self.tau)
+            loss = loss + (h - context.input).square().mean((1, 2, 3)) / (2 * self.tau)
         return loss

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 from goodness.objective.classifier import Classifier, Side, feature_grid
 
 
@@ -26,22 +26,22 @@ class LeastSquares(Objective):
             the pseudo-inverse where F'F is singular.
     """
 
-    weighs = False
+    supports_class_weights = False
     weight: Tensor
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         pool: Side | None = None,
         most: Side | None = 8192,
         ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6,
     ) -> None:
         super().__init__()
-        self.grid = feature_grid(spec.judged, pool, most)
+        self.grid = feature_grid(spec.features, pool, most)
         self.ridge = ridge
-        features = spec.judged[0] * self.grid[0] * self.grid[1]
-        self.register_buffer("weight", torch.zeros(features, spec.classes))
+        features = spec.features[0] * self.grid[0] * self.grid[1]
+        self.register_buffer("weight", torch.zeros(features, spec.num_classes))
 
     def features(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, D)."""
@@ -51,7 +51,7 @@ class LeastSquares(Objective):
         """(N, C, H, W) to (N, K)."""
         return self.features(h) @ self.weight
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """Squared distance to the one-hot label, averaged over classes, (N,)."""
         return (scores - F.one_hot(y, scores.shape[1])).square().mean(1)
 
@@ -99,17 +99,19 @@ class DirectFeedback(Classifier):
 
     back: Tensor
 
-    def __init__(self, spec: Spec, *, pool: Side | None = None, most: Side | None = 2048) -> None:
+    def __init__(
+        self, spec: BlockSpec, *, pool: Side | None = None, most: Side | None = 2048
+    ) -> None:
         super().__init__(spec, pool=pool, most=most, init="zero")
-        self.looks_ahead = spec.index < spec.count - 1
-        width = spec.judged[0] * spec.judged[1] * spec.judged[2]
-        back = torch.randn(spec.classes, width) / width**0.5
-        self.register_buffer("back", back if self.looks_ahead else torch.empty(0))
+        self.needs_later_scores = spec.index < spec.count - 1
+        width = spec.features[0] * spec.features[1] * spec.features[2]
+        back = torch.randn(spec.num_classes, width) / width**0.5
+        self.register_buffer("back", back if self.needs_later_scores else torch.empty(0))
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,): its gradient by h is the error times the random matrix."""
-        if not self.looks_ahead:
-            return super().loss(h, scores, y, look)
-        own = super().loss(h, self.scores(h.detach()), y, look)
-        error = look.error(y, self.label_smoothing)
+        if not self.needs_later_scores:
+            return super().loss(h, scores, y, context)
+        own = super().loss(h, self.scores(h.detach()), y, context)
+        error = context.error(y, self.label_smoothing)
         return own + (h.flatten(1) * (error @ self.back)).sum(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.functional import group_matrix, stretch, supervised_contrast
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Targets = list[Annotated[int, Field(ge=2)]]
@@ -44,7 +44,7 @@ class ChannelGroups(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         goodness: Literal["square", "mean"] = "square",
         loss: Literal["ce", "cwc", "pvn", "cwg"] = "ce",
@@ -54,24 +54,24 @@ class ChannelGroups(Objective):
         temperature: Positive = 0.07,
     ) -> None:
         super().__init__()
-        groups = spec.classes
+        groups = spec.num_classes
         if targets:
-            groups = min(stretch(targets, spec.count)[spec.index], spec.classes)
+            groups = min(stretch(targets, spec.count)[spec.index], spec.num_classes)
         else:
-            groups = max(2, int(spec.classes ** _cluster_part(spec, coarse) + 1e-9))
+            groups = max(2, int(spec.num_classes ** _cluster_part(spec, coarse) + 1e-9))
         self.goodness = goodness
         self.kind = loss
         self.contrast = contrast
         self.coupled = contrast > 0
         self.temperature = temperature
-        group_of = torch.arange(spec.classes) * groups // spec.classes
-        self.register_buffer("matrix", group_matrix(spec.judged[0], groups))
+        group_of = torch.arange(spec.num_classes) * groups // spec.num_classes
+        self.register_buffer("matrix", group_matrix(spec.features[0], groups))
         self.register_buffer("group_of", group_of)
 
     @classmethod
-    def most_classes(cls, spec: Spec, options: Mapping[str, Any]) -> int | None:
+    def max_classes(cls, spec: BlockSpec, options: Mapping[str, Any]) -> int | None:
         """A class, or a group of merged ones, needs a channel."""
-        targets, channels = options["targets"], spec.judged[0]
+        targets, channels = options["targets"], spec.features[0]
         if targets:
             return None if stretch(targets, spec.count)[spec.index] <= channels else channels
         # K classes make K ** part clusters, see `_cluster_part`.
@@ -86,7 +86,7 @@ class ChannelGroups(Objective):
         """(N, C, H, W) to (N, K); equal for classes that are merged."""
         return self.native(h)[:, self.group_of]
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         g = self.native(h)
         loss = competition_loss(g, self.group_of[y], self.kind)
@@ -96,7 +96,7 @@ class ChannelGroups(Objective):
         return loss
 
 
-def _cluster_part(spec: Spec, coarse: float) -> float:
+def _cluster_part(spec: BlockSpec, coarse: float) -> float:
     """The exponent of K that gives a block's number of clusters: 1 where there is one per class."""
     steps = int(coarse * spec.count)
     return (spec.index + 1) / (steps + 1) if spec.index < steps else 1.0

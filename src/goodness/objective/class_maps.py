@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from goodness.functional import class_goodness, margin_loss
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
 
 @OBJECTIVES.register("class-maps")
@@ -22,11 +22,11 @@ class ClassMaps(Objective):
         margin: how far the true class has to lead; 0 is the cross-entropy of the scores.
     """
 
-    smooths = True
+    supports_label_smoothing = True
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         kernel: Annotated[int, Field(ge=1)] = 1,
         margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0,
@@ -34,7 +34,7 @@ class ClassMaps(Objective):
         super().__init__()
         self.margin = margin
         self.masks = kernel == 1
-        self.conv = nn.Conv2d(spec.judged[0], spec.classes, kernel, padding="same")
+        self.conv = nn.Conv2d(spec.features[0], spec.num_classes, kernel, padding="same")
 
     def maps(self, h: Tensor) -> Tensor:
         """Each class's goodness map, q^2: (N, C, H, W) to (N, K, H, W)."""
@@ -46,6 +46,6 @@ class ClassMaps(Objective):
             return class_goodness(h, self.conv.weight, self.conv.bias, self.rectified)
         return self.maps(h).mean((2, 3))
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         return margin_loss(scores, y, self.margin, self.label_smoothing)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import sparsemax_loss
-from goodness.objective.base import OBJECTIVES, Look, Objective, Shape, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective, Shape
 
 Side = Annotated[int, Field(ge=1)]
 Init = Literal["default", "zero", "ones"]
@@ -34,7 +34,7 @@ class Classifier(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         pool: Side | None = 1,
         most: Side | None = None,
@@ -45,20 +45,22 @@ class Classifier(Objective):
     ) -> None:
         super().__init__()
         self.kind = loss
-        self.smooths = loss == "ce"
-        self.view = spec.judged_view
+        self.supports_label_smoothing = loss == "ce"
+        self.view = spec.feature_view
         self.classifier = spec.head if own else None
         if self.classifier is not None:
             return
-        self.grid = feature_grid(spec.judged, pool, most)
-        self.linear = nn.Linear(spec.judged[0] * self.grid[0] * self.grid[1], spec.classes, bias)
+        self.grid = feature_grid(spec.features, pool, most)
+        self.linear = nn.Linear(
+            spec.features[0] * self.grid[0] * self.grid[1], spec.num_classes, bias
+        )
         if init != "default":
             nn.init.constant_(self.linear.weight, float(init == "ones"))
             if bias:
                 nn.init.zeros_(self.linear.bias)
 
     @classmethod
-    def takes_head(cls, options: Mapping[str, Any]) -> bool:
+    def uses_classifier(cls, options: Mapping[str, Any]) -> bool:
         """With ``own``."""
         return bool(options.get("own"))  # subclasses lack it
 
@@ -68,20 +70,20 @@ class Classifier(Objective):
             return self.classifier(self.view.gather(h))
         return self.linear(F.adaptive_avg_pool2d(h, self.grid).flatten(1))
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         if self.kind == "sparsemax":
             return sparsemax_loss(scores, y)
-        return super().loss(h, scores, y, look)
+        return super().loss(h, scores, y, context)
 
 
-def feature_grid(judged: Shape, pool: int | None, most: int | None = None) -> tuple[int, int]:
+def feature_grid(features: Shape, pool: int | None, most: int | None = None) -> tuple[int, int]:
     """The cells that a map is averaged to before a linear map.
 
     >>> feature_grid((128, 32, 32), None, 2048)
     (4, 4)
     """
-    channels, height, width = judged
+    channels, height, width = features
     if pool is not None:
         height, width = min(pool, height), min(pool, width)
     turn = 0

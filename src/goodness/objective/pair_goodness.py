@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -41,7 +41,7 @@ class PairGoodness(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         goodness: Literal["sum", "mean"] = "sum",
         threshold: Weight | None = None,
@@ -52,7 +52,7 @@ class PairGoodness(Objective):
         collaborate: bool = False,
     ) -> None:
         super().__init__()
-        width = spec.judged[0] * spec.judged[1] * spec.judged[2]
+        width = spec.features[0] * spec.features[1] * spec.features[2]
         self.index = spec.index
         self.goodness = goodness
         if goodness == "sum":
@@ -63,7 +63,7 @@ class PairGoodness(Objective):
         self.alpha = alpha
         self.peer = peer
         self.momentum = momentum
-        self.looks_ahead = collaborate
+        self.needs_later_scores = collaborate
         self.coupled = peer > 0 or loss == "symba"
         self.register_buffer("activity", torch.full((width if peer else 0,), 0.5))
 
@@ -73,10 +73,10 @@ class PairGoodness(Objective):
         g = squares.sum(1) if self.goodness == "sum" else squares.mean(1)
         return (g - self.threshold)[:, None]
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(2 * N,), or (N,) for ``"symba"``."""
         g = scores.squeeze(1)
-        for index, other in enumerate(look.ahead):
+        for index, other in enumerate(context.later_scores):
             if index != self.index and other is not None:
                 g = g + other.squeeze(1)
         if self.kind == "symba":

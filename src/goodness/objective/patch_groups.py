@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
 
 @OBJECTIVES.register("patch-groups")
@@ -31,16 +31,16 @@ class PatchGroups(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         patches: Annotated[int, Field(ge=1)] = 4,
         groups: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__()
-        channels, height, width = spec.judged
+        channels, height, width = spec.features
         self.grid = (min(patches, height), min(patches, width))
         self.groups = max(g for g in range(1, groups + 1) if channels % g == 0)
-        self.linear = nn.Linear(channels, spec.classes)
+        self.linear = nn.Linear(channels, spec.num_classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -48,7 +48,7 @@ class PatchGroups(Objective):
         """Logits of the patches' average, (N, C, H, W) to (N, K)."""
         return self.linear(F.adaptive_avg_pool2d(h, self.grid).mean((2, 3)))
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N, G, P, P)."""
         scores = self.scores(h.detach())
         loss = F.cross_entropy(scores, y, reduction="none").reshape(-1, 1, 1, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.errors import InputError
-from goodness.objective.base import OBJECTIVES, Look, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 
 Level = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -32,7 +32,7 @@ class SelfContrast(Objective):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         levels: list[tuple[Level, Level]] = [(0.0, 1.0), (5.0, 9.0), (6.0, 10.0)],  # noqa: B006
         decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0,
@@ -48,7 +48,7 @@ class SelfContrast(Objective):
         """The mean square, (rows, C, H, W) to (rows, 1): how well a row agrees with itself."""
         return h.square().mean((1, 2, 3))[:, None]
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(2 * N,)."""
         g = h.square().mean(1)
         alike = F.softplus(self.low - g[: len(y)])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import similarity_matrix
-from goodness.objective.base import OBJECTIVES, Look, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context
 from goodness.objective.classifier import Classifier, Side
 
 
@@ -27,7 +27,7 @@ class Similarity(Classifier):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         beta: Annotated[float, Field(ge=0, le=1)] = 0.99,
         most: Side = 2048,
@@ -35,19 +35,19 @@ class Similarity(Classifier):
         super().__init__(spec, pool=None, most=most, init="zero")
         self.beta = beta
         self.coupled = beta > 0
-        self.classes = spec.classes
-        channels, height, width = spec.judged
+        self.num_classes = spec.num_classes
+        channels, height, width = spec.features
         self.flat = channels <= 3 or height * width == 1
         kernel = 1 if height * width == 1 else 3
         self.conv = nn.Conv2d(channels, channels, kernel, padding="same", bias=False)
 
-    def loss(self, h: Tensor, scores: Tensor, y: Tensor, look: Look) -> Tensor:
+    def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,): row n's share of the N x N matrix's mean squared difference is its row's mean."""
-        loss = (1 - self.beta) * super().loss(h, scores, y, look)
+        loss = (1 - self.beta) * super().loss(h, scores, y, context)
         if self.beta:
             v = self.conv(h)
             # Behind a square root, a constant map would have an infinite slope.
             spread = v.flatten(1) if self.flat else (v.var((2, 3)) + 1e-12).sqrt()
-            target = similarity_matrix(F.one_hot(y, self.classes).to(h.dtype))
+            target = similarity_matrix(F.one_hot(y, self.num_classes).to(h.dtype))
             loss = loss + self.beta * (similarity_matrix(spread) - target).square().mean(1)
         return loss

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from goodness.functional import goodness_grid, pooled_squares
-from goodness.objective.base import OBJECTIVES, Objective, Spec
+from goodness.objective.base import OBJECTIVES, BlockSpec, Objective
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,11 +36,11 @@ class SpatialGoodness(Objective):
     bias: Tensor
 
     masks = True
-    smooths = True
+    supports_label_smoothing = True
 
     def __init__(
         self,
-        spec: Spec,
+        spec: BlockSpec,
         *,
         alpha: Positive = 1.0,
         reference: Annotated[int, Field(gt=0)] | None = None,
@@ -49,13 +49,13 @@ class SpatialGoodness(Objective):
         temperature: tuple[Positive, Positive] | None = None,
     ) -> None:
         super().__init__()
-        channels, height, width = spec.judged
+        channels, height, width = spec.features
         self.grid = goodness_grid(channels, reference or spec.widest, alpha, height, width)
         rows = channels * self.grid**2
-        self.scale = scale * (spec.classes / rows) ** 0.5 if unit_scale else scale
-        spread = spec.classes**-0.5
-        self.register_buffer("projection", torch.randn(rows, spec.classes) * spread)
-        self.register_buffer("bias", torch.randn(spec.classes) * spread)
+        self.scale = scale * (spec.num_classes / rows) ** 0.5 if unit_scale else scale
+        spread = spec.num_classes**-0.5
+        self.register_buffer("projection", torch.randn(rows, spec.num_classes) * spread)
+        self.register_buffer("bias", torch.randn(spec.num_classes) * spread)
         self.temperature = temperature
         self.warmth = None if temperature is None else nn.Parameter(torch.zeros(()))
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from goodness.engine.run_folder import RunFolder
 from goodness.errors import EndedElsewhere, GoodnessError, RunError
 from goodness.parallel.launch import Launch
+from goodness.training.run_folder import RunFolder
 
 TIMEOUT = timedelta(minutes=30)
 """The others wait while one rank validates. A process that ends is noticed at once; this is for
@@ -26,7 +26,7 @@ NUMBERS = itertools.count()
 
 
 class Group:
-    """The process group, and what its members say when one of them ends.
+    """The process group, and what its members log when one of them ends.
 
     A context: the first rank that an error leaves it on writes down the cause, the others raise
     `EndedElsewhere`.
@@ -103,7 +103,7 @@ class Group:
             dist.recv_object_list(values, src=source, device=torch.device("cpu"))
         return values[0]
 
-    def tell(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value, at every rank."""
         if self.rank != 0:
             return self.receive(0)

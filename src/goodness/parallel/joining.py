@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import torch
 
 from goodness.config import Config
-from goodness.engine.machine import set_machine
-from goodness.engine.ranks import Ranks
 from goodness.errors import InputError
 from goodness.parallel.launch import launched
+from goodness.training.machine import set_machine
+from goodness.training.ranks import Ranks
 
 
 @contextmanager
@@ -32,14 +32,14 @@ def join(config: Config) -> Iterator[Ranks]:
                 f"torchrun has started {here.size} processes, which would all write the same run:"
                 " add --parallel layers or --parallel data"
             )
-        yield Ranks(set_machine(config.device, config.threads))
+        yield Ranks(set_machine(config.device, config.num_threads))
         return
     if here is None:
         raise InputError(
             f"--parallel {config.parallel} needs several processes: torchrun --nproc-per-node 2"
             f" -m goodness train --parallel {config.parallel} ... (one process: --parallel none)"
         )
-    device = set_machine(config.device, config.threads)
+    device = set_machine(config.device, config.num_threads)
     if device.type == "cuda":
         if here.local_rank >= torch.cuda.device_count():
             raise InputError(

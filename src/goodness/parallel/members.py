@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from goodness.engine.ranks import GO_ON, Ranks
-from goodness.engine.run_folder import RunFolder
 from goodness.parallel.group import Group
+from goodness.training.ranks import CONTINUE, Ranks
+from goodness.training.run_folder import RunFolder
 
 T = TypeVar("T")
 
@@ -20,20 +20,20 @@ class Members(Ranks):
         super().__init__(group.device)
         self.group = group
         self.count = group.count
-        self.leads = group.rank == 0
+        self.is_leader = group.rank == 0
         self.command = group.command
-        self.decision = GO_ON
-        """What rank 0 has told all during the last step."""
+        self.decision = CONTINUE
+        """What rank 0 has broadcast all during the last step."""
 
     def decide(self) -> int:
-        """What rank 0 has told all during the step."""
+        """What rank 0 has broadcast all during the step."""
         return self.decision
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Rank 0's value."""
-        told: T = self.group.tell(value)
+        told: T = self.group.broadcast(value)
         return told
 
-    def kept_in(self, run: RunFolder) -> None:
+    def set_run(self, run: RunFolder) -> None:
         """Note the folder for what is said when a rank is lost."""
         self.group.run = run

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from goodness.errors import InputError
-from goodness.partition.tracing import Call, Traced, evaluating, trace
+from goodness.modes import evaluating
+from goodness.partition.tracing import Call, Traced, trace
 
 SKIPS = {operator.add, operator.iadd, torch.add, torch.cat, torch.concat, "add", "add_"}
 GATES = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
@@ -73,7 +74,7 @@ class Chain:
     Args:
         module: a network that takes an image.
         example: two images (2, C, H, W).
-        classes: how many classes a network must tell apart to count as a classifier.
+        num_classes: how many classes a network must tell apart to count as a classifier.
 
     Attributes:
         head: place of the first atom of the classifier; the number of atoms where there is none.
@@ -84,12 +85,12 @@ class Chain:
         InputError: the network cannot be followed, or does not end in ``(N, classes)`` scores.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, classes: int) -> None:
+    def __init__(self, module: nn.Module, example: Tensor, num_classes: int) -> None:
         self.module = module
         self.example = example
         self.traced: Traced = trace(module, example)
         self.atoms = _atoms(self.traced, example)
-        self.head = self._head(classes)
+        self.head = self._head(num_classes)
         self.starts = self._starts()
 
     def input(self, place: int) -> fx.Node:
@@ -149,7 +150,7 @@ class Chain:
         images = len(self.example)
         return [sum(counts.flops[node] for node in atom.nodes) // images for atom in self.atoms]
 
-    def _head(self, classes: int) -> int:
+    def _head(self, num_classes: int) -> int:
         kind = type(self.module).__name__
         shape = self.atoms[-1].shape if self.atoms else ()
         weighted = [place for place, atom in enumerate(self.atoms) if atom.weighted]
@@ -160,7 +161,7 @@ class Chain:
         if len(shape) != 1:
             raise InputError(
                 f"{kind} gives an output of shape {('N', *shape)} and is no classifier, which"
-                f" gives (N, {classes})"
+                f" gives (N, {num_classes})"
             )
         for place in range(weighted[-1], len(self.atoms)):
             node = self.output(place)
@@ -169,8 +170,8 @@ class Chain:
                     f"{kind} ends in {node.name}: a classifier must give scores (logits), not"
                     " probabilities; leave that operation out"
                 )
-        if shape[0] != classes:
-            raise InputError(f"{kind} tells {shape[0]} classes apart, but there are {classes}")
+        if shape[0] != num_classes:
+            raise InputError(f"{kind} tells {shape[0]} classes apart, but there are {num_classes}")
         # The last weights, and what stands before them from the pooling (or dropout) on.
         last = weighted[-1]
         before = weighted[-2] + 1 if len(weighted) > 1 else 0

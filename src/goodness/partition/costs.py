@@ -17,28 +17,28 @@ IMAGES = 2
 
 def costs(
     module: nn.Module,
-    image: tuple[int, int, int],
-    classes: int,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
     partition: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """One record per block, and one for the model's own classifier, ``head``.
 
     Args:
         module: a network, in training mode afterwards.
-        image: the shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: the shape (C, H, W) of an image.
+        num_classes: number of classes.
         partition: where to cut.
 
     Returns:
-        ``name``, ``given`` and ``sent`` (shapes without the batch), ``parameters``, and per image
+        ``name``, ``input`` and ``output`` (shapes without the batch), ``parameters``, and per image
         ``flops`` (forward, by torch's counter) and ``activation_bytes``: what a step that trains
         this block keeps for its backward pass, in float32.
 
     Raises:
         InputError: the network cannot be cut.
     """
-    x = torch.zeros(IMAGES, *image)
-    pieces, head = split(module, x, classes, partition)
+    x = torch.zeros(IMAGES, *image_shape)
+    pieces, head = split(module, x, num_classes, partition)
     parts: list[tuple[str, nn.Module]] = [
         (piece.name, nn.Sequential(piece.body, piece.tail)) for piece in pieces
     ]
@@ -57,16 +57,16 @@ def costs(
 
         hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved)
         with FlopCounterMode(display=False) as counter, hooks:
-            sent = part.train()(x)
+            output = part.train()(x)
         records.append(
             {
                 "name": name,
-                "given": list(x.shape[1:]),
-                "sent": list(sent.shape[1:]),
+                "input": list(x.shape[1:]),
+                "output": list(output.shape[1:]),
                 "parameters": sum(p.numel() for p in part.parameters()),
                 "flops": counter.get_total_flops() // IMAGES,
                 "activation_bytes": sum(kept.values()) // IMAGES,
             }
         )
-        x = sent.detach()
+        x = output.detach()
     return records

@@ -12,9 +12,10 @@ from torch import Tensor, fx, nn
 from torch.fx.operator_schemas import normalize_function
 
 from goodness.errors import InputError, reason
+from goodness.modes import evaluating
 from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import DROPOUTS, Chain
-from goodness.partition.tracing import MODED, Call, evaluating
+from goodness.partition.tracing import MODED, Call
 from goodness.partition.view import View, view_of
 
 
@@ -24,17 +25,17 @@ class Piece(NamedTuple):
     name: str
     """Where it begins in the network."""
     body: nn.Module
-    """What is judged: up to the last operation that does not only pool."""
+    """What the features are taken from: up to the last operation that does not only pool."""
     tail: nn.Module
-    """Parameter-free pooling and flattening behind it, which belong to what is sent on."""
-    judged: View
-    """How what is judged is seen as a map."""
-    sent: View
-    """How what is sent on is seen as a map."""
+    """Parameter-free pooling and flattening behind it, which belong to the output."""
+    features: View
+    """How the body's value is seen as a map of features."""
+    output: View
+    """How the output is seen as a map."""
 
 
 def split(
-    module: nn.Module, example: Tensor, classes: int, partition: Mapping[str, Any]
+    module: nn.Module, example: Tensor, num_classes: int, partition: Mapping[str, Any]
 ) -> tuple[list[Piece], nn.Module | None]:
     """Cut a network into blocks; one after another they compute what it does, bit for bit.
 
@@ -43,7 +44,7 @@ def split(
     Args:
         module: a network that takes an image.
         example: two images (2, C, H, W).
-        classes: number of classes.
+        num_classes: number of classes.
         partition: a rule of `PARTITIONS` with its options.
 
     Returns:
@@ -52,7 +53,7 @@ def split(
     Raises:
         InputError: a network that cannot be cut.
     """
-    chain = Chain(module, example, classes)
+    chain = Chain(module, example, num_classes)
     starts = PARTITIONS.make(partition, chain) & chain.starts
     bounds = [0, *sorted(starts), chain.head]
     pieces = [_piece(chain, first, stop) for first, stop in pairwise(bounds)]
@@ -62,7 +63,7 @@ def split(
 
 
 def split_by_hand(
-    parts: Sequence[nn.Module], example: Tensor, classes: int
+    parts: Sequence[nn.Module], example: Tensor, num_classes: int
 ) -> tuple[list[Piece], nn.Module]:
     """Blocks that the caller has cut; the last part is the classifier.
 
@@ -86,10 +87,10 @@ def split_by_hand(
             Piece(f"block{place + 1}", _numbered(place, body), nn.Sequential(), view, view)
         )
     scores = _run(head, x, "blocks: the classifier")
-    if scores.shape != (len(example), classes):
+    if scores.shape != (len(example), num_classes):
         raise InputError(
-            f"blocks: the last part is to be the classifier, which gives scores (N, {classes}), but"
-            f" gives {('N', *scores.shape[1:])}"
+            f"blocks: the last part is to be the classifier, which gives scores (N,"
+            f" {num_classes}), but gives {('N', *scores.shape[1:])}"
         )
     return pieces, _numbered(len(bodies), head)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 
 from goodness.errors import InputError, reason
+from goodness.modes import evaluating
 
 TORCH = Path(torch.__file__).parent
 MODED = "moded"
@@ -161,18 +161,6 @@ def trace(module: nn.Module, example: Tensor) -> Traced:
         tracer, graph = _read(module, fixed)
         values = _shapes(module, graph, (example, *fixed.values()))
     return Traced(module, tuple(graph.nodes), tuple(tracer.calls), values, tuple(fixed.values()))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and then every submodule's own mode again."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def _fixed_arguments(module: nn.Module) -> dict[str, Any]:

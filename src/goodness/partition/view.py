@@ -11,7 +11,7 @@ class View(nn.Module):
     """A map is what it is. Subclasses see maps in values of other shapes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """What an objective judges, (N, C, H, W)."""
+        """Features, (N, C, H, W)."""
         return x
 
     def whole(self) -> View:
@@ -54,7 +54,7 @@ class ChannelsLast(View):
 class Tokens(View):
     """Tokens of a transformer, the patches row by row behind class and register tokens.
 
-    The patches alone are judged. Where a class token is added it therefore stays as it was drawn;
+    The patches alone are features. Where a class token is added it therefore stays as it was drawn;
     later blocks learn to use it.
 
     Args:

@@ -18,15 +18,15 @@ PRESENTATIONS: Registry[type[Presentation]]
 class Presentation(nn.Module):
     """Turns images and labels into the rows that the blocks see.
 
-    Subclasses take ``(image, classes, *, options)``. Random draws come from torch's default
-    generators, which the engine seeds for every step.
+    Subclasses take ``(image_shape, num_classes, *, options)``. Random draws come from torch's
+    default generators, which are seeded for every step.
 
     Args:
-        image: the shape (C, H, W) of an image.
-        classes: number of classes, K.
+        image_shape: the shape (C, H, W) of an image.
+        num_classes: number of classes, K.
     """
 
-    answers = 1
+    queries = 1
     """Questions per image when asked, A: 1, or K where a label is part of the row."""
 
     constant = False
@@ -35,33 +35,33 @@ class Presentation(nn.Module):
     paired = False
     """Whether images give two rows each to learn from, a positive and a negative one."""
 
-    def __init__(self, image: Shape, classes: int) -> None:
+    def __init__(self, image_shape: Shape, num_classes: int) -> None:
         super().__init__()
-        self.classes = classes
+        self.num_classes = num_classes
 
     @classmethod
-    def most_classes(cls, image: Shape, options: Mapping[str, Any]) -> int | None:
+    def max_classes(cls, image_shape: Shape, options: Mapping[str, Any]) -> int | None:
         """The largest K for images (C, H, W) with these options; None: there is no limit."""
         return None
 
-    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+    def training_rows(self, images: Tensor, y: Tensor) -> Tensor:
         """Rows to learn from, (V * N, C', H, W): the N positive ones first.
 
         Args:
-            image: (N, C, H, W) float.
+            images: (N, C, H, W) float.
             y: (N,) int64 labels.
         """
         raise NotImplementedError
 
-    def ask(self, image: Tensor) -> Tensor:
+    def query_rows(self, images: Tensor) -> Tensor:
         """Rows to predict from, (N * A, C', H, W); row ``n * A + k`` asks "is n a k?"."""
         raise NotImplementedError
 
-    def probe(self, image: Tensor) -> Tensor:
+    def neutral_rows(self, images: Tensor) -> Tensor:
         """One row per image that tells nothing of its label, (N, C', H, W), for readouts."""
-        return self.ask(image)
+        return self.query_rows(images)
 
-    def enter(self, rows: Tensor, learning: bool) -> Tensor:
+    def block_input(self, rows: Tensor, training: bool) -> Tensor:
         """What a later block makes of the rows that the block before it sent."""
         return rows
 
@@ -73,40 +73,42 @@ class Labelled(Presentation):
     labels. To predict, all K labels are tried; a neutral label serves the readouts.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
         norm: of every row, label and all: ``"rms"`` divides by the root mean square, ``"layer"``
             takes off the mean too.
     """
 
     paired = True
 
-    def __init__(self, image: Shape, classes: int, *, norm: RowNorm = "none") -> None:
-        super().__init__(image, classes)
-        self.answers = classes
+    def __init__(self, image_shape: Shape, num_classes: int, *, norm: RowNorm = "none") -> None:
+        super().__init__(image_shape, num_classes)
+        self.queries = num_classes
         self.norm = norm
 
-    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+    def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (M, C, H, W) with labels (M,) written into them."""
         raise NotImplementedError
 
-    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+    def training_rows(self, images: Tensor, y: Tensor) -> Tensor:
         """(2 * N, C', H, W): with the true labels, then with wrong ones."""
-        wrong = (y + torch.randint_like(y, 1, self.classes)) % self.classes
-        return self._normalised(self.write(torch.cat([image, image]), torch.cat([y, wrong])))
+        wrong = (y + torch.randint_like(y, 1, self.num_classes)) % self.num_classes
+        return self._normalised(self.write(torch.cat([images, images]), torch.cat([y, wrong])))
 
-    def ask(self, image: Tensor) -> Tensor:
+    def query_rows(self, images: Tensor) -> Tensor:
         """(N * K, C', H, W): every image with every label."""
-        labels = torch.arange(self.classes, device=image.device).repeat(len(image))
-        return self._normalised(self.write(image.repeat_interleave(self.classes, dim=0), labels))
+        labels = torch.arange(self.num_classes, device=images.device).repeat(len(images))
+        return self._normalised(
+            self.write(images.repeat_interleave(self.num_classes, dim=0), labels)
+        )
 
-    def neutral(self, image: Tensor) -> Tensor:
+    def neutral(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) with a label that tells nothing."""
         raise NotImplementedError
 
-    def probe(self, image: Tensor) -> Tensor:
+    def neutral_rows(self, images: Tensor) -> Tensor:
         """(N, C', H, W) with a neutral label."""
-        return self._normalised(self.neutral(image))
+        return self._normalised(self.neutral(images))
 
     def _normalised(self, rows: Tensor) -> Tensor:
         if self.norm == "rms":

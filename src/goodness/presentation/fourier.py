@@ -26,8 +26,8 @@ class Fourier(Labelled):
     digits of 8 x 8 pixels, the next vectors move up.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
         intensity: K, the label's part; the paper's best MNIST runs have 0.35.
         mix: ``"blend"`` is (1 - K) image + K pattern, ``"add"`` image + K pattern. Which one the
             paper means is not verified.
@@ -38,40 +38,40 @@ class Fourier(Labelled):
 
     def __init__(
         self,
-        image: Shape,
-        classes: int,
+        image_shape: Shape,
+        num_classes: int,
         *,
         intensity: Annotated[float, Field(gt=0, le=1)] = 0.35,
         mix: Literal["blend", "add"] = "blend",
         norm: RowNorm = "layer",
     ) -> None:
-        super().__init__(image, classes, norm=norm)
+        super().__init__(image_shape, num_classes, norm=norm)
         self.intensity = intensity
         self.keep = 1 - intensity if mix == "blend" else 1.0
-        _, height, width = image
+        _, height, width = image_shape
         rows = torch.arange(height)[:, None] / height
         columns = torch.arange(width)[None, :] / width
         waves = [
             0.5 + 0.5 * torch.cos(2 * math.pi * (u * rows + v * columns))
-            for u, v in wave_vectors(height, width)[:classes]
+            for u, v in wave_vectors(height, width)[:num_classes]
         ]
         self.register_buffer("patterns", torch.stack(waves), persistent=False)
 
     @classmethod
-    def most_classes(cls, image: Shape, options: Mapping[str, Any]) -> int:
+    def max_classes(cls, image_shape: Shape, options: Mapping[str, Any]) -> int:
         """One per wave that the image can show."""
-        return len(wave_vectors(image[1], image[2]))
+        return len(wave_vectors(image_shape[1], image_shape[2]))
 
-    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+    def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C, H, W) mixed with the patterns of ``labels`` (M,), the same in every channel."""
-        return self._mix(image, self.patterns[labels])
+        return self._mix(images, self.patterns[labels])
 
-    def neutral(self, image: Tensor) -> Tensor:
+    def neutral(self, images: Tensor) -> Tensor:
         """(N, C, H, W) mixed with the mean of all patterns."""
-        return self._mix(image, self.patterns.mean(0, keepdim=True))
+        return self._mix(images, self.patterns.mean(0, keepdim=True))
 
-    def _mix(self, image: Tensor, pattern: Tensor) -> Tensor:
-        return self.keep * image + self.intensity * pattern[:, None].to(image.dtype)
+    def _mix(self, images: Tensor, pattern: Tensor) -> Tensor:
+        return self.keep * images + self.intensity * pattern[:, None].to(images.dtype)
 
 
 def wave_vectors(height: int, width: int) -> list[tuple[int, int]]:

@@ -17,23 +17,23 @@ class ImagePairs(Presentation):
     be asked about one. The other image is any but the row's own; it may be of the same class.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
     """
 
     paired = True
 
-    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+    def training_rows(self, images: Tensor, y: Tensor) -> Tensor:
         """(2 * N, C, H, W): twice the image, then the image and another."""
-        return _pairs(image)
+        return _pairs(images)
 
-    def ask(self, image: Tensor) -> Tensor:
+    def query_rows(self, images: Tensor) -> Tensor:
         """(N, C, H, W): twice the image."""
-        return 2 * standardise_rows(image)
+        return 2 * standardise_rows(images)
 
-    def enter(self, rows: Tensor, learning: bool) -> Tensor:
+    def block_input(self, rows: Tensor, training: bool) -> Tensor:
         """The same with the positive rows' features; rows are positive and negative, or asked."""
-        return _pairs(rows.chunk(2)[0]) if learning else 2 * standardise_rows(rows)
+        return _pairs(rows.chunk(2)[0]) if training else 2 * standardise_rows(rows)
 
 
 def _pairs(x: Tensor) -> Tensor:

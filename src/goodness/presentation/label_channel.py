@@ -13,19 +13,19 @@ class LabelChannel(Labelled):
     The pictures are parameters of the first block. The neutral label is the mean of all pictures.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
     """
 
-    def __init__(self, image: Shape, classes: int) -> None:
-        super().__init__(image, classes)
-        self.pictures = nn.Parameter(torch.randn(classes, 1, *image[1:]))
+    def __init__(self, image_shape: Shape, num_classes: int) -> None:
+        super().__init__(image_shape, num_classes)
+        self.pictures = nn.Parameter(torch.randn(num_classes, 1, *image_shape[1:]))
 
-    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+    def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C + 1, H, W) with the pictures of ``labels`` (M,) behind the image."""
-        return torch.cat([image, self.pictures[labels].to(image.dtype)], dim=1)
+        return torch.cat([images, self.pictures[labels].to(images.dtype)], dim=1)
 
-    def neutral(self, image: Tensor) -> Tensor:
+    def neutral(self, images: Tensor) -> Tensor:
         """(N, C + 1, H, W)."""
-        neutral = self.pictures.mean(0, keepdim=True).to(image.dtype)
-        return torch.cat([image, neutral.expand(len(image), -1, -1, -1)], dim=1)
+        neutral = self.pictures.mean(0, keepdim=True).to(images.dtype)
+        return torch.cat([images, neutral.expand(len(images), -1, -1, -1)], dim=1)

@@ -19,38 +19,40 @@ class LabelPixels(Labelled):
     its field touches the corner, which is why this fails in convolutional networks.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
         value: of the label's pixel; the others get 0. The neutral label has value / K everywhere.
         norm: as in `Labelled`; the released code has ``"rms"``.
     """
 
     def __init__(
         self,
-        image: Shape,
-        classes: int,
+        image_shape: Shape,
+        num_classes: int,
         *,
         value: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
         norm: RowNorm = "rms",
     ) -> None:
-        super().__init__(image, classes, norm=norm)
+        super().__init__(image_shape, num_classes, norm=norm)
         self.value = value
 
     @classmethod
-    def most_classes(cls, image: Shape, options: Mapping[str, Any]) -> int:
+    def max_classes(cls, image_shape: Shape, options: Mapping[str, Any]) -> int:
         """A class needs a pixel, and one pixel of image has to be left."""
-        return image[1] * image[2] - 1
+        return image_shape[1] * image_shape[2] - 1
 
-    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+    def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C, H, W) with the one-hot labels of ``labels`` (M,)."""
-        return self._overwrite(image, F.one_hot(labels, self.classes).to(image.dtype))
+        return self._overwrite(images, F.one_hot(labels, self.num_classes).to(images.dtype))
 
-    def neutral(self, image: Tensor) -> Tensor:
+    def neutral(self, images: Tensor) -> Tensor:
         """(N, C, H, W) with the same value in every label pixel."""
-        flat = torch.full((len(image), self.classes), 1 / self.classes, device=image.device)
-        return self._overwrite(image, flat)
+        flat = torch.full(
+            (len(images), self.num_classes), 1 / self.num_classes, device=images.device
+        )
+        return self._overwrite(images, flat)
 
-    def _overwrite(self, image: Tensor, code: Tensor) -> Tensor:
-        pixels = image.flatten(2).clone()
-        pixels[:, :, : self.classes] = self.value * code[:, None].to(image.dtype)
-        return pixels.reshape(image.shape)
+    def _overwrite(self, images: Tensor, code: Tensor) -> Tensor:
+        pixels = images.flatten(2).clone()
+        pixels[:, :, : self.num_classes] = self.value * code[:, None].to(images.dtype)
+        return pixels.reshape(images.shape)

@@ -23,45 +23,45 @@ class Morphology(Labelled):
     is not verified.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
         intensity: K, the transformed image's part; the rest is the image as it is.
         norm: as in `Labelled`.
     """
 
     def __init__(
         self,
-        image: Shape,
-        classes: int,
+        image_shape: Shape,
+        num_classes: int,
         *,
         intensity: Annotated[float, Field(gt=0, le=1)] = 1.0,
         norm: RowNorm = "layer",
     ) -> None:
-        super().__init__(image, classes, norm=norm)
+        super().__init__(image_shape, num_classes, norm=norm)
         self.intensity = intensity
-        self.transforms = transforms(image[1], image[2])[:classes]
+        self.transforms = transforms(image_shape[1], image_shape[2])[:num_classes]
         for length in {length for _, length, _ in self.transforms}:
             for direction, line in lines(length).items():
                 self.register_buffer(f"{direction}{length}", line, persistent=False)
 
     @classmethod
-    def most_classes(cls, image: Shape, options: Mapping[str, Any]) -> int:
+    def max_classes(cls, image_shape: Shape, options: Mapping[str, Any]) -> int:
         """One per operator and line that fits into the image."""
-        return len(transforms(image[1], image[2]))
+        return len(transforms(image_shape[1], image_shape[2]))
 
-    def write(self, image: Tensor, labels: Tensor) -> Tensor:
+    def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C, H, W), every image transformed as its label (M,) demands."""
-        rows = torch.empty_like(image)
+        rows = torch.empty_like(images)
         for label in labels.unique().tolist():
             operator, length, direction = self.transforms[label]
             chosen = labels == label
             line = self.get_buffer(f"{direction}{length}")
-            rows[chosen] = _operators()[operator](image[chosen], line.to(image.dtype))
-        return (1 - self.intensity) * image + self.intensity * rows
+            rows[chosen] = _operators()[operator](images[chosen], line.to(images.dtype))
+        return (1 - self.intensity) * images + self.intensity * rows
 
-    def neutral(self, image: Tensor) -> Tensor:
+    def neutral(self, images: Tensor) -> Tensor:
         """(N, C, H, W), not transformed."""
-        return image
+        return images
 
 
 def transforms(height: int, width: int) -> list[tuple[str, int, str]]:

@@ -13,23 +13,23 @@ class Plain(Presentation):
     """The image alone, one row per image, to learn from and to ask.
 
     Args:
-        image: shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: shape (C, H, W) of an image.
+        num_classes: number of classes.
         norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does.
     """
 
     constant = True
 
     def __init__(
-        self, image: Shape, classes: int, *, norm: Literal["none", "rms"] = "none"
+        self, image_shape: Shape, num_classes: int, *, norm: Literal["none", "rms"] = "none"
     ) -> None:
-        super().__init__(image, classes)
+        super().__init__(image_shape, num_classes)
         self.norm = norm
 
-    def learn(self, image: Tensor, y: Tensor) -> Tensor:
+    def training_rows(self, images: Tensor, y: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W); the labels stay outside."""
-        return self.ask(image)
+        return self.query_rows(images)
 
-    def ask(self, image: Tensor) -> Tensor:
+    def query_rows(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        return rms_normalise(image) if self.norm == "rms" else image
+        return rms_normalise(images) if self.norm == "rms" else images

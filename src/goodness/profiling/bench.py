@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import torch
 
 from goodness.config import resolve
-from goodness.engine.network import Shape
 from goodness.errors import InputError
 from goodness.methods import METHODS, Locality
 from goodness.profiling.bound import bound, convolutions
 from goodness.profiling.trial import Trial, trial_config
+from goodness.types import Shape
 
 BACKPROP = "backprop"
 CHECKPOINTING = "backprop + checkpointing"
 ACCUMULATION = "backprop + accumulation"
 
-LOCAL = frozenset({"presentation", "objective", "boundary", "update", "schedule"})
+LOCAL = frozenset({"presentation", "objective", "boundary", "update", "plan"})
 """Configuration keys that are the methods' alone."""
 
 Memory = Mapping[str, int]
@@ -32,8 +32,8 @@ class Bench(NamedTuple):
         methods: names of local methods.
         model: a model's name or part; the first method's norm, pooling and activation are taken
             where it names none, and all ways have the same network.
-        image: the shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: the shape (C, H, W) of an image.
+        num_classes: number of classes.
         batch: images of an update.
         steps: timed steps per way, after one that is not.
         device: where.
@@ -43,8 +43,8 @@ class Bench(NamedTuple):
 
     methods: Sequence[str]
     model: Any
-    image: Shape = (3, 32, 32)
-    classes: int = 10
+    image_shape: Shape = (3, 32, 32)
+    num_classes: int = 10
     batch: int = 128
     steps: int = 10
     device: torch.device = torch.device("cpu")
@@ -62,12 +62,12 @@ class Bench(NamedTuple):
             # What makes a local method another one makes the baseline none.
             given = {key: value for key, value in given.items() if key not in LOCAL}
         config = trial_config(method, self.network(), self.batch, {**given, **values})
-        return Trial(config, self.image, self.classes, self.device, self.batch)
+        return Trial(config, self.image_shape, self.num_classes, self.device, self.batch)
 
     def trials(self) -> dict[str, Trial]:
         """The ways to train, but for accumulation."""
         trials = {name: self.trial(name) for name in (*self.methods, BACKPROP)}
-        return {**trials, CHECKPOINTING: self.trial(BACKPROP, checkpointing=True)}
+        return {**trials, CHECKPOINTING: self.trial(BACKPROP, recompute=True)}
 
     def check(self) -> None:
         """Refuse what cannot be compared.
@@ -84,12 +84,12 @@ class Bench(NamedTuple):
                 )
 
 
-def compare_steps(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
+def compare_steps(bench: Bench, log: Callable[[str], None]) -> dict[str, Any]:
     """Seconds and bytes of a step of every way, timed in turns, and the bound.
 
     Args:
         bench: what to measure.
-        say: is told what goes on.
+        log: is told what goes on.
 
     Returns:
         ``bound`` ((f + d + w) / (f + w) of the same convolutions) and ``ways``: per way its
@@ -100,21 +100,21 @@ def compare_steps(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     trials = bench.trials()
     memory = {}
     for name, trial in trials.items():
-        say(f"memory of {name}")
+        log(f"memory of {name}")
         memory[name] = trial.memory()
     least = min(memory[name]["activations"] for name in bench.methods)
-    accumulating, memory[ACCUMULATION] = _accumulating(bench, least, say)
+    accumulating, memory[ACCUMULATION] = _accumulating(bench, least, log)
     trials[ACCUMULATION] = accumulating
-    say("convolutions alone")
+    log("convolutions alone")
     baseline = trials[BACKPROP]
     limit = bound(convolutions(baseline.network, baseline.x, baseline.y))
-    medians = _medians(trials, bench.steps, say)
+    medians = _medians(trials, bench.steps, log)
     ways = {}
     for name in trials:
         speed = medians[BACKPROP] / medians[name]
         ways[name] = {
             "local": name in bench.methods,
-            "accumulate": trials[name].network.config.accumulate,
+            "accumulate_steps": trials[name].network.config.accumulate_steps,
             "seconds": medians[name],
             "images_per_second": bench.batch / medians[name],
             "memory": dict(memory[name]),
@@ -128,25 +128,25 @@ def compare_steps(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _medians(
-    trials: Mapping[str, Trial], steps: int, say: Callable[[str], None]
+    trials: Mapping[str, Trial], steps: int, log: Callable[[str], None]
 ) -> dict[str, float]:
     """Seconds of a step of each, in turns, so that a noisy machine disturbs all alike."""
     times: dict[str, list[float]] = {name: [] for name in trials}
     for turn in range(steps):
         for name, trial in trials.items():
-            say(f"step {turn + 1} of {steps}: {name}, batch {trial.batch}")
+            log(f"step {turn + 1} of {steps}: {name}, batch {trial.batch}")
             times[name].append(trial.step())
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def _accumulating(
-    bench: Bench, bytes_allowed: int, say: Callable[[str], None]
+    bench: Bench, bytes_allowed: int, log: Callable[[str], None]
 ) -> tuple[Trial, Memory]:
     """Backprop in the fewest parts whose activations need no more than a local method's."""
     parts = 1
     while True:
-        trial = bench.trial(BACKPROP, accumulate=parts)
-        say(f"memory of backprop in {parts} parts")
+        trial = bench.trial(BACKPROP, accumulate_steps=parts)
+        log(f"memory of backprop in {parts} parts")
         memory = trial.memory()
         following = next((n for n in range(parts + 1, bench.batch) if bench.batch % n == 0), None)
         # A batch norm needs two images.
@@ -156,7 +156,7 @@ def _accumulating(
 
 
 def depth_sweep(
-    bench: Bench, depths: Sequence[int], width: int, say: Callable[[str], None]
+    bench: Bench, depths: Sequence[int], width: int, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Bytes of a step at several depths of a chain of equally wide convolutions.
 
@@ -164,7 +164,7 @@ def depth_sweep(
         bench: of its model the norm and activation are taken, where it has such options.
         depths: convolutions.
         width: channels of each.
-        say: is told what goes on.
+        log: is told what goes on.
 
     Returns:
         Per depth: ``depth`` and ``activations`` by way.
@@ -175,14 +175,14 @@ def depth_sweep(
         model = {**made_of, "name": "cnn", "widths": [width] * depth, "pools": []}
         found = {}
         for name, trial in bench._replace(model=model).trials().items():
-            say(f"memory of {name} at depth {depth}")
+            log(f"memory of {name} at depth {depth}")
             found[name] = trial.memory()["activations"]
         rows.append({"depth": depth, "activations": found})
     return rows
 
 
 def batch_sweep(
-    bench: Bench, batches: Sequence[int], say: Callable[[str], None]
+    bench: Bench, batches: Sequence[int], log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Speed and memory at several batch sizes, the ways in turns.
 
@@ -195,9 +195,9 @@ def batch_sweep(
         trials = bench._replace(batch=batch).trials()
         ways: dict[str, dict[str, float]] = {}
         for name, trial in trials.items():
-            say(f"batch {batch}: memory of {name}")
+            log(f"batch {batch}: memory of {name}")
             ways[name] = {"activations": trial.memory()["activations"]}
-        for name, seconds in _medians(trials, bench.steps, say).items():
+        for name, seconds in _medians(trials, bench.steps, log).items():
             ways[name]["images_per_second"] = batch / seconds
         rows.append({"batch": batch, "ways": ways})
     return rows

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodness.engine.network import Network
+from goodness.modes import evaluating
+from goodness.network.network import Network
 
 Call = Callable[[], object]
 
@@ -52,8 +53,9 @@ def convolutions(network: Network, x: Tensor, y: Tensor, repeats: int = 5) -> li
         for module in block.body.modules()
         if isinstance(module, nn.Conv2d)
     ]
-    for _ in network.eval().walk(network.present(x, y)):
-        pass
+    with evaluating(network):
+        for _ in network.walk(network.training_rows(x, y)):
+            pass
     for hook in hooks:
         hook.remove()
     return [

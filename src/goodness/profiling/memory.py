@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 class LiveBytes(TorchDispatchMode):
     """Counts the storages that operations make inside the context, as long as they live.
 
-    What was alive before, weights and the batch say, is not counted. What an operation needs inside
+    What was alive before, weights and the batch log, is not counted. What an operation needs inside
     itself is not seen.
 
     Args:

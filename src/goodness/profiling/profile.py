@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from goodness.config import Config
 from goodness.data import Augmentation
-from goodness.engine.network import Network, Shape
-from goodness.parallel.balance import cuts
+from goodness.parallel.balance import block_flops, cuts
 from goodness.partition.balanced import balanced
 from goodness.profiling.bound import convolutions, seconds
 from goodness.profiling.timing import block_peaks, block_seconds
 from goodness.profiling.trial import Trial
+from goodness.types import Shape
 
 RANKS = (1, 2, 4)
 DEPTHS = (1, 2, 4)
@@ -23,21 +22,21 @@ DEPTHS = (1, 2, 4)
 
 def profile(
     config: Config,
-    image: Shape,
-    classes: int,
+    image_shape: Shape,
+    num_classes: int,
     device: torch.device,
     steps: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure a method's training step on random images, block by block.
 
     Args:
         config: the method, the network, the batch size.
-        image: the shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: the shape (C, H, W) of an image.
+        num_classes: number of classes.
         device: where.
         steps: that are timed.
-        say: is told what goes on.
+        log: is told what goes on.
 
     Returns:
         ``blocks`` (per block ``name``, ``parameters``, ``flops`` of its forward per image,
@@ -46,18 +45,18 @@ def profile(
         ``share_of_bound``, ``memory`` (see `Trial.memory`) and ``what_if`` (see `predict`).
     """
     batch = config.batch_size
-    say("building")
-    trial = Trial(config, image, classes, device, batch)
+    log("building")
+    trial = Trial(config, image_shape, num_classes, device, batch)
     network = trial.network
-    say("memory")
+    log("memory")
     memory = trial.memory()
     peaks = block_peaks(trial)
-    say("convolutions alone")
+    log("convolutions alone")
     alone = convolutions(network, trial.x, trial.y)
-    say(f"{steps} steps")
+    log(f"{steps} steps")
     spent, whole = block_seconds(trial, steps)
-    shared = {i for s in network.schedule.segments() if len(s.blocks) > 1 for i in s.blocks}
-    flops = _flops(network, trial.x[:2], trial.y[:2])
+    shared = {i for s in network.plan.segments() if len(s.blocks) > 1 for i in s.blocks}
+    flops = block_flops(network, network.training_rows(trial.x[:2], trial.y[:2]))
     blocks: list[dict[str, Any]] = []
     for index, block in enumerate(network):
         own = [c for c in alone if c.block == index]
@@ -65,7 +64,7 @@ def profile(
             {
                 "name": block.name,
                 "parameters": sum(p.numel() for p in block.parameters()),
-                "flops": flops[index],
+                "flops": flops[index] // 2,
                 "seconds": spent[index],
                 "activations": peaks[index],
                 "convolution_seconds": {
@@ -76,8 +75,8 @@ def profile(
             }
         )
     needed = sum(sum(block["convolution_seconds"].values()) for block in blocks)
-    say("half the batch")
-    half = Trial(config, image, classes, device, max(batch // 2, 2))
+    log("half the batch")
+    half = Trial(config, image_shape, num_classes, device, max(batch // 2, 2))
     half_memory = half.memory()
     _, half_seconds = block_seconds(half, steps)
     measured = [
@@ -86,7 +85,7 @@ def profile(
     ]
     return {
         "blocks": blocks,
-        "data_seconds": _data_seconds(config, image, trial.x, device),
+        "data_seconds": _data_seconds(config, image_shape, trial.x, device),
         "step_seconds": whole,
         "share_of_bound": needed / whole,
         "memory": dict(memory),
@@ -148,21 +147,10 @@ def _line(low: Mapping[str, float], high: Mapping[str, float], key: str, batch: 
     return max(high[key] + slope * (batch - high["batch"]), low[key] * batch / low["batch"] / 2)
 
 
-@torch.no_grad()
-def _flops(network: Network, x: torch.Tensor, y: torch.Tensor) -> list[int]:
-    """Of each block's body and what is sent on in a step, forward, per image."""
-    found = []
-    rows = network.present(x, y)
-    for index, block in enumerate(network.eval()):
-        rows = network.enter(index, rows, learning=False)
-        with FlopCounterMode(display=False) as counter:
-            rows = block.send(block.body(rows))
-        found.append(counter.get_total_flops() // len(x))
-    return found
-
-
-def _data_seconds(config: Config, image: Shape, x: torch.Tensor, device: torch.device) -> float:
+def _data_seconds(
+    config: Config, image_shape: Shape, x: torch.Tensor, device: torch.device
+) -> float:
     """Of the augmentation of a batch."""
-    augment = Augmentation(config.augment, image)
+    augment = Augmentation(config.augment, image_shape)
     given = x.sigmoid()
     return seconds(lambda: augment(given), 5, device)

@@ -49,7 +49,7 @@ class BlockTimer:
                 block.tail.register_forward_pre_hook(self._judged(index)),
                 block.boundary.register_forward_hook(self._sent(index)),
             ]
-        owners = {str(s.owner): s.blocks[-1] for s in self.trial.network.schedule.segments()}
+        owners = {str(s.owner): s.blocks[-1] for s in self.trial.network.plan.segments()}
         for owner, optimizer in self.trial.learner.optimizers.items():
             if owner in owners:
                 hooks.append(optimizer.register_step_post_hook(self._updated(owners[owner])))

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from goodness.checks import check_equal_steps, check_steps_alike
 from goodness.clock import Clock
 from goodness.config import Config, resolve
-from goodness.engine.build import build
-from goodness.engine.learner import Learner
-from goodness.engine.network import Shape
-from goodness.errors import InputError
+from goodness.learning.learner import Learner
+from goodness.network.build import build
 from goodness.profiling.bound import now
 from goodness.profiling.memory import LiveBytes
+from goodness.types import Shape
 
 LENGTH = 10_000
 """Steps of the run that the measured steps are the first of."""
@@ -25,10 +25,10 @@ class Trial:
 
     Args:
         config: the way.
-        image: the shape (C, H, W) of an image.
-        classes: number of classes.
+        image_shape: the shape (C, H, W) of an image.
+        num_classes: number of classes.
         device: where it runs.
-        batch: images of one update, taken in ``config.accumulate`` steps.
+        batch: images of one update, taken in ``config.accumulate_steps`` steps.
 
     Raises:
         InputError: other blocks learn at other steps, so that no step stands for all; or the batch
@@ -36,35 +36,24 @@ class Trial:
     """
 
     def __init__(
-        self, config: Config, image: Shape, classes: int, device: torch.device, batch: int
+        self, config: Config, image_shape: Shape, num_classes: int, device: torch.device, batch: int
     ) -> None:
-        if batch % config.accumulate:
-            raise InputError(
-                f"accumulate: {batch} images cannot be taken in {config.accumulate} equal steps"
-                " (use another batch size; a profile measures half of it too)"
-            )
-        self.network = build(config, image=image, classes=classes).to(device)
-        if self.network.schedule.needs_length:
-            raise InputError(
-                f"'{config.method}' has schedule '{config.schedule['name']}': other blocks learn at"
-                " other steps, and no step stands for all (--set schedule=together measures one"
-                " where all do)"
-            )
-        self.learner = Learner(self.network)
+        check_equal_steps(config, batch)
+        self.network = build(config, image_shape=image_shape, num_classes=num_classes).to(device)
+        check_steps_alike(self.network)
+        self.learner = Learner(self.network, run=Clock(0, LENGTH, 1))
         generator = torch.Generator().manual_seed(0)
         self.batch = batch
-        self.part = batch // config.accumulate
-        self.x = torch.randn(batch, *image, generator=generator).to(device)
-        self.y = torch.randint(classes, (batch,), generator=generator).to(device)
-        self.steps = 0
+        self.part = batch // config.accumulate_steps
+        self.x = torch.randn(batch, *image_shape, generator=generator).to(device)
+        self.y = torch.randint(num_classes, (batch,), generator=generator).to(device)
 
     def step(self) -> float:
         """One update of ``batch`` images; its seconds."""
         device = self.x.device
         started = now(device)
         for x, y in zip(self.x.split(self.part), self.y.split(self.part), strict=True):
-            self.learner.step(x, y, Clock(self.steps, LENGTH, 1))
-            self.steps += 1
+            self.learner.step(x, y)
         return now(device) - started
 
     def memory(self) -> Mapping[str, int]:
@@ -101,7 +90,7 @@ class Trial:
         }
 
     def _state(self) -> list[torch.Tensor]:
-        return [*self.network.state_dict().values(), *self.learner.state()[0].values()]
+        return [*self.network.state_dict().values(), *self.learner.state_dict()["tensors"].values()]
 
 
 def trial_config(

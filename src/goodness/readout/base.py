@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.clock import Clock
-from goodness.objective import Spec
+from goodness.objective import BlockSpec
 from goodness.registry import Registry
 
 READOUTS: Registry[type[Readout]]
@@ -19,42 +19,43 @@ class Readout(nn.Module):
         specs: one per block.
     """
 
-    learns = False
+    trainable = False
     """Whether it has weights of its own, trained on detached features."""
-    speaks_for_blocks = False
+    per_block_scores = False
     """Whether its total at a depth judges that block alone, for blocks without scores."""
     label_smoothing = 0.0
     """Share of a trained readout's target that is spread evenly over all classes."""
     class_weights: Tensor | None = None
     """(K,) on a trained readout's losses."""
 
-    def __init__(self, specs: Sequence[Spec]) -> None:
+    def __init__(self, specs: Sequence[BlockSpec]) -> None:
         super().__init__()
 
-    def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
+    def extract(self, index: int, scores: Tensor | None, output: Tensor) -> Tensor | None:
         """What is kept of block ``index``: by default its class scores.
 
         Args:
             index: the block.
             scores: (N, K), or None where the block has none.
-            sent: what the block sends on; `goodness.objective.Spec.sent_view` makes a map of it.
+            output: the block's output, detached while it learns; `BlockSpec.output_view` makes a
+                map of it.
         """
         return scores
 
     @property
     def needs_scores(self) -> bool:
-        """Whether it takes nothing of a block but its class scores."""
-        return type(self).take is Readout.take
+        """Whether it extracts nothing of a block but its class scores."""
+        return type(self).extract is Readout.extract
 
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """The total (N, K) after block ``index``; None until some block can answer."""
         raise NotImplementedError
 
-    def forward(self, taken: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Totals after every block, from what was taken of every block."""
+    def forward(self, extracted: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Totals after every block, from what was extracted of every block."""
         totals: list[Tensor | None] = []
         total = None
-        for index, item in enumerate(taken):
+        for index, item in enumerate(extracted):
             total = self.add(index, total, item)
             totals.append(total)
         return totals

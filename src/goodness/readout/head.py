@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from goodness.errors import InputError
-from goodness.objective import Spec
+from goodness.objective import BlockSpec
 from goodness.readout.base import READOUTS, Readout
 
 
@@ -22,18 +22,18 @@ class Head(Readout):
         InputError: the model has none.
     """
 
-    learns = True
+    trainable = True
 
-    def __init__(self, specs: Sequence[Spec]) -> None:
+    def __init__(self, specs: Sequence[BlockSpec]) -> None:
         super().__init__(specs)
         if specs[-1].head is None:
             raise InputError("readout 'head': this model has no classifier of its own")
         self.head = specs[-1].head
         self.last = len(specs) - 1
 
-    def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
-        """What the last block sends on, as the classifier takes it, cut off from its graph."""
-        return sent.detach().float() if index == self.last else None
+    def extract(self, index: int, scores: Tensor | None, output: Tensor) -> Tensor | None:
+        """What the last block sends on, as the classifier takes it."""
+        return output.float() if index == self.last else None
 
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """The classifier's scores (N, K) at the last block."""

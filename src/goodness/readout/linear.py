@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.clock import Clock
-from goodness.objective import Spec
+from goodness.objective import BlockSpec
 from goodness.readout.base import READOUTS, Readout
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -35,11 +35,11 @@ class LinearReadout(Readout):
         start: part of the run before it begins to learn, for blocks that are trained first.
     """
 
-    learns = True
+    trainable = True
 
     def __init__(
         self,
-        specs: Sequence[Spec],
+        specs: Sequence[BlockSpec],
         *,
         lr: Rate | None = None,
         weight_decay: Decay | None = None,
@@ -53,10 +53,10 @@ class LinearReadout(Readout):
         self.start = start
         self._options = {"lr": lr, "weight_decay": weight_decay}
         self.skip = min(skip, len(specs) - 1)
-        self.views = [spec.sent_view for spec in specs]
-        self.pools = [min(pool, *spec.sent[1:]) for spec in specs]
+        self.views = [spec.output_view for spec in specs]
+        self.pools = [min(pool, *spec.output[1:]) for spec in specs]
         self.maps = nn.ModuleList(
-            _linear(spec.sent[0] * side**2, spec.classes, bias, init)
+            _linear(spec.output[0] * side**2, spec.num_classes, bias, init)
             for spec, side in zip(specs[self.skip :], self.pools[self.skip :], strict=True)
         )
 
@@ -68,12 +68,12 @@ class LinearReadout(Readout):
         """As seen from its own part of the run; its step is negative before."""
         return clock.inside(int(self.start * clock.steps), clock.steps)
 
-    def activation_map(self, index: int, sent: Tensor, k: int) -> Tensor | None:
+    def activation_map(self, index: int, output: Tensor, k: int) -> Tensor | None:
         """Class activation map: what each position of block ``index`` adds to class ``k``'s score.
 
         Args:
             index: the block.
-            sent: what it sends on for one image.
+            output: what it gives on for one image.
             k: the class.
 
         Returns:
@@ -89,21 +89,21 @@ class LinearReadout(Readout):
             .detach()
             .reshape(1, -1, side, side)
         )
-        features = self.views[index](sent).float()
+        features = self.views[index](output).float()
         # Each position has the weights of its cell, and there are side^2 cells.
         weight = F.interpolate(weight, size=features.shape[2:], mode="nearest") * side**2
         return (weight * features).sum(1)[0]
 
-    def take(self, index: int, scores: Tensor | None, sent: Tensor) -> Tensor | None:
-        """Pooled features (N, C * pool^2) in float32, cut off from the block's graph."""
+    def extract(self, index: int, scores: Tensor | None, output: Tensor) -> Tensor | None:
+        """Pooled features (N, C * pool^2) in float32."""
         if index < self.skip:
             return None
-        features = self.views[index](sent.detach()).float()
+        features = self.views[index](output).float()
         return F.adaptive_avg_pool2d(features, self.pools[index]).flatten(1)
 
 
-def _linear(features: int, classes: int, bias: bool, init: Init) -> nn.Linear:
-    linear = nn.Linear(features, classes, bias)
+def _linear(features: int, num_classes: int, bias: bool, init: Init) -> nn.Linear:
+    linear = nn.Linear(features, num_classes, bias)
     if init == "zero":
         nn.init.zeros_(linear.weight)
     else:
@@ -146,7 +146,7 @@ class Output(Fusion):
 
     def __init__(
         self,
-        specs: Sequence[Spec],
+        specs: Sequence[BlockSpec],
         *,
         lr: Rate | None = None,
         weight_decay: Decay | None = None,
@@ -174,7 +174,7 @@ class Probe(LinearReadout):
     It tells what a block knows where the method gives it no class scores, as in backprop.
     """
 
-    speaks_for_blocks = True
+    per_block_scores = True
 
     def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
         """The block's own linear map, whatever came before."""

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from goodness.functional import sparsemax
-from goodness.objective import Spec
+from goodness.objective import BlockSpec
 from goodness.readout.base import READOUTS, Readout
 
 Count = Annotated[int, Field(ge=0)]
@@ -20,13 +20,13 @@ class Sum(Readout):
     Args:
         specs: one per block.
         of: the scores themselves, or each block's ``"softmax"`` or ``"sparsemax"`` of them (CaFo).
-        skip: leading blocks that have no say; the last block always has. Forward-Forward leaves out
+        skip: leading blocks that have no log; the last block always has. Forward-Forward leaves out
             the first one, DeeperForward's interval begins where validation says.
     """
 
     def __init__(
         self,
-        specs: Sequence[Spec],
+        specs: Sequence[BlockSpec],
         *,
         of: Literal["scores", "softmax", "sparsemax"] = "scores",
         skip: Count = 0,

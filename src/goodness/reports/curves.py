@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from goodness.engine.callbacks import Callback
 from goodness.reports.figure import INK, plain, save_figure
+from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from goodness.engine.loop import Loop
+    from goodness.training.trainer import Trainer
 
 VALIDATION: Any = "-"
 TRAINING: Any = "--"
@@ -36,22 +36,22 @@ class Curves(Callback):
     def __init__(self) -> None:
         self._next = 0.0
 
-    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """Draw the whole history, which a resumed run brings along."""
         started = time.monotonic()
         if started >= self._next:
-            self._draw(loop)
+            self._draw(trainer)
             ended = time.monotonic()
             self._next = ended + 9 * (ended - started)
 
-    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
         """Draw the last epoch."""
-        self._draw(loop)
+        self._draw(trainer)
 
-    def _draw(self, loop: Loop) -> None:
-        if loop.run is not None and loop.history:
-            title = f"{loop.config.method}, {loop.dataset.name}"
-            draw_curves(loop.history, loop.run.path / "curves.png", title)
+    def _draw(self, trainer: Trainer) -> None:
+        if trainer.run is not None and trainer.history:
+            title = f"{trainer.config.method}, {trainer.dataset.name}"
+            draw_curves(trainer.history, trainer.run.path / "curves.png", title)
 
 
 def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:

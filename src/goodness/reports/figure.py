@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from goodness.outputs import write_whole
+from goodness.files import write_whole
 
 INK = "#333333"
 

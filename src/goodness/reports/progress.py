@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from goodness.engine.callbacks import Callback
+from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from goodness.engine.loop import Loop
+    from goodness.training.trainer import Trainer
 
 REFRESH_SECONDS = 0.5
 """Reading the numbers waits for the device, so it is done this rarely."""
@@ -31,12 +31,12 @@ class PlainProgress(Callback):
         self._started = 0.0
         self._done_before = 0
 
-    def on_start(self, loop: Loop) -> None:
+    def on_start(self, trainer: Trainer) -> None:
         """Start the clock that the time left is told from."""
         self._started = time.monotonic()
-        self._done_before = len(loop.history)
+        self._done_before = len(trainer.history)
 
-    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """Print the epoch's numbers; the loss is the mean over the blocks that have one."""
         seconds = (time.monotonic() - self._started) / (row["epoch"] - self._done_before)
         blocks = row["train"]["blocks"]
@@ -44,12 +44,12 @@ class PlainProgress(Callback):
         # Blocks without scores have no accuracy; the last one that has is the most telling.
         accuracies = [block["accuracy"] for block in blocks if block["accuracy"] is not None]
         parts = [
-            f"epoch {row['epoch']}/{loop.epochs}",
+            f"epoch {row['epoch']}/{trainer.epochs}",
             f"loss {sum(losses) / len(losses):.4f}" if losses else "",
             f"train accuracy {accuracies[-1]:.2%}" if accuracies else "",
             f"val accuracy {row['val']['accuracy']:.2%} ({row['val']['readout']})",
             _speed(row["images_per_second"]),
-            f"{_clock(seconds * (loop.epochs - row['epoch']))} left",
+            f"{_clock(seconds * (trainer.epochs - row['epoch']))} left",
         ]
         self._console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
@@ -64,14 +64,14 @@ class CacheNotice(Callback):
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def on_start(self, loop: Loop) -> None:
+    def on_start(self, trainer: Trainer) -> None:
         """Before the first of them is written."""
-        if loop.cache is not None:
-            from goodness.engine.feature_cache import in_units
+        if trainer.cache is not None:
+            from goodness.training.feature_cache import in_units
 
-            size = in_units(loop.cache.peak_bytes(loop.step))
+            size = in_units(trainer.cache.peak_bytes(trainer.step))
             self._console.print(
-                f"features on disk: up to {size} in '{loop.cache.folder}'", soft_wrap=True
+                f"features on disk: up to {size} in '{trainer.cache.folder}'", soft_wrap=True
             )
 
 
@@ -102,34 +102,34 @@ class LiveProgress(Callback):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def on_start(self, loop: Loop) -> None:
+    def on_start(self, trainer: Trainer) -> None:
         """Show the bar, part-filled when the run is resumed."""
-        past = loop.history[-1:]
-        self._validated = past[0]["val"]["per_block"] if past else [None] * len(loop.block_names)
+        past = trainer.history[-1:]
+        self._validated = past[0]["val"]["per_block"] if past else [None] * len(trainer.block_names)
         self._live.start()
-        self._show(loop, loop.live())
+        self._show(trainer, trainer.live())
 
-    def on_step(self, loop: Loop) -> None:
+    def on_step(self, trainer: Trainer) -> None:
         """Refresh, when the last time is long enough ago."""
         if time.monotonic() >= self._next:
-            self._show(loop, loop.live())
+            self._show(trainer, trainer.live())
             self._next = time.monotonic() + REFRESH_SECONDS
 
-    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """Refresh with the epoch's validation."""
         self._validated = row["val"]["per_block"]
-        self._show(loop, {**loop.live(), "blocks": row["train"]["blocks"]})
+        self._show(trainer, {**trainer.live(), "blocks": row["train"]["blocks"]})
 
-    def on_end(self, loop: Loop, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
         """Clear the display; the result follows."""
         self._live.stop()
 
-    def _show(self, loop: Loop, live: dict[str, Any]) -> None:
+    def _show(self, trainer: Trainer, live: dict[str, Any]) -> None:
         self._bar.update(
             self._task,
-            total=loop.epochs * loop.steps_per_epoch,
-            completed=loop.step,
-            epoch=f"{min(loop.epoch + 1, loop.epochs)}/{loop.epochs}",
+            total=trainer.epochs * trainer.steps_per_epoch,
+            completed=trainer.step,
+            epoch=f"{min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs}",
             speed=_speed(live["images_per_second"]),
             left="" if live["eta"] is None else f"{_clock(live['eta'])} left",
         )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from goodness.engine.callbacks import Callback
+from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from goodness.engine.loop import Loop
+    from goodness.training.trainer import Trainer
 
 
 class TensorBoard(Callback):
@@ -18,13 +18,13 @@ class TensorBoard(Callback):
     def __init__(self) -> None:
         self._writer: SummaryWriter | None = None
 
-    def on_start(self, loop: Loop) -> None:
+    def on_start(self, trainer: Trainer) -> None:
         """Open the events; what an interrupted run wrote beyond its saved state is hidden."""
-        if loop.run is not None:
-            folder = str(loop.run.path / "tensorboard")
-            self._writer = SummaryWriter(folder, purge_step=len(loop.history) + 1)
+        if trainer.run is not None:
+            folder = str(trainer.run.path / "tensorboard")
+            self._writer = SummaryWriter(folder, purge_step=len(trainer.history) + 1)
 
-    def on_epoch(self, loop: Loop, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """One point per curve, over epochs."""
         if self._writer is None:
             return
@@ -32,7 +32,7 @@ class TensorBoard(Callback):
             self._writer.add_scalar(name, value, row["epoch"])
         self._writer.flush()
 
-    def on_close(self, loop: Loop) -> None:
+    def on_close(self, trainer: Trainer) -> None:
         """Close the events."""
         if self._writer is not None:
             self._writer.close()

@@ -1,5 +1,5 @@
 """Axis: how the parameters of a segment get their gradient."""
 
-from goodness.update.base import UPDATES, Outcome, Update
+from goodness.update.base import UPDATES, Update
 
-__all__ = ["UPDATES", "Outcome", "Update"]
+__all__ = ["UPDATES", "Update"]

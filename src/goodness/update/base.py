@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -9,31 +9,19 @@ from torch import Tensor, nn
 from goodness.registry import Registry
 
 if TYPE_CHECKING:
-    from goodness.engine.block import Block
+    from goodness.network.block import Block
 
 UPDATES: Registry[type[Update]]
 
 
-@dataclass
-class Outcome:
-    """What came out of one segment's forward; lists are in the order of its blocks."""
-
-    rows: Tensor | None
-    """The losses of the judged blocks added up, (rows,) or (rows, ...), with graph."""
-    losses: list[Tensor | None]
-    """Mean loss of each block, detached; None where it is not judged."""
-    scores: list[Tensor | None]
-    """Scores of each block, detached."""
-    sent: list[Tensor]
-    """What each block sends on, detached; at first without the last one's."""
-    value: Tensor | None
-    """What the last block's body computed, detached, until it is sent on."""
-    observed: dict[int, Tensor] = field(default_factory=dict)
-    """By block, what its objective is to `observe`, detached; none where it observes nothing."""
-
-
 class Update:
-    """Runs a segment and leaves the gradient of its mean loss in ``parameter.grad``."""
+    """How the parameters of a segment get their gradient, in two phases.
+
+    with update.recording(blocks):
+        rows = ...  # forward of the segment, with at least one loss
+        rows = update.recorded(rows)
+    update.backward(rows, factor)
+    """
 
     records_body = True
     """Whether autograd records what happens inside the blocks' bodies."""
@@ -45,18 +33,28 @@ class Update:
         """What of a block is trained."""
         return list(block.parameters())
 
-    def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
-        """Call ``run()`` and fill the gradients, which are None on entry.
-
-        Of a batch that comes in parts (``micro_batch``) an update that `adds` is called once for
-        each, and finds the gradients of those before.
+    @contextmanager
+    def recording(self, blocks: Sequence[Block]) -> Iterator[None]:
+        """Around the forward of a segment.
 
         Args:
-            run: forward of one segment with at least one judged block.
             blocks: the segment's blocks.
+        """
+        yield
 
-        Returns:
-            The outcome whose activations are passed on.
+    def recorded(self, rows: Tensor) -> Tensor:
+        """The losses (rows, ...) as `backward` takes them; called while recording."""
+        return rows
+
+    def backward(self, rows: Tensor, factor: Tensor | None) -> None:
+        """Leave the gradient of the mean of ``rows * factor`` in ``parameter.grad``.
+
+        Gradients are None on entry. Of a batch that comes in parts (``micro_batch``) an update that
+        `adds` finds the gradients of the parts before.
+
+        Args:
+            rows: losses (rows, ...), with graph.
+            factor: broadcasts over them; None is 1.
         """
         raise NotImplementedError
 

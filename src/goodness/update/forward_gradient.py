@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.hooks import RemovableHandle
 
 from goodness.errors import InputError
-from goodness.update.base import UPDATES, Outcome, Update
+from goodness.modes import evaluating, kept_buffers
+from goodness.seeds import kept_generators
+from goodness.update.base import UPDATES, Update
 
 if TYPE_CHECKING:
-    from goodness.engine.block import Block
+    from goodness.network.block import Block
 
 WEIGHT_LAYERS = (nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.GroupNorm, nn.LayerNorm)
@@ -36,8 +40,6 @@ class Site:
     """The layer's input at this step."""
     z: Tensor | None = None
     """The layer's output."""
-    out: Tensor | None = None
-    """The same with its tangent."""
     noise: Tensor | None = None
 
     @property
@@ -69,83 +71,111 @@ class ForwardGradient(Update):
         """Layers whose norm does not follow at once, though it stands behind them."""
         self._seen: WeakSet[nn.Module] = WeakSet()
         """Blocks of which this is known."""
+        self._blocks: Sequence[Block] = ()
+        self._perturbed: list[Site] = []
+        self._slope = torch.empty(0)
 
     def parameters(self, block: Block) -> list[nn.Parameter]:
         """The weight layers', their norms' and the head's."""
-        modules = [m for s in self._sites([block]) for m in (s.layer, s.norm) if m is not None]
+        modules = [m for s in self._sites(block) for m in (s.layer, s.norm) if m is not None]
         own = [p for module in modules for p in module.parameters()]
         return own + ([] if block.objective is None else list(block.objective.parameters()))
 
-    def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
-        """One forward pass that carries tangents."""
+    @contextmanager
+    def recording(self, blocks: Sequence[Block]) -> Iterator[None]:
+        """Hooks that add noise to the tangent behind every layer of the blocks."""
         _quiet_import()
-        if self._seen.issuperset(blocks):
-            return self._estimate(run, blocks)
-        buffers = [b for block in blocks for b in block.body.buffers()]
-        kept = [(buffer, buffer.clone()) for buffer in buffers]
-        while True:
-            try:
-                outcome = self._estimate(run, blocks)
-            except _Apart as found:
-                self._apart.add(found.layer)
-                for buffer, value in kept:
-                    buffer.copy_(value)
-            else:
-                self._seen.update(blocks)
-                return outcome
+        self._blocks, self._perturbed = blocks, []
+        hooks: list[RemovableHandle] = []
+        entered: set[nn.Module] = set()
 
-    def _estimate(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
-        sites = self._sites(blocks)
-        rectified = {module for block in blocks for module in _rectified(block.body)}
-        hooks = [hook for site in sites for hook in _perturb(site, site.last in rectified)]
+        def entering(block: Block) -> RemovableHandle:
+            def enter(body: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if body in entered:
+                    return
+                entered.add(body)  # first: the trial run enters here too
+                if block not in self._seen:
+                    self._seen.add(block)
+                    self._find_apart(block, inputs[0])
+                rectified = set(_rectified(body))
+                for site in self._sites(block):
+                    hooks.extend(_perturb(site, site.last in rectified))
+                    self._perturbed.append(site)
+
+            return block.body.register_forward_pre_hook(enter)
+
+        hooks.extend(entering(block) for block in blocks)
         try:
             # Of the kinds of attention this one alone has a forward-mode derivative.
             with sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
-                outcome = run()
-                assert outcome.rows is not None
-                rows, slope = forward_ad.unpack_dual(outcome.rows)
-                if slope is None:
-                    raise InputError("update 'forward-gradient': the loss ignores the features")
-                slope = slope.detach()
+                yield
         except NotImplementedError as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"update 'forward-gradient': {reason}") from None
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def recorded(self, rows: Tensor) -> Tensor:
+        """The losses, whose derivatives along the noise are noted."""
+        primal, slope = forward_ad.unpack_dual(rows)
+        if slope is None:
+            raise InputError("update 'forward-gradient': the loss ignores the features")
+        self._slope = slope.detach()
+        return primal
+
+    def backward(self, rows: Tensor, factor: Tensor | None) -> None:
+        """From the derivatives along the noise to the layers' weights."""
+        slope = self._slope
+        if factor is not None:
+            rows, slope = rows * factor, slope * factor
         # The head's gradient is analytic: its graph starts at the detached features.
         if rows.requires_grad:
             rows.mean().backward()
         # A layer may be used without being called, as inside torch's attention.
-        sites = [site for site in sites if site.noise is not None]
-        slope = _pooled(slope, sites, blocks)
+        sites = [site for site in self._perturbed if site.noise is not None]
+        slope = _pooled(slope, sites, self._blocks)
         for site in sites:
             assert site.noise is not None
-            site_gradient = site.noise * _spread(slope, site.noise) / rows.numel()
-            _pull_back(site, site_gradient)
-        return outcome
+            _pull_back(site, site.noise * _spread(slope, site.noise) / rows.numel())
 
-    def _sites(self, blocks: Sequence[Block]) -> list[Site]:
+    def _find_apart(self, block: Block, x: Tensor) -> None:
+        """Run a block once to see whose norm does not get what the layer gives."""
+        outputs: dict[nn.Module, Tensor] = {}
+        hooks: list[RemovableHandle] = []
+
+        def watch(site: Site, norm: nn.Module) -> None:
+            def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+                outputs[layer] = output
+
+            def compare(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if inputs[0] is not outputs.get(site.layer):
+                    self._apart.add(site.layer)
+
+            hooks.append(site.layer.register_forward_hook(note))
+            hooks.append(norm.register_forward_pre_hook(compare))
+
+        for site in self._sites(block):
+            if site.norm is not None:
+                watch(site, site.norm)
+        with evaluating(block.body), kept_generators(x.device):
+            block.body(forward_ad.unpack_dual(x).primal)
+        for hook in hooks:
+            hook.remove()
+
+    def _sites(self, block: Block) -> list[Site]:
         """In the order of the layers."""
         found: list[Site] = []
         previous: nn.Module | None = None
-        for block in blocks:
-            for module in block.body.modules():
-                if next(module.children(), None) is not None:
-                    continue
-                if isinstance(module, WEIGHT_LAYERS):
-                    found.append(Site(module, None))
-                elif isinstance(module, NORMS) and found and previous is found[-1].layer:
-                    found[-1].norm = None if previous in self._apart else module
-                previous = module
+        for module in block.body.modules():
+            if next(module.children(), None) is not None:
+                continue
+            if isinstance(module, WEIGHT_LAYERS):
+                found.append(Site(module, None))
+            elif isinstance(module, NORMS) and found and previous is found[-1].layer:
+                found[-1].norm = None if previous in self._apart else module
+            previous = module
         return found
-
-
-class _Apart(Exception):
-    """A norm stands behind a layer, but other operations come between."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
 
 
 def _rectified(body: nn.Module) -> list[nn.Module]:
@@ -159,19 +189,16 @@ def _rectified(body: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _perturb(site: Site, rectified: bool) -> list[torch.utils.hooks.RemovableHandle]:
+def _perturb(site: Site, rectified: bool) -> list[RemovableHandle]:
     """Hooks that note what the layer sees and gives, and add noise to the tangent behind it, if a
     ReLU follows only where that is open."""
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         site.given = forward_ad.unpack_dual(inputs[0]).primal
         site.z = forward_ad.unpack_dual(output).primal
-        site.out = output
 
     def perturb(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         primal, tangent = forward_ad.unpack_dual(output)
-        if module is site.norm and inputs[0] is not site.out:
-            raise _Apart(site.layer)
         site.noise = torch.randn_like(primal)
         if rectified:
             site.noise *= primal > 0
@@ -233,12 +260,10 @@ def _pull_back(site: Site, gradient: Tensor) -> None:
 def _through_norm(norm: nn.Module, z: Tensor, gradient: Tensor) -> Tensor:
     """The gradient in front of a norm; fills that of its parameters."""
     parameters = _learning(norm)
-    kept = [(buffer, buffer.clone()) for buffer in norm.buffers()]
-    with torch.enable_grad():
+    # The batch has been counted already.
+    with kept_buffers(norm), torch.enable_grad():
         leaf = z.detach().requires_grad_()
         before, *own = torch.autograd.grad(norm(leaf), [leaf, *parameters], gradient)
-    for buffer, value in kept:
-        buffer.copy_(value)  # the batch has been counted already
     for parameter, value in zip(parameters, own, strict=True):
         parameter.grad = value
     return before

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
-from goodness.update.base import UPDATES, Outcome, Update
+from goodness.update.base import UPDATES, Update
 
 if TYPE_CHECKING:
-    from goodness.engine.block import Block
+    from goodness.network.block import Block
 
 
 @UPDATES.register("gradient")
@@ -17,13 +16,10 @@ class Gradient(Update):
 
     adds = True
 
-    def __call__(self, run: Callable[[], Outcome], blocks: Sequence[Block]) -> Outcome:
-        """One forward, one backward that ends at the segment's detached input."""
-        outcome = run()
-        assert outcome.rows is not None
-        if outcome.rows.requires_grad:  # not so for a head that is solved instead of trained
-            outcome.rows.mean().backward()
-        return outcome
+    def backward(self, rows: Tensor, factor: Tensor | None) -> None:
+        """One backward pass that ends at the segment's detached input."""
+        if rows.requires_grad:  # not so for a head that is solved instead of trained
+            (rows if factor is None else rows * factor).mean().backward()
 
 
 @UPDATES.register("heads")

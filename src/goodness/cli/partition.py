@@ -1,0 +1,59 @@
+"""``goodness partition``: the blocks that a model is cut into, and what each costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from goodness.cli.options import AsJson, Channels, ImageSize, ModelArgs, NumClasses, Rule
+from goodness.cli.output import SCHEMA, page, print_json, table
+from goodness.cli.values import model_part
+
+NUMBERS = ("parameters", "MFLOPs", "activations")
+
+
+def partition(
+    model: Annotated[str, typer.Argument(help="A model, e.g. timm/resnet18.", show_default=False)],
+    rule: Rule = "block",
+    image_size: ImageSize = 32,
+    channels: Channels = 3,
+    num_classes: NumClasses = 10,
+    model_arg: ModelArgs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a model is cut, with shapes, parameters, FLOPs and activation memory."""
+    from goodness.config import as_partition
+    from goodness.models import MODELS
+    from goodness.partition import PARTITIONS
+    from goodness.partition.costs import costs
+
+    part = MODELS.resolve(model_part(model, model_arg or []) or model)
+    image = (channels, image_size, image_size)
+    cut = PARTITIONS.resolve(as_partition(rule))
+    rows = costs(MODELS.make(part, image, num_classes), image, num_classes, cut)
+    if as_json:
+        print_json({"schema": SCHEMA, "model": part, "image": image, "blocks": rows})
+        return
+    shown = table("block", "input", "output", *NUMBERS, numbers=NUMBERS)
+    for row in rows:
+        shown.add_row(
+            row["name"],
+            "×".join(map(str, row["input"])),
+            "×".join(map(str, row["output"])),
+            f"{row['parameters']:,}",
+            f"{row['flops'] / 1e6:,.1f}",
+            f"{row['activation_bytes'] / 2**20:.2f} MiB",
+        )
+    sheet = page()
+    sheet.print(shown)
+    blocks = sum(row["name"] != "head" for row in rows)
+    highest = max(row["activation_bytes"] for row in rows)
+    total = sum(row["activation_bytes"] for row in rows)
+    sheet.print(
+        f"\n{blocks} blocks, {sum(row['parameters'] for row in rows):,} parameters; per image"
+        f" {sum(row['flops'] for row in rows) / 1e6:,.1f} MFLOPs forward, and of activations kept"
+        f" for the gradient {total / 2**20:.2f} MiB in all, {highest / 2**20:.2f} MiB in the"
+        " largest block",
+        soft_wrap=True,
+    )

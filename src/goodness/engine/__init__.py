@@ -1,1 +1,0 @@
-"""The step, the loop and the checkpoint. The engine knows no paper."""

@@ -1,0 +1,204 @@
+"""One segment on one batch: what every training loop is made of."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from goodness.clock import Clock
+from goodness.errors import InputError
+from goodness.learning.parts import Batch, SegmentResult, joined, together
+from goodness.learning.recompute import recomputed
+from goodness.modes import kept_buffers
+from goodness.network.block import Block
+from goodness.network.network import Network
+from goodness.plan import Segment
+from goodness.seeds import Draws, kept_generators
+
+if TYPE_CHECKING:
+    from goodness.learning.learner import Learner
+
+
+class Turn:
+    """A segment's turn in a training step: `backward`, then `step`.
+
+    `goodness.Learner.turns` makes it. Dropout is seeded per (seed, step, block, part), so that a
+    block replayed alone draws the same mask.
+
+    Args:
+        learner: whose step it is.
+        segment: consecutive blocks that share a graph.
+        batch: the rows that enter the first of them, detached.
+        clock: where the run is.
+    """
+
+    def __init__(self, learner: Learner, segment: Segment, batch: Batch, clock: Clock) -> None:
+        self.learner = learner
+        self.segment = segment
+        self.clock = clock
+        self._batch = batch
+        self._result: SegmentResult | None = None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks that learn in this turn."""
+        return [self.learner.network[index] for index in self.segment.blocks]
+
+    @property
+    def block(self) -> Block:
+        """The last of them; most segments have one block."""
+        return self.learner.network[self.segment.blocks[-1]]
+
+    @property
+    def result(self) -> SegmentResult:
+        """What came out of the forward pass, which is run if it has not been."""
+        if self._result is None:
+            self.backward()
+        assert self._result is not None
+        return self._result
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of its blocks' mean losses, a detached scalar."""
+        return torch.stack([loss for loss in self.result.losses if loss is not None]).sum()
+
+    def backward(self) -> None:
+        """Forward, and the gradient of the mean loss into ``parameter.grad``.
+
+        With ``micro_batch`` a part of the batch after the other, so that the activations of one
+        part are there at a time.
+
+        Raises:
+            InputError: a single image, from which a batch norm or a pairing cannot learn.
+        """
+        network, batch = self.learner.network, self._batch
+        weights = self.learner.image_weights(batch.y)
+        try:
+            with kept_generators(batch.x.device):
+                parts = list(batch.parts(network.config.micro_batch))
+                results = [self._run(network, part, weights) for part in parts]
+        except ValueError as error:
+            # What torch's batch norms say when a channel has one value only.
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "a network cannot learn from a batch of one where a batch norm has a single value"
+                " per channel (use a larger --batch-size)"
+            ) from None
+        self._result = joined(results, [part.share for part in parts], len(batch.y))
+        for index, features in self._result.observed.items():
+            network[index].objective.observe(features, batch.y)  # type: ignore[union-attr]
+
+    def step(self) -> None:
+        """Update the segment's parameters by their gradients."""
+        if self.segment.losses:
+            self.learner.apply(str(self.segment.owner), self.segment.clock or self.clock)
+
+    def learn(self) -> None:
+        """`backward` and `step`."""
+        self.backward()
+        self.step()
+
+    def _run(self, network: Network, part: Batch, weights: Tensor | None) -> SegmentResult:
+        """Forward and backward of a part; its output is computed when the graph is gone."""
+        segment, update = self.segment, network.update
+        draws = Draws(network.noise_seed, self.clock.step, part.number)
+        result = SegmentResult()
+        protected = _Statistics(self.blocks) if network.config.amp == "fp16" else None
+        with update.recording(self.blocks) if segment.losses else nullcontext():
+            rows, value = self._forward(network, part, draws, result)
+            if rows is not None:
+                rows = update.recorded(rows)
+        if rows is not None:
+            own = None if weights is None else weights[part.images]
+            update.backward(rows, self.learner.loss_weights(rows, own, part.share))
+            if protected is not None:
+                protected.keep_unless_finite(rows)
+        rows = None
+        # No gradient passes what the last block gives on: the activations are let go before.
+        with torch.no_grad():
+            result.outputs.append(network.output(segment.blocks[-1], value, draws))
+        return result
+
+    def _forward(
+        self, network: Network, part: Batch, draws: Draws, result: SegmentResult
+    ) -> tuple[Tensor | None, Tensor]:
+        """The losses added up, (rows,) or (rows, ...), with graph; and what the last body gave."""
+        segment, x = self.segment, part.x
+        last = segment.blocks[-1]
+        records = segment.training and bool(segment.losses) and network.update.records_body
+        total: Tensor | None = None
+        for index in segment.blocks:
+            block = network[index].train(segment.training)
+            output: Tensor | None = None
+            # Behind the segment's last block no gradient flows, so that no graph is kept for it.
+            inside = records and index != last
+            with torch.set_grad_enabled(records):
+                if inside and network.config.recompute:
+                    value, output = recomputed(network, index, x, draws)
+                else:
+                    value = network.value(index, x, True, draws)
+            loss = scores = None
+            if index in segment.losses and (objective := block.objective) is not None:
+                objective.train()  # a head learns on top of a frozen block too
+                features = block.features(value)
+                part.context.input = block.spec.input_view(x.detach())
+                own = objective.scores(features)
+                rows = objective.loss(features, own, part.y, part.context)
+                if objective.observes:
+                    result.observed[index] = features.detach()
+                if len(segment.losses) > 1:
+                    rows = rows.flatten(1).mean(1) if rows.dim() > 1 else rows
+                total = rows if total is None else total + rows
+                loss, scores = rows.detach().mean(), own.detach()
+            result.losses.append(loss)
+            result.scores.append(scores)
+            if index != last:
+                if output is None:
+                    with torch.set_grad_enabled(inside):
+                        output = network.output(index, value, draws)
+                x = output
+                result.outputs.append(x.detach())
+        return total, value.detach()
+
+
+class _Statistics:
+    """Buffers of blocks before a step in half precision, whose overflow would stay in them."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        buffers = (b for block in blocks for b in block.body.buffers() if b.is_floating_point())
+        self._kept = [(buffer, buffer.clone()) for buffer in buffers]
+
+    @torch.no_grad()
+    def keep_unless_finite(self, rows: Tensor) -> None:
+        """Take them back where a loss is not finite; nothing waits for the device."""
+        finite = torch.isfinite(rows).all()
+        for buffer, before in self._kept:
+            buffer.copy_(torch.where(finite, buffer, before))
+
+
+@torch.no_grad()
+def later_scores(network: Network, batch: Batch, clock: Clock) -> list[Tensor | None]:
+    """Every block's scores before a step, as the step's own forward will find them.
+
+    Batch norms see the batch, but their running statistics stay as they were.
+    """
+    found: list[list[Tensor | None]] = []
+    for part in batch.parts(network.config.micro_batch):
+        draws = Draws(network.noise_seed, clock.step, part.number)
+        scores: list[Tensor | None] = []
+        with kept_buffers(network.blocks), kept_generators(part.x.device):
+            x = part.x.detach()
+            for segment in network.plan.at(clock):
+                for index in segment.blocks:
+                    block = network[index].train(segment.training)
+                    if index in segment.losses and block.objective is not None:
+                        block.objective.train()
+                for index, value, output in network.walk(x, segment.blocks, True, draws):
+                    x = output
+                    scores.append(network[index].scores(value))
+        found.append(scores)
+    return [together(own, len(batch.y)) for own in zip(*found, strict=True)]

@@ -1,0 +1,36 @@
+"""What can be named: methods and models."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from goodness.errors import unknown
+
+
+def list_methods(pattern: str = "*") -> list[str]:
+    """The names of methods that are like a pattern, e.g. ``"ff*"``."""
+    from goodness.methods import METHODS
+
+    return fnmatch.filter(METHODS, pattern)
+
+
+def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
+    """The names of models that are like a pattern.
+
+    Args:
+        pattern: e.g. ``"vgg*"``.
+        family: ``"torchvision"`` or ``"timm"``, whose models are named ``family/name``; None lists
+            those of this package.
+
+    Raises:
+        InputError: an unknown family.
+    """
+    from goodness.models import FAMILIES, MODELS
+
+    if family is None:
+        return fnmatch.filter(MODELS, pattern)
+    if family not in FAMILIES:
+        raise unknown("family of models", family, FAMILIES)
+    from goodness.models.zoo import names
+
+    return [f"{family}/{name}" for name in fnmatch.filter(names(family), pattern)]

@@ -1,0 +1,125 @@
+"""Learning-rate schedules as pure functions of the clock, so that resuming needs no state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch.optim.lr_scheduler import OneCycleLR
+
+from goodness.clock import Clock
+from goodness.registry import Registry
+
+LR_SCHEDULES: Registry[Callable[..., float]] = Registry("lr_schedule")
+"""Functions ``(clock, *, options) -> factor`` on the optimizer's learning rate."""
+Part = Annotated[float, Field(ge=0, le=1)]
+
+
+@LR_SCHEDULES.register("constant")
+def constant(clock: Clock) -> float:
+    """Always 1."""
+    return 1.0
+
+
+@LR_SCHEDULES.register("cosine")
+def cosine(
+    clock: Clock,
+    *,
+    warmup: Part = 0.0,
+    final: Part = 0.0,
+    every: Literal["step", "epoch"] = "step",
+) -> float:
+    """Linear warm-up, then half a cosine from 1 down to ``final``.
+
+    Args:
+        clock: where the run is.
+        warmup: part of the run, 0 to 1, that the rate rises from 0.
+        final: the factor at the end.
+        every: whether the rate moves at every step or stays the same within an epoch.
+
+    >>> [round(cosine(Clock(step, 1, 4)), 3) for step in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    time = clock.epoch / clock.epochs if every == "epoch" else clock.step / clock.steps
+    if time < warmup:
+        # Half a step ahead, so that the first step is not lost to a rate of 0.
+        return (time + 0.5 / clock.steps) / warmup
+    time = (time - warmup) / max(1 - warmup, 1e-12)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * time))
+
+
+@LR_SCHEDULES.register("one-cycle")
+def one_cycle(
+    clock: Clock,
+    *,
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04,
+    final: Annotated[float, Field(gt=0, le=1)] = 4e-6,
+) -> float:
+    """Half a cosine up to 1, and another one down; torch's OneCycleLR.
+
+    Args:
+        clock: where the run is.
+        warmup: part of the run that the rate rises.
+        start: the factor at the first step.
+        final: the factor at the last step.
+
+    >>> [round(one_cycle(Clock(step, 1, 4)), 3) for step in range(4)]
+    [0.04, 0.812, 0.283, 0.0]
+    """
+    return _cycle(clock.steps, warmup, start, final)[min(clock.step, clock.steps - 1)]
+
+
+@lru_cache(maxsize=8)
+def _cycle(steps: int, warmup: float, start: float, final: float) -> list[float]:
+    """Every step's factor."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = OneCycleLR(
+        optimizer,
+        max_lr=1.0,
+        total_steps=steps,
+        pct_start=warmup,
+        div_factor=1 / start,
+        final_div_factor=start / final,
+        cycle_momentum=False,
+    )
+    factors = []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        if len(factors) < steps:
+            optimizer.step()  # which the scheduler expects to come first
+            schedule.step()
+    return factors
+
+
+@LR_SCHEDULES.register("linear")
+def linear(clock: Clock, *, start: Part = 0.5) -> float:
+    """1 until the part ``start`` of the run, then in a straight line to 0, epoch by epoch.
+
+    Forward-Forward's released code: 2 (1 + E - e) / E in the second half, e counted from 1.
+
+    >>> [linear(Clock(step, 1, 4)) for step in range(4)]
+    [1.0, 1.0, 1.0, 0.5]
+    """
+    left = (clock.epochs - clock.epoch) / (clock.epochs * max(1 - start, 1e-12))
+    return float(min(1.0, left))
+
+
+@LR_SCHEDULES.register("steps")
+def steps(
+    clock: Clock,
+    *,
+    factor: Part = 0.1,
+    at: list[Part] = [0.5, 0.75],  # noqa: B006
+) -> float:
+    """Times ``factor`` at each of some parts of the run.
+
+    >>> [steps(Clock(step, 1, 4), factor=0.5) for step in range(4)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+    passed = sum(clock.step >= part * clock.steps - 1e-6 for part in at)
+    return factor**passed

@@ -1,0 +1,151 @@
+"""Checkpoints: a folder of safetensors and JSON, written beside and renamed whole; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from goodness.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from goodness.network.network import Network
+
+SCHEMA = 1
+META_KEYS = ("step", "steps_per_epoch", "seconds", "best", "preprocessing", "blocks")
+"""What the JSON of every network's checkpoint holds."""
+_META = "state.json"
+
+
+def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write a checkpoint so that ``folder`` is at every moment either the old one or the new one.
+
+    Args:
+        folder: where it goes; an older checkpoint there is replaced.
+        meta: JSON; ``schema`` is added.
+        groups: tensors by file, e.g. ``{"network": network.state_dict()}``.
+    """
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    for leftover in (fresh, old):
+        if leftover.exists() and (leftover == fresh or folder.exists()):
+            shutil.rmtree(leftover)
+    fresh.mkdir(parents=True)
+    try:
+        for name, tensors in groups.items():
+            dense = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            save_file(dense, fresh / f"{name}.safetensors")
+        (fresh / _META).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
+        for path in fresh.iterdir():
+            _flush(path)
+    except BaseException as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # what a full disk becomes in there
+            raise RunError(f"cannot write the checkpoint '{folder}': {error}") from error
+        raise
+    # A folder cannot be replaced in one step: until the second rename, `find` takes the old one.
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find(folder: Path) -> Path | None:
+    """The checkpoint at ``folder``, or the one that an interrupted `save` left in its place."""
+    for candidate in (folder, _beside(folder, "old")):
+        if (candidate / _META).is_file():
+            return candidate
+    return None
+
+
+def load(
+    folder: Path, *groups: str, needs: Iterable[str] = ()
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Read a checkpoint.
+
+    Args:
+        folder: as given to `save`.
+        groups: the tensor files wanted.
+        needs: keys that the JSON must have.
+
+    Returns:
+        Its JSON and the tensors of each group, on the CPU.
+
+    Raises:
+        InputError: there is none, it is truncated, or a newer goodness wrote it.
+    """
+    found = find(folder)
+    if found is None:
+        raise InputError(f"no checkpoint in '{folder}'")
+    try:
+        meta = json.loads((found / _META).read_text())
+    except ValueError:
+        meta = None
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(
+            f"checkpoint '{found}' has schema {schema}, this goodness reads up to {SCHEMA};"
+            " upgrade goodness"
+        )
+    if not isinstance(schema, int) or not set(meta) >= set(needs):
+        raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read")
+    tensors = {}
+    for name in groups:
+        path = found / f"{name}.safetensors"
+        try:
+            tensors[name] = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"checkpoint file '{path}' is missing or truncated ({error})"
+            ) from None
+    return meta, tensors
+
+
+def load_network(folder: Path, network: Network) -> dict[str, Any]:
+    """Put a checkpoint's weights into a network built from the same configuration.
+
+    Args:
+        folder: as given to `save`; its JSON holds the network's facts as ``blocks``.
+        network: gets the weights, on its own device.
+
+    Returns:
+        The checkpoint's JSON.
+
+    Raises:
+        InputError: damaged, of a newer schema, or of another model; the first difference is named.
+    """
+    meta, groups = load(folder, "network", needs=["blocks"])
+    for there, here in zip_longest(meta["blocks"], network.facts()):
+        if there != here:
+            raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")
+    theirs, own = groups["network"], network.state_dict()
+    for name in [*own, *theirs]:
+        shapes = [tuple(state[name].shape) if name in state else None for state in (theirs, own)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"checkpoint '{folder}' is of another model:"
+                f" '{name}' is {shapes[0] or 'missing'} there, {shapes[1] or 'missing'} here"
+            )
+    network.load_state_dict(theirs)
+    return meta
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,76 @@
+"""Ctrl-C and SIGTERM: the first one asks the loop to save and end, the second one ends at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from goodness.errors import Interrupted
+from goodness.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from goodness.training.trainer import Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopOnSignal(Callback):
+    """Hands signals to the loop it is a callback of, while it is entered as a context."""
+
+    def __init__(self) -> None:
+        self._trainer: Trainer | None = None
+        self._handling = ExitStack()
+
+    def __enter__(self) -> StopOnSignal:
+        self._handling.enter_context(_handled_by(self._handle))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handling.close()
+
+    def on_start(self, trainer: Trainer) -> None:
+        """From here on there is a state worth saving."""
+        self._trainer = trainer
+
+    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
+        """All is saved; nothing is left to ask of the trainer."""
+        self._trainer = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._trainer is None or self._trainer.interrupted is not None:
+            # Not an Exception: nothing on the way up may take it for an error to deal with.
+            raise SystemExit(128 + number)
+        self._trainer.interrupted = number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside it a signal raises `Interrupted`, for work that is kept as it goes."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name}; the same command goes on", number)
+
+    with _handled_by(stop):
+        yield
+
+
+def ignored() -> AbstractContextManager[None]:
+    """Inside it signals do nothing."""
+    return _handled_by(signal.SIG_IGN)
+
+
+@contextmanager
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> Iterator[None]:
+    """Inside it a function handles both signals; afterwards whatever did before."""
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)

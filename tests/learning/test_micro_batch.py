@@ -1,0 +1,180 @@
+"""A batch in parts learns what the whole batch does, in less memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from goodness import InputError, Learner, build
+from goodness.clock import Clock
+from goodness.objective import Objective
+
+IMAGE = (1, 8, 8)
+CLASSES = 4
+SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
+MODEL = {"name": "cnn", "widths": [4, 6, 8], "pools": [1], "norm": "none"}
+
+
+def make(method="mono-forward", **values):
+    plain = {"lr_schedule": "constant", "optimizer": SGD, "boundary": "identity", "epochs": 2}
+    values = {**plain, "model": MODEL, **values}
+    return build(method, image_shape=IMAGE, num_classes=CLASSES, **values)
+
+
+def trained(network, batch, count=10, steps=3, class_weights=None):
+    """The state after some steps, and the reports of those steps."""
+    learner = Learner(network, class_weights)
+    reports = [
+        learner.step(*batch(count, IMAGE, CLASSES, seed=step), Clock(step, 2, 2))
+        for step in range(steps)
+    ]
+    learner.end_epoch()
+    return {name: v.clone() for name, v in network.state_dict().items()}, reports
+
+
+def close(one, other, atol=1e-5):
+    return one.keys() == other.keys() and all(
+        torch.allclose(one[name], other[name], atol=atol) for name in one
+    )
+
+
+WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5])
+PAIRS = {"name": "pair-goodness", "goodness": "mean", "loss": "bce", "peer": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("mono-forward", {}),
+        ("backprop", {}),
+        ("sff", {"model": {**MODEL, "norm": "layer"}}),
+        ("mono-forward", {"label_smoothing": 0.2, "clip_grad_norm": 0.05, "accumulate_steps": 2}),
+        ("mono-forward", {"amp": "fp16"}),
+        ("mono-forward", {"readouts": {"fusion": {"lr": 0.1}}}),
+        ("mono-forward", {"ema": 0.9, "plan": "sequential"}),
+        ("cafo", {"plan": "together"}),
+        ("cafo-dfa", {"plan": "together"}),
+        ("ff", {"objective": PAIRS}),
+    ],
+    ids=str,
+)
+def test_parts_learn_what_the_whole_batch_does(method, values, batch):
+    """Ten images in parts of four: the last part is smaller."""
+    weights = None if method == "ff" else WEIGHTS
+    whole, reports = trained(make(method, **values), batch, class_weights=weights)
+    parts, others = trained(make(method, micro_batch=4, **values), batch, class_weights=weights)
+
+    # Half precision rounds, and overflows, in other sums.
+    assert close(whole, parts, atol=2e-3 if "amp" in values else 1e-5)
+    start = make(method, **values).state_dict()
+    assert not close(whole, start, atol=1e-2 if "amp" in values else 1e-3)
+    for one, other in zip(reports, others, strict=True):
+        for mine, theirs in ((one.losses, other.losses), (one.scores, other.scores)):
+            assert [a is None for a in mine] == [b is None for b in theirs]
+            pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None]
+            assert all(a.shape == b.shape for a, b in pairs)
+            assert all(
+                torch.allclose(a, b, atol=2e-2 if "amp" in values else 1e-4) for a, b in pairs
+            )
+
+
+def test_a_batch_that_fits_into_one_part_is_learnt_bit_for_bit(batch):
+    boundary = {"name": "rms", "dropout": 0.3}
+    whole = trained(make(boundary=boundary), batch)[0]
+    one_part = trained(make(boundary=boundary, micro_batch=10), batch)[0]
+    assert all(torch.equal(one_part[name], value) for name, value in whole.items())
+
+
+def test_dropout_of_every_part_is_drawn_by_the_seed(batch):
+    """Of equal images in several parts each gets another mask, and the same in every run."""
+    boundary = {"name": "identity", "dropout": 0.5}
+    x, y = torch.rand(1, *IMAGE).expand(4, -1, -1, -1), torch.zeros(4, dtype=torch.long)
+    masks = []
+    for _ in range(2):
+        network = make(boundary=boundary, micro_batch=1)
+        torch.nn.init.ones_(network[0].body[0].bias)
+        seen = []
+        network[1].body.register_forward_pre_hook(lambda m, given, seen=seen: seen.append(given[0]))
+        torch.rand(3)  # whatever was drawn before
+        Learner(network).step(x, y, Clock(0, 2, 2))
+        masks.append([rows == 0 for rows in seen])
+
+    assert len(masks[0]) == 4
+    assert all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
+    assert all(not torch.equal(masks[0][0], mask) for mask in masks[0][1:])
+
+
+def test_objectives_observe_once_a_step(batch, monkeypatch):
+    seen = []
+    network = make(micro_batch=4)
+    monkeypatch.setattr(
+        type(network[0].objective), "observe", lambda self, h, y: seen.append((len(h), len(y)))
+    )
+    trained(network, batch, steps=1)
+
+    assert type(network[0].objective).observe is not Objective.observe
+    assert seen == [(10, 10)] * 3
+
+
+class LiveBytes(TorchDispatchMode):
+    """The peak of what the tensors made inside it hold at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                storage = leaf.untyped_storage()
+                self.live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.live.values()))
+        return result
+
+
+def test_a_step_in_parts_takes_less_memory(batch):
+    peaks = {}
+    model = {"name": "cnn", "widths": [16] * 6, "pools": [6], "norm": "layer"}
+    for size in (None, 16):
+        network = make(model=model, partition={"name": "count", "blocks": 1}, micro_batch=size)
+        learner = Learner(network)
+        x, y = batch(128, IMAGE, CLASSES)
+        learner.step(x, y, Clock(0, 2, 2))
+        with LiveBytes() as tracker:
+            learner.step(x, y, Clock(1, 2, 2))
+        peaks[size] = tracker.peak
+
+    assert peaks[16] < peaks[None] / 4
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "message"),
+    [
+        ("predsim", {}, "micro_batch: objective 'similarity' compares the images"),
+        ("sff", {"model": {**MODEL, "norm": "batch"}}, "batch norm in the model of block 'conv1'"),
+        ("dgl", {}, "batch norm in the objective of block 'conv1'.*use another objective"),
+        ("scff", {"model": {**MODEL, "pools": []}}, "presentation 'image-pairs' pairs the images"),
+        ("trifecta", {"objective": PAIRS}, "presentation 'label-channel' learns from a whole"),
+        ("forward-gradient", {}, "update 'forward-gradient' draws other directions"),
+    ],
+)
+def test_what_needs_the_whole_batch_is_refused(method, values, message):
+    with pytest.raises(InputError, match=message):
+        Learner(make(method, micro_batch=4, **values))
+
+
+def test_a_batch_norm_in_a_frozen_block_does_not_mind(batch):
+    model = {**MODEL, "norm": "batch"}
+    frozen = {"freeze_until": "head", "readouts": {"output": {}}, "model": model}
+    whole = trained(make("sff", **frozen), batch)[0]
+    parts = trained(make("sff", micro_batch=4, **frozen), batch)[0]
+
+    assert close(whole, parts)
+    with pytest.raises(InputError, match="batch norm in the model of block 'conv3'"):
+        Learner(make("sff", micro_batch=4, freeze_until="2", model=model))
