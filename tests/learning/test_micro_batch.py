@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from goodness import InputError, Learner, build
-from goodness.clock import Clock
+from goodness import InputError, build
 from goodness.objective import Objective
+from goodness.profiling.memory import LiveBytes
+from helpers import copied, learner_of, step_at
 
 IMAGE = (1, 8, 8)
 CLASSES = 4
@@ -26,13 +24,11 @@ def make(method="mono-forward", **values):
 
 def trained(network, batch, count=10, steps=3, class_weights=None):
     """The state after some steps, and the reports of those steps."""
-    learner = Learner(network, class_weights)
-    reports = [
-        learner.step(*batch(count, IMAGE, CLASSES, seed=step), Clock(step, 2, 2))
-        for step in range(steps)
-    ]
+    learner = learner_of(network, (2, 2), class_weights=class_weights)
+    batches = (batch(count, IMAGE, CLASSES, seed=step) for step in range(steps))
+    reports = [learner.step(*own) for own in batches]
     learner.end_epoch()
-    return {name: v.clone() for name, v in network.state_dict().items()}, reports
+    return copied(network.state_dict()), reports
 
 
 def close(one, other, atol=1e-5):
@@ -99,7 +95,7 @@ def test_dropout_of_every_part_is_drawn_by_the_seed(batch):
         seen = []
         network[1].body.register_forward_pre_hook(lambda m, given, seen=seen: seen.append(given[0]))
         torch.rand(3)  # whatever was drawn before
-        Learner(network).step(x, y, Clock(0, 2, 2))
+        learner_of(network, (2, 2)).step(x, y)
         masks.append([rows == 0 for rows in seen])
 
     assert len(masks[0]) == 4
@@ -119,35 +115,16 @@ def test_objectives_observe_once_a_step(batch, monkeypatch):
     assert seen == [(10, 10)] * 3
 
 
-class LiveBytes(TorchDispatchMode):
-    """The peak of what the tensors made inside it hold at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.live = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                storage = leaf.untyped_storage()
-                self.live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
-        self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.live.values()))
-        return result
-
-
 def test_a_step_in_parts_takes_less_memory(batch):
     peaks = {}
     model = {"name": "cnn", "widths": [16] * 6, "pools": [6], "norm": "layer"}
     for size in (None, 16):
         network = make(model=model, partition={"name": "count", "blocks": 1}, micro_batch=size)
-        learner = Learner(network)
+        learner = learner_of(network, (2, 2))
         x, y = batch(128, IMAGE, CLASSES)
-        learner.step(x, y, Clock(0, 2, 2))
+        learner.step(x, y)
         with LiveBytes() as tracker:
-            learner.step(x, y, Clock(1, 2, 2))
+            learner.step(x, y)
         peaks[size] = tracker.peak
 
     assert peaks[16] < peaks[None] / 4
@@ -166,7 +143,7 @@ def test_a_step_in_parts_takes_less_memory(batch):
 )
 def test_what_needs_the_whole_batch_is_refused(method, values, message):
     with pytest.raises(InputError, match=message):
-        Learner(make(method, micro_batch=4, **values))
+        learner_of(make(method, micro_batch=4, **values))
 
 
 def test_a_batch_norm_in_a_frozen_block_does_not_mind(batch):
@@ -177,4 +154,4 @@ def test_a_batch_norm_in_a_frozen_block_does_not_mind(batch):
 
     assert close(whole, parts)
     with pytest.raises(InputError, match="batch norm in the model of block 'conv3'"):
-        Learner(make("sff", micro_batch=4, freeze_until="2", model=model))
+        learner_of(make("sff", micro_batch=4, freeze_until="2", model=model))

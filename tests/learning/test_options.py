@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from goodness import InputError, Learner, build
+from goodness import InputError, RunError, build
 from goodness.clock import Clock
 from goodness.objective import Context
+from helpers import copied, learner_of, step_at
 
 IMAGE = (1, 8, 8)
 CLASSES = 4
+LENGTH = (10, 2)
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
 
 
@@ -25,15 +27,15 @@ def make(method="mono-forward", **values):
 
 
 def weights(network):
-    return {name: value.detach().clone() for name, value in network.named_parameters()}
+    return copied(dict(network.named_parameters()))
 
 
 def moved(network, x, y, steps=1, class_weights=None):
     """How far each parameter goes."""
     before = weights(network)
-    learner = Learner(network, class_weights)
+    learner = learner_of(network, LENGTH, class_weights=class_weights)
     for step in range(steps):
-        learner.step(x, y, Clock(step, 10, 2))
+        step_at(learner, step, x, y)
     return {name: value - before[name] for name, value in weights(network).items()}
 
 
@@ -49,10 +51,10 @@ def test_accumulated_steps_are_one_step_of_the_whole_batch(batch):
 
     network = make(accumulate_steps=4)
     before = weights(network)
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     for step, part in enumerate(torch.arange(16).split(4)):
         assert same(weights(network), before)
-        learner.step(x[part], y[part], Clock(step, 10, 2))
+        step_at(learner, step, x[part], y[part])
 
     parts = {name: value - before[name] for name, value in weights(network).items()}
     assert same(parts, whole, atol=1e-6)
@@ -64,22 +66,22 @@ def test_accumulated_steps_are_one_step_of_the_whole_batch(batch):
 def test_going_on_from_saved_state_equals_never_having_stopped(method, options, batch):
     batches = [batch(8, IMAGE, CLASSES, seed=step) for step in range(7)]
     network = make(method, **options)
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     for step in range(4):
-        learner.step(*batches[step], Clock(step, 10, 2))
+        step_at(learner, step, *batches[step])
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    tensors, plain = learner.state()
-    tensors = {place: value.clone() for place, value in tensors.items()}
+    state = learner.state_dict()
+    state = {**state, "tensors": copied(state["tensors"])}
 
     again = make(method, **options)
     again.load_state_dict(kept)
-    resumed = Learner(again)
-    resumed.load_state(tensors, plain)
+    resumed = learner_of(again, LENGTH)
+    resumed.load_state_dict(state)
     for step in range(4, 7):
-        learner.step(*batches[step], Clock(step, 10, 2))
-        resumed.step(*batches[step], Clock(step, 10, 2))
+        step_at(learner, step, *batches[step])
+        step_at(resumed, step, *batches[step])
 
-    for one, other in ((learner.network, resumed.network), (learner.answering, resumed.answering)):
+    for one, other in ((learner.network, resumed.network), (learner.final_network, resumed.final_network)):
         pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -111,9 +113,9 @@ def test_the_moving_average_answers(batch):
     x, y = batch(8, IMAGE, CLASSES)
     network = make(ema=0.6)
     slow = weights(network)
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     for step in range(6):
-        learner.step(x, y, Clock(step, 10, 2))
+        step_at(learner, step, x, y)
         # timm's warm-up, which copies the weights at its first two steps.
         decay = min(0.6, 1 - step ** (-2 / 3)) if step > 1 else 0.0
         slow = {
@@ -121,9 +123,9 @@ def test_the_moving_average_answers(batch):
             for name, value in weights(network).items()
         }
 
-    assert same(weights(learner.answering), slow, atol=1e-6)
+    assert same(weights(learner.final_network), slow, atol=1e-6)
     assert not same(weights(network), slow, atol=1e-4)
-    assert learner.answering is not network
+    assert learner.final_network is not network
 
 
 SMOOTHED = ["auxiliary", "class-maps", "classifier", "direct-feedback", "information"]
@@ -149,8 +151,8 @@ def test_label_smoothing(name):
         moved = 0.3 * (F.one_hot(y, CLASSES) - 1 / CLASSES)
         expected = expected + (h.flatten(1) * (moved @ plain.back)).sum(1)
 
-    look = Context(torch.zeros(8, *IMAGE), torch.rand(8, *IMAGE), [scores.detach()])
-    before, after = (objective.loss(h, scores, y, look) for objective in (plain, smooth))
+    context = Context(torch.zeros(8, *IMAGE), torch.rand(8, *IMAGE), [scores.detach()])
+    before, after = (objective.loss(h, scores, y, context) for objective in (plain, smooth))
 
     assert plain.supports_label_smoothing
     assert torch.allclose(after - before, expected, atol=1e-5)
@@ -192,7 +194,7 @@ def test_mixed_precision_is_near_float32_and_judges_in_it(amp, batch):
     seen = []
     network = make(amp=amp)
     network[0].body.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
-    Learner(network).step(x, y, Clock(0, 10, 2))
+    step_at(learner_of(network, LENGTH), 0, x, y)
 
     assert seen == [torch.bfloat16 if amp == "bf16" else torch.float16]
     assert not same(half, whole, rtol=0, atol=0)
@@ -202,14 +204,15 @@ def test_mixed_precision_is_near_float32_and_judges_in_it(amp, batch):
 def test_fp16_scales_the_losses_and_leaves_out_what_overflows(batch):
     x, y = batch(8, IMAGE, CLASSES)
     network = make(amp="fp16")
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     before = weights(network)
-    assert learner.state()[1]["held/scaler/scale"] == 2**16
-    learner.step(x * 1e4, y, Clock(0, 10, 2))
+    assert learner.state_dict()["plain"]["held/scaler/scale"] == 2**16
+    with pytest.raises(RunError, match="the loss of block .* is not finite at step 0"):
+        step_at(learner, 0, x * 1e4, y)
 
-    assert learner.state()[1]["held/scaler/scale"] == 2**15
+    assert learner.state_dict()["plain"]["held/scaler/scale"] == 2**15
     assert all(torch.isfinite(value).all() for value in weights(network).values())
-    learner.step(x, y, Clock(1, 10, 2))
+    step_at(learner, 1, x, y)
     assert not same(weights(network), before)
 
 
@@ -217,15 +220,16 @@ def test_sgd_has_no_momentum_after_gradients_that_overflow_in_fp16(batch):
     # torch's fused kernel would leave it as memory that was never written to.
     x, y = batch(8, IMAGE, CLASSES)
     network = make(amp="fp16", optimizer={"name": "sgd", "lr": 0.1})
-    learner = Learner(network)
-    learner.step(x * 1e4, y, Clock(0, 10, 2))
+    learner = learner_of(network, LENGTH)
+    with pytest.raises(RunError, match="the loss of block .* is not finite at step 0"):
+        step_at(learner, 0, x * 1e4, y)
     buffers = [
         state["momentum_buffer"]
         for optimizer in learner.optimizers.values()
         for state in optimizer.state.values()
     ]
 
-    assert learner.state()[1]["held/scaler/scale"] == 2**15
+    assert learner.state_dict()["plain"]["held/scaler/scale"] == 2**15
     assert buffers == []
 
 
@@ -235,7 +239,7 @@ def test_how_maps_are_laid_out(channels_last, batch):
     network = make(channels_last=channels_last)
     seen = []
     network[1].body.register_forward_hook(lambda module, given, out: seen.append(out))
-    Learner(network).step(x, y, Clock(0, 10, 2))
+    step_at(learner_of(network, LENGTH), 0, x, y)
 
     assert seen[0].is_contiguous(memory_format=torch.channels_last) is channels_last
     assert network[1].body[0].weight.is_contiguous() is not channels_last
@@ -255,7 +259,7 @@ def test_a_block_is_compiled_without_a_break(batch, monkeypatch):
     network = build("sff", image_shape=IMAGE, num_classes=CLASSES, model=model, compile=True)
     x, y = batch(4, IMAGE, CLASSES)
     network.scores(x)
-    Learner(network).step(x, y, Clock(0, 10, 2))
+    step_at(learner_of(network, LENGTH), 0, x, y)
 
     assert len(graphs) == 2
 
@@ -294,9 +298,9 @@ def test_frozen_blocks_stay_as_they_are(method, first, batch):
     model = {"name": "cnn", "widths": [8, 8, 8], "pools": [1], "norm": "batch"}
     network = build(method, image_shape=IMAGE, num_classes=CLASSES, model=model, **values)
     kept = [{k: v.clone() for k, v in block.state_dict().items()} for block in network]
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     for step in range(20):
-        learner.step(x, y, Clock(step, 10, 2))
+        step_at(learner, step, x, y)
 
     changed = [
         any(not torch.equal(block.state_dict()[k], v) for k, v in state.items())
@@ -304,7 +308,7 @@ def test_frozen_blocks_stay_as_they_are(method, first, batch):
     ]
     assert changed == [index >= first for index in range(3)]
     assert all(block.objective is None for block in list(network)[:first])
-    totals = network.evaluate(x).totals
+    totals = network.evaluate(x).readouts
     assert all(total[-1].shape == (8, CLASSES) for total in totals.values())
 
 
@@ -318,7 +322,7 @@ def test_the_first_block_that_learns_goes_by_name_too():
 def test_nothing_left_to_train():
     with pytest.raises(InputError, match=r"nothing is left to train behind 'head' .*output"):
         make(freeze_until="head")
-    Learner(make(freeze_until="head", readouts={"output": {}}))
+    learner_of(make(freeze_until="head", readouts={"output": {}}), LENGTH)
 
 
 @pytest.mark.parametrize("readout", ["last", "sum"])
@@ -331,9 +335,9 @@ def test_frozen_blocks_alone_have_no_scores_to_answer_by(readout):
 def test_a_closed_form_is_left_to_solve_behind_frozen_blocks(batch):
     x, y = batch(8, IMAGE, CLASSES)
     network = make("cafo", freeze_until="2")
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     for step in range(20):
-        learner.step(x, y, Clock(step, 10, 2))
+        step_at(learner, step, x, y)
     learner.end_epoch()
 
     assert network.evaluate(x).final("last").abs().max() > 0
@@ -377,9 +381,9 @@ def test_checkpointing_changes_memory_alone(method, batch):
             boundary={"dropout": 0.3},
             recompute=checkpointing,
         )
-        learner = Learner(network)
+        learner = learner_of(network, LENGTH)
         for step in range(3):
-            learner.step(x, y, Clock(step, 10, 2))
+            step_at(learner, step, x, y)
         states.append(network.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert any(name.endswith("num_batches_tracked") for name in states[0])

@@ -131,11 +131,12 @@ class Learner:
         run: Clock | None = None,
     ) -> None:
         config = network.config
-        if run is None and config.steps_per_epoch is not None:
-            run = Clock(0, config.steps_per_epoch, config.epochs)
-        check_own_loop(network, class_weights, run)
+        if run is None:
+            if config.steps_per_epoch is not None:
+                run = Clock(0, config.steps_per_epoch, config.epochs)
+            check_own_loop(network, class_weights, run)
         check_micro_batch(network)
-        if class_weights is None and config.class_weights is not None:
+        if class_weights is None and isinstance(config.class_weights, list):
             class_weights = torch.tensor(config.class_weights)
         check_class_weights(network, class_weights)
         self.network = network
@@ -395,6 +396,7 @@ class Learner:
         bad = [(step, index) for index, step in enumerate(self._bad_step.tolist()) if step >= 0]
         if bad:
             step, index = min(bad)
+            self._bad_step.fill_(-1)  # said; whoever goes on is told of the next one
             raise Diverged(f"the loss of block '{self.network[index].name}'", step)
 
     def image_weights(self, y: Tensor) -> Tensor | None:
