@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import pytest
 import torch
+from formulas import Y, agree, block, context, cross_entropy, draw, make
 from torch.nn import functional as F
 
 from goodness.objective.auxiliary import head_network
 
-Y = torch.tensor([0, 2, 1, 2])
 HEADS = ["mlp-sr", "1c2f", "linear"]
 
 
-def cross_entropy(logits, label):
-    return torch.log(torch.exp(logits).sum()) - logits[label]
+@pytest.mark.parametrize(
+    ("name", "spec", "options"),
+    [
+        *(("auxiliary", block(), {"head": head}) for head in HEADS),
+        ("information", block(index=3, count=4), {}),  # its last module only classifies
+    ],
+)
+def test_cross_entropy_of_the_auxiliary_network(name, spec, options):
+    objective = make(name, spec, **options).eval()
 
+    def reference(z):
+        return [cross_entropy(*row) for row in zip(objective.head(z), Y.tolist(), strict=True)]
 
-@pytest.mark.parametrize("head", HEADS)
-def test_dgl_is_the_cross_entropy_of_the_auxiliary_network(judge, features, head):
-    objective = judge.make("auxiliary", judge.spec(), head=head).eval()
-
-    judge.agree(
-        objective,
-        features(),
-        Y,
-        lambda z: [
-            cross_entropy(row, y) for row, y in zip(objective.head(z), Y.tolist(), strict=True)
-        ],
-    )
+    agree(objective, draw(), Y, reference)
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 32), (5, 7, 9), (4, 1, 1)])
 @pytest.mark.parametrize("head", HEADS)
-def test_heads_serve_every_shape(head, shape):
+def test_heads_take_every_shape(head, shape):
     network = head_network(head, shape, num_classes=7, width=None)
 
     assert network(torch.randn(3, *shape)).shape == (3, 7)
@@ -45,56 +43,42 @@ def test_mlp_sr_has_three_convolutions_three_wide_layers_and_a_linear_one():
     assert shapes == [(8, 8, 1, 1)] * 3 + [(32, 32)] * 3 + [(7, 32)]
 
 
-@pytest.mark.parametrize(("index", "init_from"), [(0, (5.0, 0.5)), (1, (3.0, 0.75)), (2, (1.0, 1.0))])
+@pytest.mark.parametrize(("index", "weights"), [(0, (5.0, 0.5)), (1, (3.0, 0.75)), (2, (1.0, 1.0))])
 @pytest.mark.parametrize("task", ["ce", "contrast"])
-def test_infopro_reconstructs_and_classifies(judge, features, index, weights, task):
-    objective = judge.make(
-        "information", judge.spec(index=index, count=4), task=task, temperature=0.5
-    ).eval()
+def test_infopro_reconstructs_and_classifies(index, weights, task):
+    spec = block(index=index, count=4)
+    objective = make("information", spec, task=task, temperature=0.5).eval()
     image = torch.randn(4, 2, 8, 8).double() * 3 + 1
     y = torch.tensor([0, 2, 0, 2])
 
     def reference(z):
-        seen, logits = torch.sigmoid(objective.decoder(z)), objective.head(z)
+        decoded, logits = torch.sigmoid(objective.decoder(z)), objective.head(z)
         unit = [a / torch.sqrt((a**2).sum()) for a in logits]
         losses = []
         for i, label in enumerate(y.tolist()):
             bce = 0.0
             for c in range(2):
                 low, high = image[:, c].min(), image[:, c].max()
-                t, p = (image[i, c] - low) / (high - low), seen[i, c]
+                t, p = (image[i, c] - low) / (high - low), decoded[i, c]
                 bce = bce - (t * torch.log(p) + (1 - t) * torch.log(1 - p)).sum()
             if task == "ce":
-                known = cross_entropy(logits[i], label)
+                classified = cross_entropy(logits[i], label)
             else:
                 twin = i ^ 2  # the other row of the same class
                 total = sum(torch.exp(unit[i] @ unit[j] / 0.5) for j in range(4) if j != i)
-                known = -torch.log(torch.exp(unit[i] @ unit[twin] / 0.5) / total)
-            losses.append(weights[0] * bce / 128 + weights[1] * known)
+                classified = -torch.log(torch.exp(unit[i] @ unit[twin] / 0.5) / total)
+            losses.append(weights[0] * bce / 128 + weights[1] * classified)
         return losses
 
-    h = features()
-    judge.agree(objective, h, y, reference, judge.context(h, image_shape=image))
+    h = draw()
+    agree(objective, h, y, reference, context(h, image))
 
 
-def test_the_last_module_of_infopro_only_classifies(judge, features):
-    objective = judge.make("information", judge.spec(index=3, count=4)).eval()
-
-    judge.agree(
-        objective,
-        features(),
-        Y,
-        lambda z: [
-            cross_entropy(row, y) for row, y in zip(objective.head(z), Y.tolist(), strict=True)
-        ],
-    )
-
-
-def test_trgl_charges_for_moving_the_features(judge, features):
-    objective = judge.make("transport", judge.spec(), tau=0.25).eval()
-    h, x = features(), features(seed=5)
-    seen = judge.context(h)
-    seen.input = x
+def test_trgl_charges_for_moving_the_features():
+    objective = make("transport", tau=0.25).eval()
+    h, x = draw(), draw(seed=5)
+    given = context(h)
+    given.input = x
 
     def reference(z):
         logits = objective.head(z)
@@ -103,13 +87,13 @@ def test_trgl_charges_for_moving_the_features(judge, features):
             for i, label in enumerate(Y.tolist())
         ]
 
-    judge.agree(objective, h, Y, reference, seen)
+    agree(objective, h, Y, reference, given)
 
 
-def test_moving_to_another_shape_is_free(judge, features):
-    free = judge.make("transport", judge.spec(input=(2, 8, 8))).eval()
-    h = features()
+def test_moving_to_another_shape_is_free():
+    free = make("transport", block(input=(2, 8, 8))).eval()
+    h = draw()
 
-    loss = free.loss(h, free.scores(h), Y, judge.context(h))
+    loss = free.loss(h, free.scores(h), Y, context(h))
 
     torch.testing.assert_close(loss, F.cross_entropy(free.scores(h), Y, reduction="none"))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-Y = torch.tensor([0, 2, 1, 2])
+from formulas import Y, agree, block, context, cross_entropy, draw, each, linear, make
 
 
 @pytest.mark.parametrize("rows", [20, 200])
-def test_streamed_least_squares(judge, features, rows):
+def test_streamed_least_squares(rows):
     """With fewer images than features only the ridge makes the answer unique."""
-    objective = judge.make("least-squares", judge.spec((4, 3, 3)), ridge=1e-3)
-    h = features(rows, (4, 3, 3))
+    objective = make("least-squares", block((4, 3, 3)), ridge=1e-3)
+    h = draw(rows, (4, 3, 3))
     y = torch.arange(rows) % 3
     for part in range(0, rows, 7):
         objective.observe(h[part : part + 7], y[part : part + 7])
@@ -30,22 +29,19 @@ def test_streamed_least_squares(judge, features, rows):
     assert objective.pending == {}
 
 
-def test_squared_error_of_the_one_hot_label(judge, features):
-    objective = judge.make("least-squares", judge.spec())
+def test_squared_error_of_the_one_hot_label():
+    objective = make("least-squares")
     objective.weight.normal_()
 
-    def reference(z):
-        losses = []
-        for row, label in zip(z, Y.tolist(), strict=True):
-            s = row.flatten() @ objective.weight
-            losses.append(sum((s[k] - float(k == label)) ** 2 for k in range(3)) / 3)
-        return losses
+    def squared_error(row, label):
+        s = row.flatten() @ objective.weight
+        return sum((s[k] - float(k == label)) ** 2 for k in range(3)) / 3
 
-    judge.agree(objective, features(), Y, reference)
+    agree(objective, draw(), Y, each(squared_error))
 
 
-def test_singular_features_are_solved_too(judge):
-    objective = judge.make("least-squares", judge.spec((2, 1, 1)), ridge=0.0)
+def test_singular_features_are_solved_too():
+    objective = make("least-squares", block((2, 1, 1)), ridge=0.0)
     h = torch.ones(6, 2, 1, 1).double()  # two equal columns
     y = torch.tensor([0, 0, 0, 1, 1, 2])
 
@@ -58,15 +54,15 @@ def test_singular_features_are_solved_too(judge):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, features, smoothing):
-    objective = judge.make("direct-feedback", judge.spec(), pool=2)
+def test_direct_feedback_moves_features_against_the_last_block_s_error(smoothing):
+    objective = make("direct-feedback", pool=2)
     objective.label_smoothing = smoothing
     torch.nn.init.normal_(objective.linear.weight)
-    h, last = features(), torch.randn(4, 3).double()
-    seen = judge.context(h, ahead=[None, None, last])
+    h, last = draw(), torch.randn(4, 3).double()
     z = h.clone().requires_grad_()
 
-    loss = objective.loss(z, objective.scores(z), Y, seen)
+    given = context(h, later_scores=[None, None, last])
+    loss = objective.loss(z, objective.scores(z), Y, given)
     by_features, by_weight = torch.autograd.grad(loss.sum(), [z, objective.linear.weight])
 
     target = torch.full((4, 3), smoothing / 3).double()
@@ -79,16 +75,9 @@ def test_direct_feedback_moves_features_against_the_last_block_s_error(judge, fe
     torch.testing.assert_close(by_weight, own.T @ pooled)
 
 
-def test_the_last_block_learns_from_its_own_error(judge, features):
-    objective = judge.make("direct-feedback", judge.spec(index=2))
+def test_the_last_block_learns_from_its_own_error():
+    objective = make("direct-feedback", block(index=2))
     torch.nn.init.normal_(objective.linear.weight)
 
-    def reference(z):
-        losses = []
-        for row, label in zip(z, Y.tolist(), strict=True):
-            a = objective.linear.weight @ row.flatten() + objective.linear.bias
-            losses.append(torch.log(torch.exp(a).sum()) - a[label])
-        return losses
-
     assert not objective.needs_later_scores
-    judge.agree(objective, features(), Y, reference)
+    agree(objective, draw(), Y, each(lambda row, y: cross_entropy(linear(objective, row), y)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-Y = torch.tensor([0, 2, 1, 2])
+from formulas import Y, agree, block, context, cross_entropy, draw, each, make
 
 
 def goodness(row, groups, square=True):
@@ -20,10 +19,6 @@ def goodness(row, groups, square=True):
 
 def softplus(x):
     return torch.log(1 + torch.exp(x))
-
-
-def cross_entropy(g, target):
-    return torch.log(sum(torch.exp(v) for v in g)) - g[target]
 
 
 def versus(g, target):
@@ -44,63 +39,46 @@ LOSSES = {
 @pytest.mark.parametrize("channels", [6, 7])
 @pytest.mark.parametrize("kind", ["square", "mean"])
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_losses(judge, features, loss, kind, channels):
+def test_losses(loss, kind, channels):
     shape = (channels, 2, 3)
-    objective = judge.make("channel-groups", judge.spec(shape), loss=loss, goodness=kind)
-    square = kind == "square"
+    objective = make("channel-groups", block(shape), loss=loss, goodness=kind)
+    reference = each(lambda row, y: LOSSES[loss](goodness(row, 3, kind == "square"), y))
 
-    judge.agree(
-        objective,
-        features(4, shape),
-        Y,
-        lambda z: [
-            LOSSES[loss](goodness(row, 3, square), y) for row, y in zip(z, Y.tolist(), strict=True)
-        ],
-    )
+    agree(objective, draw(4, shape), Y, reference)
 
 
-def test_goodness_beyond_fifty_is_clamped_in_the_cwc_loss(judge):
-    objective = judge.make("channel-groups", judge.spec((3, 1, 1)), loss="cwc")
+def test_goodness_beyond_fifty_is_clamped_in_the_cwc_loss():
+    objective = make("channel-groups", block((3, 1, 1)), loss="cwc")
     h = torch.tensor([10.0, 8.0, 0.0], dtype=torch.double).reshape(1, 3, 1, 1)
 
-    loss = objective.loss(h, objective.scores(h), torch.tensor([0]), judge.context(h))
+    loss = objective.loss(h, objective.scores(h), torch.tensor([0]), context(h))
 
     torch.testing.assert_close(loss, torch.tensor([2.0], dtype=torch.double).log())
 
 
-def test_merged_classes_compete_as_one(judge, features):
+def test_merged_classes_compete_as_one():
     """Five classes in two groups by index: 0, 1, 2 against 3, 4."""
     y = torch.tensor([0, 4, 2, 3])
-    objective = judge.make("channel-groups", judge.spec((4, 2, 2), num_classes=5), targets=[2, 5, 5])
-    h = features(4, (4, 2, 2))
+    objective = make("channel-groups", block((4, 2, 2), num_classes=5), targets=[2, 5, 5])
+    h = draw(4, (4, 2, 2))
 
-    judge.agree(
-        objective,
-        h,
-        y,
-        lambda z: [
-            cross_entropy(goodness(row, 2), int(label >= 3))
-            for row, label in zip(z, y.tolist(), strict=True)
-        ],
-    )
+    agree(objective, h, y, each(lambda row, k: cross_entropy(goodness(row, 2), int(k >= 3)), y))
     scores = objective.scores(h)
     assert scores.shape == (4, 5)
     assert torch.equal(scores[:, 0], scores[:, 2])
     assert torch.equal(scores[:, 3], scores[:, 4])
 
 
-def test_coarse_to_fine(judge):
-    groups = [
-        judge.make("channel-groups", judge.spec((64, 1, 1), 64, i, 4), coarse=0.5).matrix.shape[1]
-        for i in range(4)
-    ]
+def test_coarse_to_fine():
+    specs = [block((64, 1, 1), num_classes=64, index=i, count=4) for i in range(4)]
+    groups = [make("channel-groups", spec, coarse=0.5).matrix.shape[1] for spec in specs]
 
     assert groups == [4, 16, 64, 64]
 
 
-def test_contrastive_term(judge, features):
-    plain = judge.make("channel-groups", judge.spec((6, 2, 2)))
-    objective = judge.make("channel-groups", judge.spec((6, 2, 2)), contrast=0.5, temperature=0.3)
+def test_contrastive_term():
+    spec = block((6, 2, 2))
+    objective = make("channel-groups", spec, contrast=0.5, temperature=0.3)
     y = torch.tensor([0, 2, 0, 0])
 
     def reference(z):
@@ -110,12 +88,12 @@ def test_contrastive_term(judge, features):
         for i, label in enumerate(y.tolist()):
             others = [j for j in range(4) if j != i]
             total = sum(torch.exp((unit[i] @ unit[j]) / 0.3) for j in others)
-            same = [j for j in others if y[j] == label]
-            logs = [torch.log(torch.exp((unit[i] @ unit[j]) / 0.3) / total) for j in same]
-            contrast = -sum(logs) / len(same) if same else 0.0
+            alike = [j for j in others if y[j] == label]
+            logs = [torch.log(torch.exp((unit[i] @ unit[j]) / 0.3) / total) for j in alike]
+            contrast = -sum(logs) / len(alike) if alike else 0.0
             losses.append(cross_entropy(goodness(z[i], 3), label) + 0.5 * contrast)
         return losses
 
-    h = features(4, (6, 2, 2))
-    judge.agree(objective, h, y, reference)
-    assert torch.equal(objective.scores(h), plain.scores(h))
+    h = draw(4, (6, 2, 2))
+    agree(objective, h, y, reference)
+    assert torch.equal(objective.scores(h), make("channel-groups", spec).scores(h))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-Y = torch.tensor([0, 2, 1, 2])
+from formulas import Y, agree, draw, each, make
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_log_sum_exp_margin_of_mean_squares(judge, features, kernel, margin):
-    objective = judge.make("class-maps", judge.spec(), kernel=kernel, margin=margin)
+def test_log_sum_exp_margin_of_mean_squares(kernel, margin):
+    objective = make("class-maps", kernel=kernel, margin=margin)
 
     def scores(row):
-        side = kernel // 2
-        padded = torch.nn.functional.pad(row, [side] * 4)
+        padded = torch.nn.functional.pad(row, [kernel // 2] * 4)
         found = []
         for k in range(3):
             squares = []
@@ -27,17 +25,13 @@ def test_log_sum_exp_margin_of_mean_squares(judge, features, kernel, margin):
             found.append(sum(squares) / 16)
         return found
 
-    def reference(z):
-        losses = []
-        for row, label in zip(z, Y.tolist(), strict=True):
-            s = scores(row)
-            wrong = [torch.exp(s[k] - s[label] + margin) for k in range(3) if k != label]
-            losses.append(torch.log(1 + sum(wrong)))
-        return losses
+    def loss(row, label):
+        s = scores(row)
+        wrong = [torch.exp(s[k] - s[label] + margin) for k in range(3) if k != label]
+        return torch.log(1 + sum(wrong))
 
-    h = features()
-    judge.agree(objective, h, Y, reference)
-    torch.testing.assert_close(
-        objective.scores(h), torch.stack([torch.stack(scores(row)) for row in h])
-    )
+    h = draw()
+    agree(objective, h, Y, each(loss))
+    expected = torch.stack([torch.stack(scores(row)) for row in h])
+    torch.testing.assert_close(objective.scores(h), expected)
     torch.testing.assert_close(objective.maps(h).mean((2, 3)), objective.scores(h))

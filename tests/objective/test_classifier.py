@@ -6,15 +6,7 @@ import itertools
 
 import pytest
 import torch
-
-Y = torch.tensor([0, 2, 1, 2])
-
-
-def logits(objective, row):
-    cells = objective.grid
-    pooled = torch.nn.functional.adaptive_avg_pool2d(row, cells).flatten()
-    z = objective.linear.weight @ pooled
-    return z if objective.linear.bias is None else z + objective.linear.bias
+from formulas import Y, agree, cross_entropy, draw, each, linear, make
 
 
 @pytest.mark.parametrize(
@@ -26,15 +18,11 @@ def logits(objective, row):
         ({"pool": None, "most": 30}, 24),
     ],
 )
-def test_cross_entropy_of_a_linear_map(judge, features, options, count):
-    objective = judge.make("classifier", judge.spec(), **options)
-
-    def reference(z):
-        rows = [logits(objective, row) for row in z]
-        return [torch.log(torch.exp(a).sum()) - a[y] for a, y in zip(rows, Y.tolist(), strict=True)]
+def test_cross_entropy_of_a_linear_map(options, count):
+    objective = make("classifier", **options)
 
     assert objective.linear.in_features == count
-    judge.agree(objective, features(), Y, reference)
+    agree(objective, draw(), Y, each(lambda row, y: cross_entropy(linear(objective, row), y)))
 
 
 def sparsemax(z):
@@ -47,29 +35,25 @@ def sparsemax(z):
             if abs(sum(p) - 1) < 1e-9:
                 distance = sum((a - b.item()) ** 2 for a, b in zip(p, z, strict=True))
                 if best is None or distance < best[0]:
-                    best = (distance, support, tau)
-    return best[1], best[2]
+                    best = (distance, support)
+    return best[1]
 
 
-def test_sparsemax_loss(judge, features):
-    objective = judge.make("classifier", judge.spec(), loss="sparsemax")
+def test_sparsemax_loss():
+    objective = make("classifier", loss="sparsemax")
     torch.nn.init.normal_(objective.linear.weight)
 
-    def reference(z):
-        losses = []
-        for row, label in zip(z, Y.tolist(), strict=True):
-            a = logits(objective, row)
-            support, _ = sparsemax(a)
-            tau = (sum(a[k] for k in support) - 1) / len(support)
-            squares = sum(a[k] ** 2 - tau**2 for k in support)
-            losses.append(-a[label] + 0.5 * squares + 0.5)
-        return losses
+    def loss(row, label):
+        a = linear(objective, row)
+        support = sparsemax(a)
+        tau = (sum(a[k] for k in support) - 1) / len(support)
+        return -a[label] + 0.5 * sum(a[k] ** 2 - tau**2 for k in support) + 0.5
 
-    judge.agree(objective, features(), Y, reference)
+    agree(objective, draw(), Y, each(loss))
 
 
 @pytest.mark.parametrize("init", ["zero", "ones"])
-def test_first_weights(judge, init):
-    objective = judge.make("classifier", judge.spec(), init=init, bias=False)
+def test_first_weights(init):
+    weight = make("classifier", init=init, bias=False).linear.weight
 
-    assert set(objective.linear.weight.flatten().tolist()) == {float(init == "ones")}
+    assert set(weight.flatten().tolist()) == {float(init == "ones")}

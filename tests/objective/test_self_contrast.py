@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from formulas import agree, block, draw, make
 
 Y = torch.tensor([0, 2, 1])
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize(("index", "low", "high"), [(0, 0.5, 1.0), (1, 5.0, 9.0), (2, 5.0, 9.0)])
-def test_two_thresholds(judge, features, index, low, high, decay):
-    objective = judge.make(
-        "self-contrast",
-        judge.spec((3, 2, 2), index=index),
-        levels=[[0.5, 1.0], [5.0, 9.0]],
-        decay=decay,
-    )
+def test_two_thresholds(index, low, high, decay):
+    levels = [[0.5, 1.0], [5.0, 9.0]]
+    objective = make("self-contrast", block((3, 2, 2), index=index), levels=levels, decay=decay)
 
     def reference(z):
         losses = []
@@ -31,4 +28,4 @@ def test_two_thresholds(judge, features, index, low, high, decay):
             losses.append(sum(terms) / 4 + decay * torch.sqrt(sum(squares)))
         return losses
 
-    judge.agree(objective, features(6, (3, 2, 2)), Y, reference)
+    agree(objective, draw(6, (3, 2, 2)), Y, reference)

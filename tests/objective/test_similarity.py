@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-Y = torch.tensor([0, 2, 1, 2])
+from formulas import Y, agree, block, cross_entropy, draw, linear, make
 
 
 def similarities(rows):
@@ -25,46 +24,38 @@ def matching(rows):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.99, 1.0])
-def test_prediction_and_similarity_matching(judge, features, beta):
-    objective = judge.make("similarity", judge.spec(), beta=beta, most=24)
+def test_prediction_and_similarity_matching(beta):
+    objective = make("similarity", beta=beta, most=24)
+    assert torch.equal(objective.scores(draw()), torch.zeros(4, 3).double())
     torch.nn.init.normal_(objective.linear.weight)
 
     def reference(z):
         v = torch.nn.functional.conv2d(z, objective.conv.weight, padding=1)
         spread = [torch.stack([torch.sqrt(c.flatten().var() + 1e-12) for c in row]) for row in v]
-        losses = []
-        for row, label, share in zip(z, Y.tolist(), matching(spread), strict=True):
-            pooled = row.unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean((2, 4)).flatten()
-            logits = objective.linear.weight @ pooled + objective.linear.bias
-            ce = torch.log(torch.exp(logits).sum()) - logits[label]
-            losses.append((1 - beta) * ce + beta * share)
-        return losses
+        return [
+            (1 - beta) * cross_entropy(linear(objective, row), label) + beta * share
+            for row, label, share in zip(z, Y.tolist(), matching(spread), strict=True)
+        ]
 
-    judge.agree(objective, features(), Y, reference)
+    assert objective.grid == (2, 2)
+    agree(objective, draw(), Y, reference)
 
 
-def test_fully_connected_features_are_compared_as_they_are(judge, features):
-    objective = judge.make("similarity", judge.spec((5, 1, 1)), beta=1.0)
+def test_fully_connected_features_are_compared_as_they_are():
+    objective = make("similarity", block((5, 1, 1)), beta=1.0)
 
     def reference(z):
-        rows = [objective.conv.weight[:, :, 0, 0] @ row.flatten() for row in z]
-        return matching(rows)
+        return matching([objective.conv.weight[:, :, 0, 0] @ row.flatten() for row in z])
 
-    judge.agree(objective, features(4, (5, 1, 1)), Y, reference)
-
-
-def test_prediction_starts_from_zero(judge, features):
-    objective = judge.make("similarity", judge.spec())
-
-    assert torch.equal(objective.scores(features()), torch.zeros(4, 3).double())
+    agree(objective, draw(4, (5, 1, 1)), Y, reference)
 
 
 @pytest.mark.parametrize(
-    ("judged", "most", "grid"),
+    ("features", "most", "grid"),
     [((128, 28, 28), 1024, (2, 4)), ((128, 32, 32), 2048, (4, 4)), ((512, 2, 2), 4096, (2, 2))],
 )
-def test_features_of_the_prediction_are_limited(judge, judged, most, grid):
-    objective = judge.make("similarity", judge.spec(judged), most=most)
+def test_features_of_the_prediction_are_limited(features, most, grid):
+    objective = make("similarity", block(features), most=most)
 
     assert objective.grid == grid
     assert objective.linear.in_features <= most

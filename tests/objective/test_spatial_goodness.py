@@ -1,21 +1,22 @@
+"""ASGE's scores and loss against the paper's formula."""
+
 from __future__ import annotations
 
 import math
 
 import pytest
 import torch
+from formulas import context
 
 from goodness.errors import InputError
-from goodness.objective import OBJECTIVES, Context, BlockSpec
+from goodness.objective import OBJECTIVES
+from helpers import spec_of
 
 
-def spec(channels=6, side=4, num_classes=3, widest=6):
+def make(channels=6, side=4, num_classes=3, widest=6, **options):
+    part = OBJECTIVES.resolve({"name": "spatial-goodness", **options})
     shape = (channels, side, side)
-    return BlockSpec(0, 1, classes, (3, side, side), shape, shape, shape, widest)
-
-
-def make(where, **options):
-    return OBJECTIVES.make(OBJECTIVES.resolve({"name": "spatial-goodness", **options}), where)
+    return OBJECTIVES.make(part, spec_of(shape, num_classes=num_classes, widest=widest))
 
 
 def slow_scores(objective, h, grid, scale):
@@ -61,7 +62,7 @@ def slow_loss(scores, y):
 )
 def test_scores_and_loss_follow_the_paper(channels, widest, options, grid, scale):
     torch.manual_seed(0)
-    objective = make(spec(channels, num_classes=4, widest=widest), **options)
+    objective = make(channels, num_classes=4, widest=widest, **options)
     h = torch.randn(3, channels, 4, 4)
     y = torch.tensor([0, 3, 1])
 
@@ -70,17 +71,17 @@ def test_scores_and_loss_follow_the_paper(channels, widest, options, grid, scale
     assert objective.facts() == {"grid": grid}
     expected = slow_scores(objective, h, grid, scale).float()
     torch.testing.assert_close(scores, expected)
-    torch.testing.assert_close(objective.loss(h, scores, y, Context(h, h)), slow_loss(expected, y))
+    torch.testing.assert_close(objective.loss(h, scores, y, context(h)), slow_loss(expected, y))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize("channels", [1, 7, 96])
 def test_any_width_and_class_count(channels, classes):
-    objective = make(spec(channels, num_classes=classes, widest=100))
+    objective = make(channels, num_classes=classes, widest=100)
     h = torch.randn(2, channels, 4, 4, requires_grad=True)
 
     scores = objective.scores(h)
-    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]), Context(h, h))
+    loss = objective.loss(h, scores, torch.tensor([0, classes - 1]), context(h))
     loss.sum().backward()
 
     assert scores.shape == (2, classes)
@@ -90,7 +91,7 @@ def test_any_width_and_class_count(channels, classes):
 
 
 def test_projection_and_bias_are_fixed_and_saved():
-    objective = make(spec())
+    objective = make()
 
     assert list(objective.parameters()) == []
     assert set(objective.state_dict()) == {"projection", "bias"}
@@ -99,7 +100,7 @@ def test_projection_and_bias_are_fixed_and_saved():
 @pytest.mark.parametrize("classes", [2, 100])
 def test_projection_is_drawn_with_deviation_one_over_root_k(classes):
     torch.manual_seed(0)
-    projection = make(spec(512, side=16, num_classes=classes, widest=2048)).projection
+    projection = make(512, 16, classes, 2048).projection
     count = projection.numel()
 
     assert count == 512 * 4**2 * classes
@@ -110,7 +111,7 @@ def test_projection_is_drawn_with_deviation_one_over_root_k(classes):
 
 def test_bias_is_drawn_with_deviation_one_over_root_k():
     torch.manual_seed(0)
-    bias = torch.cat([make(spec(num_classes=100)).bias for _ in range(50)])
+    bias = torch.cat([make(num_classes=100).bias for _ in range(50)])
 
     assert abs(bias.std() * 10 - 1) < 4 / (2 * 5000) ** 0.5
 
@@ -119,7 +120,7 @@ def test_unit_scale_makes_the_spread_of_the_logits_independent_of_width_and_clas
     torch.manual_seed(0)
     spreads = []
     for channels, classes in [(16, 10), (256, 10), (256, 100), (16, 100)]:
-        objective = make(spec(channels, num_classes=classes, widest=channels), unit_scale=True)
+        objective = make(channels, num_classes=classes, widest=channels, unit_scale=True)
         # Constant maps of 1: g is 1 everywhere, so that the logits are sums of the rows of R.
         spreads.append(objective.scores(torch.ones(1, channels, 4, 4)).std().item())
 
@@ -129,4 +130,4 @@ def test_unit_scale_makes_the_spread_of_the_logits_independent_of_width_and_clas
 @pytest.mark.parametrize("option", [{"alpha": 0}, {"alpha": "wide"}, {"scale": -1}, {"alfa": 1}])
 def test_bad_options_are_refused(option):
     with pytest.raises(InputError, match=f"objective.{next(iter(option))}"):
-        make(spec(), **option)
+        make(**option)
