@@ -33,7 +33,7 @@ class InterruptAt(Callback):
     def __init__(self, step):
         self.step = step
 
-    def on_step(self, loop):
+    def on_step(self, trainer):
         if trainer.step == self.step:
             trainer.interrupted = signal.SIGINT
 
@@ -293,7 +293,7 @@ def test_plan_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):
     assert plan["train_examples"] == len(open_data("digits").train)
     assert plan["epochs"] == 3
     assert plan["seconds_per_epoch"] > 0
-    assert [(b["name"], b["judged"], b["sent"]) for b in plan["blocks"]] == [
+    assert [(b["name"], b["features"], b["output"]) for b in plan["blocks"]] == [
         ("conv1", [8, 8, 8], [8, 4, 4]),
         ("conv2", [16, 4, 4], [16, 4, 4]),
     ]
@@ -319,11 +319,11 @@ DRIVER = """
     import torch._dynamo  # as torch's optimizers do; once here, not in every child
     import goodness
     from goodness import api
-    from goodness.engine import loop
+    from goodness.training import trainer as module
     from goodness.training.callbacks import Callback
 
     torch.set_num_threads(1)
-    trainer.SAVE_SECONDS = 0.0  # after every step
+    module.SAVE_SECONDS = 0.0  # after every step
     api._with_reports = list  # no pictures, for speed
     api.open_data("digits")  # imports what it needs
     folder, values = sys.argv[1], eval(sys.argv[2])
@@ -333,7 +333,7 @@ DRIVER = """
         def __init__(self, step):
             self.at = step
 
-        def on_step(self, loop):
+        def on_step(self, trainer):
             if trainer.step == self.at:
                 os.kill(os.getpid(), signal.SIGKILL)
 

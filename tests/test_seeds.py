@@ -4,9 +4,20 @@ import itertools
 
 import pytest
 import torch
+from helpers import random_batch, tiny_network
 
-from goodness import audit, build
+from goodness import Learner, audit
 from goodness.seeds import mix, permutation, seed_generators
+
+
+def drawing():
+    """A network whose presentation, boundary and negatives draw random numbers."""
+    values = {"boundary": {"name": "rms", "dropout": 0.3}, "lr_schedule": "constant"}
+    return tiny_network("ff", num_classes=3, **values)
+
+
+def step(network):
+    return Learner(network).step(*random_batch(6, num_classes=3))
 
 
 def test_every_place_has_its_own_seed():
@@ -16,9 +27,7 @@ def test_every_place_has_its_own_seed():
 
     assert len(seeds) == len(places)
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_numbers_next_to_each_other_do_not_run_together():
+    # Numbers next to each other do not run together.
     assert mix(0, 1, 23) != mix(0, 12, 3)
     assert mix(1, "order") != mix(1, "orde", "r")
 
@@ -36,15 +45,6 @@ def test_a_permutation_has_every_row_once_and_is_a_function_of_the_seed():
     assert not torch.equal(order, permutation(100, seed=4))
 
 
-def test_a_permutation_leaves_the_global_generator_alone():
-    torch.manual_seed(0)
-    state = torch.random.get_rng_state()
-
-    permutation(10, seed=1)
-
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
 def test_seeding_decides_what_layers_draw():
     seed_generators(torch.device("cpu"), 5)
     one = torch.rand(3)
@@ -53,42 +53,35 @@ def test_seeding_decides_what_layers_draw():
     assert torch.equal(one, torch.rand(3))
 
 
-def small():
-    values = {"boundary": {"name": "rms", "dropout": 0.3}, "lr_schedule": "constant"}
-    model = {"name": "small-cnn", "widths": [4, 6], "pools": [1]}
-    return build("ff", image_shape=(1, 8, 8), num_classes=3, model=model, **values)
-
-
-@pytest.mark.parametrize("use", ["step", "audit"])
-def test_the_user_s_own_draws_go_on_after_a_step(use, batch):
-    network = small()
+@pytest.mark.parametrize(
+    "use",
+    [lambda: permutation(10, seed=1), lambda: step(drawing()), lambda: audit(drawing())],
+    ids=["permutation", "step", "audit"],
+)
+def test_the_user_s_own_draws_go_on(use):
     torch.manual_seed(0)
     state = torch.random.get_rng_state()
 
-    if use == "step":
-        network.step(*batch(6, (1, 8, 8), 3))
-    else:
-        audit(network)
+    use()
 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_what_a_step_draws_does_not_hang_on_the_user_s_generator(batch):
+def test_what_a_step_draws_does_not_hang_on_the_user_s_generator():
     losses = []
     for seed in (0, 1):
-        network = small()
-        for step in range(2):
+        learner = Learner(drawing())
+        for number in range(2):
             torch.manual_seed(seed)
-            loss = network.step(*batch(6, (1, 8, 8), 3, seed=step))
-        losses.append(loss)
+            losses.append(learner.step(*random_batch(6, num_classes=3, seed=number)).loss)
 
-    assert torch.equal(losses[0], losses[1])
+    assert torch.equal(losses[1], losses[3])
 
 
 def test_a_network_is_built_without_seeding_other_devices(monkeypatch):
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
 
-    small()
+    drawing()
 
     assert seeded == []

@@ -10,7 +10,7 @@ from goodness.errors import InputError
 def preprocessing():
     """A network was trained on 6x6 grey cats, dogs and owls, in this order."""
     return Preprocessing(
-        channels=1, height=6, width=6, mean=[0.5], std=[0.2], class_names=["owl", "cat", "dog"]
+        channels=1, height=6, width=6, mean=[0.5], std=[0.2], classes=["owl", "cat", "dog"]
     )
 
 

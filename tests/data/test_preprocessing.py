@@ -13,7 +13,7 @@ from goodness.errors import InputError
 @pytest.fixture
 def preprocessing():
     return Preprocessing(
-        channels=3, height=4, width=6, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], class_names=["a"]
+        channels=3, height=4, width=6, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], classes=["a"]
     )
 
 

@@ -22,7 +22,7 @@ def numbers(split, values):
 
 def test_the_chosen_classes_in_their_order(folder, values):
     whole = open_data(folder)
-    some = open_data(folder, subset=Subset(class_names=["c", "a"]))
+    some = open_data(folder, subset=Subset(classes=["c", "a"]))
 
     assert some.classes == ("c", "a")
     assert some.preprocessing.classes == ["c", "a"]
@@ -48,7 +48,7 @@ def test_so_many_of_each_class_drawn_by_the_seed(folder, values):
 
 
 def test_the_run_s_own_split_is_found_again(folder, values):
-    subset = Subset(class_names=["b", "c"], per_class=4, seed=3)
+    subset = Subset(classes=["b", "c"], per_class=4, seed=3)
     data = open_data(folder, subset=subset)
     for part in ("train", "val", "test"):
         again = open_split(folder, part, data.preprocessing, whole=False, subset=subset)
@@ -58,9 +58,9 @@ def test_the_run_s_own_split_is_found_again(folder, values):
 @pytest.mark.parametrize(
     ("subset", "message"),
     [
-        (Subset(class_names=["a", "d"]), "unknown class 'd'"),
-        (Subset(class_names=["a"]), "at least 2"),
-        (Subset(class_names=["a", "b", "a"]), "one is named twice"),
+        (Subset(classes=["a", "d"]), "unknown class 'd'"),
+        (Subset(classes=["a"]), "at least 2"),
+        (Subset(classes=["a", "b", "a"]), "one is named twice"),
         (Subset(per_class=100), "class 'a' has 21 training images, not 100"),
     ],
 )

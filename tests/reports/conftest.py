@@ -37,7 +37,7 @@ def make_row():
 
 
 @pytest.fixture
-def loop(tmp_path):
+def trainer(tmp_path):
     """What the reports see of a loop of 4 epochs of 10 steps, before the first step."""
     fake = SimpleNamespace(
         config=SimpleNamespace(method="asge"),

@@ -28,7 +28,7 @@ def test_the_fields():
     assert json.loads(json.dumps(facts)) == facts
     assert facts["goodness"] == version("goodness")
     assert facts["torch"] == torch.__version__
-    assert facts["num_threads"] == torch.get_num_threads()
+    assert facts["threads"] == torch.get_num_threads()
     assert facts["device"] == "cpu"
     assert facts["command"] == "goodness train"
     assert facts["processor"]

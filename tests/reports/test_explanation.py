@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from goodness.analysis.explain import BlockView, Explanation
-from goodness.reports import explained
+from goodness.reports import explanation as explanation_module
 from goodness.reports.explanation import draw_explanation
 
 
@@ -29,7 +29,7 @@ def draw(monkeypatch, tmp_path):
     def drawn(what: Explanation, names: list[str]):
         figures = []
         monkeypatch.setattr(
-            explained, "save_figure", lambda figure, *_, **__: figures.append(figure)
+            explanation_module, "save_figure", lambda figure, *_, **__: figures.append(figure)
         )
         pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
         draw_explanation(what, pixels, names, tmp_path / "picture.png")

@@ -58,7 +58,7 @@ def test_only_the_finished_picture_is_left(tmp_path, make_row):
 
 
 def test_drawing_takes_a_tenth_of_the_time_and_never_misses_the_end(
-    loop, finish_epoch, monkeypatch
+    trainer, finish_epoch, monkeypatch
 ):
     now, drawn = [0.0], []
 

@@ -42,9 +42,9 @@ def test_the_size_of_cached_features_is_told_beforehand():
     text = io.StringIO()
     notice = CacheNotice(Console(file=text, width=20))
     cache = SimpleNamespace(folder="somewhere", peak_bytes=lambda step: 1_000_000 * step)
-    notice.on_start(SimpleNamespace(feature_cache=None))
+    notice.on_start(SimpleNamespace(cache=None))
     assert text.getvalue() == ""
-    notice.on_start(SimpleNamespace(feature_cache=cache, step=3))
+    notice.on_start(SimpleNamespace(cache=cache, step=3))
     assert text.getvalue() == "features on disk: up to 3.0 MB in 'somewhere'\n"
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import same, tiny_network
 
 import goodness
 from goodness.clock import Clock
@@ -42,7 +43,7 @@ def digits():
 def make(digits, tmp_path):
     """``make(folder, **values)``: a loop that trains block after block."""
 
-    def make(folder=None, *, feature_cache=None, callbacks=(), method="mono-forward", **values):
+    def make(folder=None, *, cache=None, callbacks=(), method="mono-forward", **values):
         values = {"model": MODEL, "plan": "sequential", **PLAIN, **values}
         values = {"augment": {"crop": 0, "flip": False}, **values}
         if cache is not None:
@@ -80,10 +81,6 @@ def weights(trainer):
     return checkpoint.load(trainer.run.last, "network")[1]["network"]
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def without_times(row):
     return {k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_share")}
 
@@ -94,7 +91,7 @@ class At(Callback):
     def __init__(self, action, step):
         self.action, self.step = action, step
 
-    def on_step(self, loop):
+    def on_step(self, trainer):
         if trainer.step == self.step:
             self.action(trainer)
 
@@ -151,8 +148,8 @@ def runs(trainer, index):
     ids=str,
 )
 def test_what_is_learnt_does_not_depend_on_the_cache(make, values):
-    plain, cached = make("plain", **values), make("cached", feature_cache="features", **values)
-    results = [trainer.fit() for loop in (plain, cached)]
+    plain, cached = make("plain", **values), make("cached", cache="features", **values)
+    results = [trainer.fit() for trainer in (plain, cached)]
 
     assert len(cached.cache.stages) > 1 or "freeze_until" in values
     assert same(weights(plain), weights(cached))
@@ -164,8 +161,8 @@ def test_what_is_learnt_does_not_depend_on_the_cache(make, values):
 
 
 def test_every_earlier_block_runs_once(make):
-    plain, cached = make(), make(feature_cache="features")
-    counts = {loop: [runs(trainer, index) for index in range(3)] for loop in (plain, cached)}
+    plain, cached = make(), make(cache="features")
+    counts = {trainer: [runs(trainer, index) for index in range(3)] for trainer in (plain, cached)}
     plain.fit()
     cached.fit()
 
@@ -178,12 +175,12 @@ def test_every_earlier_block_runs_once(make):
 def test_the_features_of_one_block_lie_on_the_disk_at_a_time(make):
     found = {}
 
-    class Context(Callback):
-        def on_step(self, loop):
+    class Look(Callback):
+        def on_step(self, trainer):
             files = sorted(trainer.cache.folder.glob("*")) if trainer.cache.folder.exists() else []
             found[trainer.step] = [(path.name[-6:], path.stat().st_size) for path in files]
 
-    trainer = make(feature_cache="features", callbacks=[Context()])
+    trainer = make(cache="features", callbacks=[Look()])
     sizes = [4 * 500 * 8 * 4 * 4, 4 * 500 * 12 * 4 * 4]
     peak = sum(sizes)
     assert trainer.cache.peak_bytes() == peak
@@ -204,19 +201,19 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 ):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=600_000))
     with pytest.raises(InputError, match=r"up to 640\.0 kB.*has room for 600\.0 kB"):
-        make(feature_cache="features")
+        make(cache="features")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=640_000))
-    make(feature_cache="features")
+    make(cache="features")
     assert not (tmp_path / "features").exists()
 
 
 @pytest.mark.parametrize("epochs", [3, 2])
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
 def test_an_interrupted_run_goes_on_bit_for_bit(make, whole, epochs, step):
-    stopped = make("run", feature_cache="features", epochs=epochs, callbacks=[At(interrupt, step)])
+    stopped = make("run", cache="features", epochs=epochs, callbacks=[At(interrupt, step)])
     with pytest.raises(Interrupted):
         stopped.fit()
-    resumed = make("run", feature_cache="features", epochs=epochs)
+    resumed = make("run", cache="features", epochs=epochs)
     resumed.restore()
     again = runs(resumed, 0)
     resumed.fit()
@@ -234,7 +231,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("epochs", [3, 2])
 def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epochs):
     """While the second block's features are written, just after, and at the next step."""
-    killed = make("run", feature_cache="features", epochs=epochs)
+    killed = make("run", cache="features", epochs=epochs)
     beyond = killed.cache.stages[2].start
 
     def die(*_):
@@ -257,7 +254,7 @@ def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epoc
         with pytest.raises(Killed):
             killed.fit()
 
-    resumed = make("run", feature_cache="features", epochs=epochs)
+    resumed = make("run", cache="features", epochs=epochs)
     resumed.restore()
     first = runs(resumed, 0)
     resumed.fit()
@@ -267,9 +264,9 @@ def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epoc
         assert first.images == 0  # what the first block sends on was there, or no longer needed
 
 
-@pytest.mark.parametrize("damage", ["init_from", "short", "json", "source"])
+@pytest.mark.parametrize("damage", ["weights", "short", "json", "source"])
 def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damage, tmp_path):
-    stopped = make("run", feature_cache="features", callbacks=[At(interrupt, 4)])
+    stopped = make("run", cache="features", callbacks=[At(interrupt, 4)])
     with pytest.raises(Interrupted):
         stopped.fit()
     (stored,) = (tmp_path / "features").glob("*.bin")
@@ -283,7 +280,7 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damag
         facts.write_text(json.dumps({**json.loads(facts.read_text()), damage: "others"}))
     (tmp_path / "features" / f".{stored.stem}.1.new").touch()  # of a process that was killed
     (tmp_path / "features" / "notes.txt").touch()
-    resumed = make("run", feature_cache="features")
+    resumed = make("run", cache="features")
     resumed.restore()
     resumed.fit()
 
@@ -292,20 +289,20 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damag
 
 
 def test_other_data_or_values_are_another_source(make, digits):
-    source = make(feature_cache="features").cache._source
-    same = {"feature_cache": "elsewhere", "epochs": 6, "device": "cuda:7", "num_threads": 3, "num_workers": 2}
-    assert make(**same).cache._source == source
-    assert make(feature_cache="features", seed=1).cache._source != source
+    source = make(cache="features").cache._source
+    free = {"epochs": 6, "device": "cuda:7", "num_threads": 3, "num_workers": 2}
+    assert make(cache="elsewhere", **free).cache._source == source
+    assert make(cache="features", seed=1).cache._source != source
     kept = digits.train._images.clone()
     try:
         digits.train._images[7, 0, 3, 3] += 1
-        assert make(feature_cache="features").cache._source != source
+        assert make(cache="features").cache._source != source
     finally:
         digits.train._images.copy_(kept)
 
 
 def test_other_weights_or_statistics_of_frozen_blocks_make_features_stale(make):
-    trainer = make(feature_cache="features")
+    trainer = make(cache="features")
     cache, first = trainer.cache, trainer.network[0]
     assert cache.open(1, lambda: None) is not None
     changes = [first.body[0].weight, first.body[1].running_mean, first.objective.linear.weight]
@@ -321,12 +318,14 @@ def test_other_weights_or_statistics_of_frozen_blocks_make_features_stale(make):
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_features_lie_in_memory_as_the_block_sends_them(make, digits, channels_last):
-    trainer = make(feature_cache="features", channels_last=channels_last)
+    trainer = make(cache="features", channels_last=channels_last)
     features = trainer.cache.open(1, lambda: None)
     order = torch.tensor([3, 499, 0, 3])
     (rows, labels), (last, _) = features.batches(3, torch.device("cpu"), order=order)
     images = digits.preprocessing.apply(digits.train._images[order], normalize=True)
-    sent = trainer.network.features_sent(images)[0]
+    trainer.network.eval()
+    with torch.no_grad():
+        sent = trainer.network.features(images)[0]
 
     torch.testing.assert_close(torch.cat([rows, last]), sent)
     assert torch.equal(labels, digits.train.labels[order[:3]])
@@ -345,7 +344,7 @@ def interrupt_while_writing(trainer, monkeypatch):
 
 
 def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
-    trainer = make("run", feature_cache="features")
+    trainer = make("run", cache="features")
     interrupt_while_writing(trainer, monkeypatch)
     with pytest.raises(Interrupted, match="after step 3"):
         trainer.fit()
@@ -353,7 +352,7 @@ def test_a_signal_ends_the_run_while_features_are_computed(make, monkeypatch):
 
 
 def test_a_run_interrupted_before_its_first_step_has_no_best_weights(make, monkeypatch):
-    values = {"feature_cache": "features", "plan": "together", "freeze_until": "2"}
+    values = {"cache": "features", "plan": "together", "freeze_until": "2"}
     values["readouts"] = {"output": {}}
     trainer = make("run", **values)
     interrupt_while_writing(trainer, monkeypatch)
@@ -375,7 +374,7 @@ AUGMENTED = {"augment": {"crop": 2, "jitter": [0.1, 0.1, 0.1, 0]}}
     [
         (
             {"plan": "together"},
-            "schedule 'together' no block has finished.*plan=sequential",
+            "plan 'together' no block has finished.*plan=sequential",
         ),
         (AUGMENTED, r"use --set augment\.crop=0 --set augment\.jitter=null\)"),
         (
@@ -394,13 +393,13 @@ AUGMENTED = {"augment": {"crop": 2, "jitter": [0.1, 0.1, 0.1, 0]}}
 )
 def test_what_cannot_do_with_features_alone_is_refused(make, values, message):
     with pytest.raises(InputError, match=message):
-        make(feature_cache="features", **values)
+        make(cache="features", **values)
 
 
-def test_a_loop_of_one_s_own_has_no_cache(tmp_path, batch):
-    network = build("mono-forward", image_shape=(1, 8, 8), num_classes=10, feature_cache=str(tmp_path), model=MODEL)
-    with pytest.raises(InputError, match="cache: here there is none"):
-        network.step(*batch(8, (1, 8, 8), 10))
+def test_a_loop_of_one_s_own_has_no_cache(tmp_path):
+    network = tiny_network("mono-forward", feature_cache=str(tmp_path))
+    with pytest.raises(InputError, match="feature_cache: here there is none"):
+        goodness.Learner(network)
 
 
 def test_stages_are_where_blocks_finish():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodness.engine import machine
+from goodness.training import machine
 
 
 @pytest.mark.parametrize(("name", "made_current"), [("cuda:1", True), ("cuda", False)])

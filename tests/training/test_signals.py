@@ -12,7 +12,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_asks_the_loop_and_the_second_ends_at_once(number):
-    loop = SimpleNamespace(interrupted=None)
+    trainer = SimpleNamespace(interrupted=None)
     with StopOnSignal() as stop:
         stop.on_start(trainer)
         signal.raise_signal(number)
@@ -24,7 +24,7 @@ def test_the_first_signal_asks_the_loop_and_the_second_ends_at_once(number):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_without_a_running_loop_a_signal_ends_at_once(number):
-    loop = SimpleNamespace(interrupted=None)
+    trainer = SimpleNamespace(interrupted=None)
     with StopOnSignal() as stop:
         with pytest.raises(SystemExit):
             signal.raise_signal(number)

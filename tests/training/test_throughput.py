@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodness.engine import stopwatch
+from goodness.training import throughput
 from goodness.training.throughput import WARM_STEPS, Throughput
 
 
@@ -11,7 +11,7 @@ from goodness.training.throughput import WARM_STEPS, Throughput
 def clock(monkeypatch):
     """``clock[0]`` is the time."""
     now = [100.0]
-    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
     return now
 
 

@@ -12,7 +12,7 @@ import torch
 
 from goodness.data import open_data
 from goodness.data.split import Split
-from goodness.training import checkpoint, loop
+from goodness.training import checkpoint, trainer as trainer_module
 from goodness.network.build import build
 from goodness.training.callbacks import Callback, EarlyStopping
 from goodness.training.trainer import Trainer
@@ -52,11 +52,11 @@ class At(Callback):
     def __init__(self, action, step=None, epoch=None):
         self.action, self.step, self.epoch = action, step, epoch
 
-    def on_step(self, loop):
+    def on_step(self, trainer):
         if trainer.step == self.step:
             self.action(trainer)
 
-    def on_epoch(self, loop, row):
+    def on_epoch(self, trainer, row):
         if row["epoch"] == self.epoch:
             self.action(trainer)
 
@@ -220,7 +220,7 @@ def test_early_stopping_ends_after_epochs_without_a_rise(make):
     accuracy = [0.2, 0.5, 0.4, 0.5, 0.45, 0.9]
 
     class Fake(Callback):
-        def on_epoch(self, loop, row):
+        def on_epoch(self, trainer, row):
             trainer.history[-1]["val"]["accuracy"] = accuracy[row["epoch"] - 1]
 
     trained = make(callbacks=[Fake(), EarlyStopping(patience=2)], epochs=6)
@@ -231,7 +231,7 @@ def test_early_stopping_ends_after_epochs_without_a_rise(make):
 
 def test_early_stopping_needs_a_rise_of_min_delta(make):
     class Fake(Callback):
-        def on_epoch(self, loop, row):
+        def on_epoch(self, trainer, row):
             trainer.history[-1]["val"]["accuracy"] = 0.5 + 0.01 * row["epoch"]
 
     trained = make(callbacks=[Fake(), EarlyStopping(patience=2, min_delta=0.05)], epochs=8)
@@ -245,16 +245,16 @@ def test_callbacks_are_told_in_order(make, digits):
     told = []
 
     class Listener(Callback):
-        def on_start(self, loop):
+        def on_start(self, trainer):
             told.append("start")
 
-        def on_step(self, loop):
+        def on_step(self, trainer):
             told.append(trainer.step)
 
-        def on_epoch(self, loop, row):
+        def on_epoch(self, trainer, row):
             told.append(f"epoch {row['epoch']}")
 
-        def on_end(self, loop, result):
+        def on_end(self, trainer, result):
             told.append(f"end {result['schema']}")
 
     make(callbacks=[Listener()], epochs=2, batch_size=600).fit()
@@ -264,7 +264,7 @@ def test_callbacks_are_told_in_order(make, digits):
 
 def test_live_state_counts_this_epoch_so_far(make):
     seen = []
-    trained = make(callbacks=[At(lambda loop: seen.append(trainer.live()), step=3)], epochs=1)
+    trained = make(callbacks=[At(lambda trainer: seen.append(trainer.live()), step=3)], epochs=1)
     trained.fit()
 
     assert [block["name"] for block in seen[0]["blocks"]] == ["conv1", "conv2"]
@@ -371,7 +371,7 @@ def test_a_crash_while_an_epoch_is_closed_loses_nothing(make, monkeypatch, where
         append(self, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.checkpoint, "save", dying_save)
+        patch.setattr(trainer_module.checkpoint, "save", dying_save)
         patch.setattr(RunFolder, "append", dying_append)
         with pytest.raises(Killed):
             trained.fit()
@@ -402,7 +402,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(make, monkeypatch):
 
 
 def test_inside_a_long_epoch_the_state_is_saved(make, monkeypatch):
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "SAVE_SECONDS", 0.0)
     saved = []
     trained = make("run", epochs=1)
     save = checkpoint.save
@@ -500,20 +500,20 @@ class Closed(Callback):
     def __init__(self):
         self.seen = []
 
-    def on_end(self, loop, result):
+    def on_end(self, trainer, result):
         self.seen.append("end")
 
-    def on_close(self, loop):
+    def on_close(self, trainer):
         self.seen.append("close")
 
 
 @pytest.mark.parametrize(
     ("ending", "error", "seen"),
     [
-        (lambda loop: None, None, ["end", "close"]),
-        (lambda loop: interrupt(trainer), Interrupted, ["close"]),
-        (lambda loop: poison(trainer), RunError, ["close"]),
-        (lambda loop: interrupt_hard(), KeyboardInterrupt, ["close"]),
+        (lambda trainer: None, None, ["end", "close"]),
+        (lambda trainer: interrupt(trainer), Interrupted, ["close"]),
+        (lambda trainer: poison(trainer), RunError, ["close"]),
+        (lambda trainer: interrupt_hard(), KeyboardInterrupt, ["close"]),
     ],
 )
 def test_callbacks_are_closed_however_a_run_ends(make, ending, error, seen):
@@ -558,7 +558,7 @@ def test_weights_broken_by_an_epoch_s_last_step_are_not_kept(make, digits):
 
 
 class StopAfterTwo(Callback):
-    def on_epoch(self, loop, row):
+    def on_epoch(self, trainer, row):
         trainer.stop = len(trainer.history) >= 2
 
 
@@ -663,7 +663,7 @@ def test_the_moving_average_is_validated_kept_and_tested(make, tmp_path):
 
     run = RunFolder.open(tmp_path / "run")
     kept, last = weights(run.best), weights(run.last)
-    averaged = trainer.learner.answering.state_dict()
+    averaged = trainer.learner.final_network.state_dict()
     assert all(torch.equal(kept[key], value) for key, value in averaged.items())
     assert any(not torch.equal(last[key], value) for key, value in kept.items())
 
@@ -686,9 +686,9 @@ def test_validation_takes_no_more_images_at_a_time_than_memory_was_asked_for(
     make, monkeypatch, values, side, images
 ):
     asked = []
-    monkeypatch.setattr(trainer, "evaluate", lambda *_, batch_size: asked.append(batch_size))
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *_, batch_size: asked.append(batch_size))
     monkeypatch.setattr(Split, "image_shape", (1, side, side))
-    monkeypatch.setattr(trainer, "Augmentation", lambda *_: None)
+    monkeypatch.setattr(trainer_module, "Augmentation", lambda *_: None)
     make(**values).evaluate("val")
 
     assert asked == [images]
