@@ -94,7 +94,9 @@ def test_a_block_replayed_alone_draws_the_same_dropout_mask(batch):
 
 def test_blocks_of_one_step_draw_different_masks(batch):
     model = {"name": "small-cnn", "widths": [6, 6], "pools": []}
-    network = build("asge", image_shape=(6, 8, 8), num_classes=3, model=model, boundary={"dropout": 0.5})
+    network = build(
+        "asge", image_shape=(6, 8, 8), num_classes=3, model=model, boundary={"dropout": 0.5}
+    )
     for block in network:
         torch.nn.init.zeros_(block.body[0].weight)
         torch.nn.init.ones_(block.body[0].bias)  # nothing is zero but what is dropped
@@ -241,7 +243,9 @@ def test_a_readout_of_a_method_with_labels_learns_from_neutral_images(batch):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_pairs_of_rows_have_no_class_accuracy(classes, batch):
     """Of two classes there are as many rows as there would be scores."""
-    network = build("ff-cnn", image_shape=IMAGE, num_classes=classes, model={"widths": [4, 4], "kernel": 3})
+    network = build(
+        "ff-cnn", image_shape=IMAGE, num_classes=classes, model={"widths": [4, 4], "kernel": 3}
+    )
     report = step_at(learner_of(network, LENGTH), 0, *batch(8, IMAGE, classes))
 
     assert report.scores == [None, None]
@@ -265,7 +269,9 @@ def test_frozen_blocks_do_not_move(batch):
     network = make("asge-fast", plan="sequential", epochs=3)
     before = {n: v.clone() for n, v in network.state_dict().items()}
 
-    step_at(learner_of(network, LENGTH), 5, *batch(8, IMAGE, 3))  # of ten steps: the second of three blocks
+    step_at(
+        learner_of(network, LENGTH), 5, *batch(8, IMAGE, 3)
+    )  # of ten steps: the second of three blocks
 
     moved = {
         n.split(".")[1] for n, v in network.state_dict().items() if not torch.equal(v, before[n])

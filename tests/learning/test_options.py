@@ -62,7 +62,9 @@ def test_accumulated_steps_are_one_step_of_the_whole_batch(batch):
 
 
 @pytest.mark.parametrize("method", ["mono-forward", "trifecta", "forward-gradient"])
-@pytest.mark.parametrize("options", [{"accumulate_steps": 3}, {"ema": 0.9}, {"lr_factors": [1, 0.5, 2]}])
+@pytest.mark.parametrize(
+    "options", [{"accumulate_steps": 3}, {"ema": 0.9}, {"lr_factors": [1, 0.5, 2]}]
+)
 def test_going_on_from_saved_state_equals_never_having_stopped(method, options, batch):
     batches = [batch(8, IMAGE, CLASSES, seed=step) for step in range(7)]
     network = make(method, **options)
@@ -81,7 +83,10 @@ def test_going_on_from_saved_state_equals_never_having_stopped(method, options, 
         step_at(learner, step, *batches[step])
         step_at(resumed, step, *batches[step])
 
-    for one, other in ((learner.network, resumed.network), (learner.final_network, resumed.final_network)):
+    for one, other in (
+        (learner.network, resumed.network),
+        (learner.final_network, resumed.final_network),
+    ):
         pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
 

@@ -71,7 +71,9 @@ def test_a_turn_that_is_left_out_changes_nothing():
         if turn.block is not network[1]:
             turn.learn()
 
-    moved = {n.split(".")[1] for n, p in network.named_parameters() if not torch.equal(p, before[n])}
+    moved = {
+        n.split(".")[1] for n, p in network.named_parameters() if not torch.equal(p, before[n])
+    }
     assert moved == {"0", "2"}
 
 

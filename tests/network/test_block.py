@@ -1,18 +1,12 @@
-"""A block called in a loop of the user's own."""
+"""A block alone."""
 
 from __future__ import annotations
-
-import copy
 
 import pytest
 import torch
 
-from goodness import InputError, Learner, build
-from goodness.clock import Clock
-from goodness.objective import Context
+from helpers import random_batch, tiny_network
 
-IMAGE = (1, 8, 8)
-CNN = {"name": "small-cnn", "widths": [4, 6, 8], "pools": [1]}
 MLP = {"name": "mlp", "widths": [12, 10, 8], "norm": "batch"}
 VIT = {
     "name": "timm/vit_tiny_patch16_224",
@@ -20,54 +14,22 @@ VIT = {
 }
 
 
-def make(method, **values):
-    return build(method, image_shape=IMAGE, num_classes=4, **{"model": CNN, **values})
+@pytest.mark.parametrize("boundary", ["identity", "rms"])
+@pytest.mark.parametrize("model", [{"name": "small-cnn", "widths": [4, 6]}, MLP, VIT], ids=str)
+def test_blocks_one_after_another_give_what_the_network_does(model, boundary):
+    network = tiny_network("trgl", model=model, boundary=boundary).eval()
+    x, _ = random_batch(3)
+    rows = x
+    for block, expected in zip(network, network.features(x), strict=True):
+        value = block.body(rows)
+        assert block.features(value).shape[1:] == block.spec.features
+        assert block.features(value).dtype is torch.float32
+        rows = block(rows)
+        assert torch.equal(rows, expected)
+        assert torch.equal(rows, block.output(value))
+        assert block.scores(value).shape == (3, 4)
 
 
-@pytest.mark.parametrize(
-    ("method", "model"),
-    [
-        *((method, CNN) for method in ("asge-fast", "trgl")),
-        ("trgl", MLP),
-        ("trgl", VIT),
-    ],
-)
-def test_blocks_one_after_another_learn_what_the_learner_does(method, model, batch):
-    images, y = batch(8, IMAGE, 4)
-    network = make(method, model=model, boundary="identity")
-    report = Learner(copy.deepcopy(network)).step(images, y, Clock(0, 10, 2))
-    x = network.train().present(images, y)
-
-    for block, expected in zip(network, report.losses, strict=True):
-        loss, x = block(x, y)
-        torch.testing.assert_close(loss.detach(), expected)
-
-
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("ff", r"judges positive and negative rows, not 8 for 8 labels"),
-        ("scff", r"judges positive and negative rows"),
-        ("ff-collaborative", "judges positive and negative rows"),
-        ("cafo-dfa", "reads every block's scores"),
-        ("distance-forward-r", "reads every block's scores"),
-        ("infopro", r"reads the image \(give look"),
-        ("backprop", "has no objective of its own: use network.step"),
-    ],
-)
-def test_a_block_that_needs_more_than_it_is_given_says_so(method, message, batch):
-    images, y = batch(8, IMAGE, 4)
-    with pytest.raises(InputError, match=message) as error:
-        make(method)[0](images, y)
-    assert "\n" not in str(error.value)
-
-
-def test_a_block_that_looks_ahead_is_given_the_scores(batch):
-    images, y = batch(8, IMAGE, 4)
-    network = make("ff-collaborative")
-    rows = network.present(images, y)
-    for look in (None, Context(rows, images)):
-        with pytest.raises(InputError, match="reads every block's scores"):
-            network[0](rows, y, look)
-    ahead = [torch.ones(16, 1) for _ in network]
-    assert network[0](rows, y, Context(rows, images, ahead))[0].isfinite()
+def test_a_block_without_a_loss_has_no_scores():
+    network = tiny_network("backprop")
+    assert network[0].scores(network[0].body(random_batch(3)[0])) is None

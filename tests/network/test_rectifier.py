@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from goodness import Learner, build
-from goodness.clock import Clock
+from goodness import build
 from goodness.network.rectifier import OpenReLU, with_open_end
 from goodness.update import UPDATES
+from helpers import learner_of, same
 
 
 def opened(network):
@@ -22,18 +22,19 @@ def test_training_is_alike_with_and_without_the_mask(method):
     model = {"name": "cnn", "widths": [6, 8], "pools": [1]}
     states = []
     for plain in (False, True):
-        network = build(method, image_shape=(3, 8, 8), num_classes=3, model=model, boundary={"dropout": 0.0})
+        network = build(
+            method, image_shape=(3, 8, 8), num_classes=3, model=model, boundary={"dropout": 0.0}
+        )
         assert opened(network) == [True, True]
         if plain:
             for block in network:
                 block.body[-1] = nn.ReLU(inplace=True)
                 block.objective.rectified = False
-        learner = Learner(network)
-        for step in range(3):
-            learner.step(x, y, Clock(step, 3, 1))
+        learner = learner_of(network, (3, 1))
+        for _ in range(3):
+            learner.step(x, y)
         states.append(network.state_dict())
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+    assert same(*states)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""A network answers as any `nn.Module` does."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from goodness import InputError, localize
+from goodness.methods import METHODS
+from helpers import SMALL, copied, learner_of, random_batch, same, tiny_network
+
+SHAPE = (3, 8, 8)
+PLAIN = [m for m in METHODS if METHODS[m].values["presentation"] == "plain"]
+
+methods = pytest.mark.parametrize("method", METHODS.names())
+
+
+def trained(method, **values):
+    """A network whose readouts are not all zero."""
+    network = tiny_network(method, SHAPE, model=SMALL, **values)
+    learner = learner_of(network, (2, 2))
+    for step in range(4):
+        learner.step(*random_batch(8, SHAPE, seed=step))
+    return network
+
+
+@methods
+def test_a_call_gives_the_scores_of_the_readout_that_answers(method):
+    network = trained(method).eval()
+    x, _ = random_batch(5, SHAPE)
+    for name in network.readouts:
+        network.readout = name
+        scores = network(x)
+        assert scores.shape == (5, 4)
+        torch.testing.assert_close(scores, network.scores(x, name))
+        assert torch.equal(network.predict(x), scores.argmax(1))
+
+
+@methods
+def test_a_saliency_map_reaches_the_pixels(method):
+    network = trained(method).eval()
+    x = random_batch(3, SHAPE)[0].requires_grad_()
+    for name in network.readouts:
+        network.readout = name
+        (gradient,) = torch.autograd.grad(network(x)[range(3), network.predict(x)].sum(), x)
+        assert torch.isfinite(gradient).all()
+        # Least squares with as many features as rows may not depend on a pixel, but on some.
+        assert gradient.abs().sum() > 0, name
+
+
+@methods
+def test_exits_are_the_totals_at_every_depth_and_features_what_each_block_gives_on(method):
+    network = trained(method).eval()
+    x, _ = random_batch(5, SHAPE)
+    exits, found = network.exits(x), network.evaluate(x)
+
+    assert exits.shape == (len(network), 5, 4)
+    torch.testing.assert_close(exits[-1], network(x))
+    for depth, total in enumerate(found.readouts[network.readout]):
+        expected = found.blocks[depth] if total is None else total
+        if expected is None:
+            assert exits[depth].isnan().all()
+        else:
+            torch.testing.assert_close(exits[depth], expected)
+    features = network.features(x)
+    assert [f.shape[1:] for f in features] == [block.spec.output for block in network]
+
+
+@methods
+def test_no_mode_is_changed_and_no_statistic_moved(method):
+    network = trained(method)
+    network[1].eval()
+    modes = {name: part.training for name, part in network.named_modules()}
+    before = copied(network.state_dict())
+    x, _ = random_batch(5, SHAPE)
+    network.predict(x)
+    network.scores(x)
+    network.evaluate(x)
+
+    assert modes == {name: part.training for name, part in network.named_modules()}
+    assert same(before, network.state_dict())
+
+
+@pytest.mark.parametrize("method", PLAIN)
+def test_it_exports_with_a_dynamic_batch_to_the_same_scores(method):
+    network = trained(method).eval()
+    batch = torch.export.Dim("batch", min=1)
+    example = random_batch(5, SHAPE)[0]
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+
+    for count in (1, 2, 7):
+        x, _ = random_batch(count, SHAPE, seed=count)
+        assert torch.equal(program.module()(x), network(x))
+
+
+def test_it_holds_nothing_that_trains():
+    network = tiny_network(epochs=1, steps_per_epoch=2)
+    before = set(vars(network))
+    learner_of(network).step(*random_batch(8))
+
+    assert set(vars(network)) == before
+    assert not hasattr(network, "step")
+    copy.deepcopy(network)(random_batch(2)[0])
+
+
+def test_a_fresh_network_is_in_training_mode_and_a_user_s_keeps_its_own():
+    assert all(part.training for part in tiny_network().modules())
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    model[1].eval()
+    localize(model, num_classes=4, image_shape=SHAPE)
+    assert [part.training for part in model] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(1, 3, 9, 9), r"images of \(3, 9, 9\): the network takes \(3, 8, 8\)"),
+        (torch.zeros(3, 8, 8), r"images of \(8, 8\): the network takes"),
+        (torch.zeros(0, 3, 8, 8), "a batch of no images"),
+        (torch.zeros(2, 3, 8, 8).byte(), "images of torch.uint8: the network takes preprocessed"),
+    ],
+)
+def test_bad_images(images, message):
+    with pytest.raises(InputError, match=message) as error:
+        tiny_network(shape=SHAPE).predict(images)
+    assert "\n" not in str(error.value)
+
+
+def test_a_readout_that_is_not_there():
+    network = tiny_network(shape=SHAPE)
+    with pytest.raises(InputError, match="unknown readout 'fusoin'; did you mean 'fusion'"):
+        network.predict(torch.zeros(1, *SHAPE), "fusoin")
+    without = tiny_network(shape=SHAPE, readouts={})
+    without._readouts = nn.ModuleDict()
+    with pytest.raises(InputError, match="no readout"):
+        without(torch.zeros(1, *SHAPE))
+
+
+def test_autocast_outside_does_not_reach_into_the_blocks():
+    network = tiny_network(shape=SHAPE).eval()
+    x, _ = random_batch(4, SHAPE)
+    expected = network.features(x)[-1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.features(x)[-1], expected)
