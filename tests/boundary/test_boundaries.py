@@ -1,4 +1,4 @@
-"""What is sent on, against plain loops."""
+"""A block's output, against plain loops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from goodness.boundary import BOUNDARIES
 
 
 def make(name, num_classes=3, **options):
-    return BOUNDARIES.make(BOUNDARIES.resolve({"name": name, **options}), classes)
+    return BOUNDARIES.make(BOUNDARIES.resolve({"name": name, **options}), num_classes)
 
 
 @pytest.fixture
@@ -25,21 +25,20 @@ def test_layer_norm_is_per_row(x):
 
 
 def test_group_rms_is_per_row_and_class_group(x):
-    sent = make("group-rms")(x)
-    for row, expected in zip(sent, x, strict=True):
+    for row, expected in zip(make("group-rms")(x), x, strict=True):
         for group in ([0, 1, 2], [3, 4], [5, 6]):
             power = expected[group].square().mean((1, 2)).mean()
             torch.testing.assert_close(row[group], expected[group] / power.sqrt())
 
 
 def test_triangle_keeps_what_exceeds_the_channels_mean(x):
-    sent = make("triangle")(x)
+    found = make("triangle")(x)
     for n in range(4):
         for i in range(3):
             for j in range(2):
                 mean = sum(x[n, :, i, j].tolist()) / 7
                 expected = [max(0.0, v - mean) for v in x[n, :, i, j].tolist()]
-                torch.testing.assert_close(sent[n, :, i, j], torch.tensor(expected))
+                torch.testing.assert_close(found[n, :, i, j], torch.tensor(expected))
 
 
 @pytest.mark.parametrize("name", sorted(BOUNDARIES))

@@ -13,47 +13,42 @@ def make(name, count, **options):
     return PLANS.make(PLANS.resolve({"name": name, **options}), count)
 
 
-def learning(schedule, step, steps_per_epoch=10, epochs=4):
-    plan = schedule.plan(Clock(step, steps_per_epoch, epochs))
-    return [segment.losses for segment in plan if segment.losses]
+def learning(plan, step, steps_per_epoch=10, epochs=4):
+    segments = plan.at(Clock(step, steps_per_epoch, epochs))
+    return [segment.losses for segment in segments if segment.losses]
 
 
 @pytest.mark.parametrize("name", sorted(PLANS))
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_plan_has_every_block_once_and_in_order(name, count):
-    schedule = make(name, count)
-    owners = {(s.blocks, s.losses, s.owner) for s in schedule.segments()}
+    plan = make(name, count)
+    owners = {(s.blocks, s.losses, s.owner) for s in plan.segments()}
     for step in range(40):
-        plan = schedule.plan(Clock(step, 10, 4))
-        assert [i for segment in plan for i in segment.blocks] == list(range(count))
-        for segment in plan:
+        segments = plan.at(Clock(step, 10, 4))
+        assert [i for segment in segments for i in segment.blocks] == list(range(count))
+        for segment in segments:
             assert not segment.losses or (segment.blocks, segment.losses, segment.owner) in owners
             assert set(segment.losses) <= set(segment.blocks)
 
 
 def test_one_block_after_another():
-    schedule = make("sequential", 4)
+    plan = make("sequential", 4)
 
-    assert [learning(schedule, step) for step in (0, 9, 10, 39)] == [[(0,)], [(0,)], [(1,)], [(3,)]]
-    frozen = [segment.training for segment in schedule.plan(Clock(15, 10, 4))]
+    assert [learning(plan, step) for step in (0, 9, 10, 39)] == [[(0,)], [(0,)], [(1,)], [(3,)]]
+    frozen = [segment.training for segment in plan.at(Clock(15, 10, 4))]
     assert frozen == [False, True, False, False]
 
 
 def test_the_rest_of_the_run_is_for_the_readouts():
-    schedule = make("sequential", 2, until=0.5)
+    plan = make("sequential", 2, until=0.5)
 
-    assert [learning(schedule, step) for step in (9, 10, 19, 20, 39)] == [
-        [(0,)],
-        [(1,)],
-        [(1,)],
-        [],
-        [],
-    ]
+    found = [learning(plan, step) for step in (9, 10, 19, 20, 39)]
+    assert found == [[(0,)], [(1,)], [(1,)], [], []]
 
 
 def test_blocks_have_finished_when_their_windows_are_over():
-    def finished(schedule, steps):
-        return [schedule.finished(Clock(step, 10, 4)) for step in steps]
+    def finished(plan, steps):
+        return [plan.finished(Clock(step, 10, 4)) for step in steps]
 
     assert finished(make("sequential", 4), (0, 9, 10, 20, 39)) == [0, 0, 1, 2, 3]
     assert finished(make("sequential", 2, until=0.5), (10, 19, 20)) == [1, 1, 2]
@@ -67,62 +62,45 @@ def test_blocks_have_finished_when_their_windows_are_over():
 
 
 def test_blocks_behind_frozen_ones_have_the_whole_run():
-    schedule = Frozen(make("sequential", 2), 2)
+    plan = Frozen(make("sequential", 2), 2)
 
-    assert [learning(schedule, step) for step in (0, 19, 20, 39)] == [
-        [(2,)],
-        [(2,)],
-        [(3,)],
-        [(3,)],
-    ]
-    first, second, third = schedule.plan(Clock(0, 10, 4))
-    assert (first.blocks, first.losses, first.live) == (range(2), (), False)
-    assert (second.blocks, second.judged, second.owner) == (range(2, 3), (2,), 2)
-    assert (third.blocks, third.judged, third.live) == (range(3, 4), (), False)
+    found = [learning(plan, step) for step in (0, 19, 20, 39)]
+    assert found == [[(2,)], [(2,)], [(3,)], [(3,)]]
+    first, second, third = plan.at(Clock(0, 10, 4))
+    assert (first.blocks, first.losses, first.training) == (range(2), (), False)
+    assert (second.blocks, second.losses, second.owner) == (range(2, 3), (2,), 2)
+    assert (third.blocks, third.losses, third.training) == (range(3, 4), (), False)
     whole = Frozen(make("end-to-end", 3), 1)
-    assert [s.blocks for s in whole.plan(Clock(0, 10, 4))] == [range(1), range(1, 4)]
+    assert [s.blocks for s in whole.at(Clock(0, 10, 4))] == [range(1), range(1, 4)]
     assert [(s.losses, s.owner) for s in whole.segments()] == [((3,), 1)]
 
 
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_what_has_finished_never_learns_again(name):
-    schedule = make(name, 4)
-    done = [schedule.finished(Clock(step, 10, 4)) for step in range(40)]
+    plan = make(name, 4)
+    done = [plan.finished(Clock(step, 10, 4)) for step in range(40)]
     assert done == sorted(done)
     for step, count in enumerate(done):
-        for segment in schedule.plan(Clock(step, 10, 4)):
+        for segment in plan.at(Clock(step, 10, 4)):
             assert segment.blocks[0] >= count or not (segment.training or segment.losses)
 
 
 def test_windows_in_the_paper_s_epochs_are_scaled_to_the_run():
-    schedule = make("windows", 3, windows=[[0, 2], [1, 3], [2, 4]])
+    plan = make("windows", 3, windows=[[0, 2], [1, 3], [2, 4]])
 
-    assert [learning(schedule, step) for step in (0, 10, 20, 30)] == [
-        [(0,)],
-        [(0,), (1,)],
-        [(1,), (2,)],
-        [(2,)],
-    ]
+    found = [learning(plan, step) for step in (0, 10, 20, 30)]
+    assert found == [[(0,)], [(0,), (1,)], [(1,), (2,)], [(2,)]]
     # Twice as long a run has windows twice as long.
-    assert learning(schedule, 19, epochs=8) == [(0,)]
-
-
-def test_the_rate_s_clock_runs_inside_the_window():
-    schedule = make("windows", 3, windows=[[0, 2], [1, 3], [2, 4]])
-    second = schedule.plan(Clock(15, 10, 4))[1]
-
+    assert learning(plan, 19, epochs=8) == [(0,)]
+    # The learning rate's clock runs inside the window.
+    second = plan.at(Clock(15, 10, 4))[1]
     assert (second.clock.step, second.clock.steps) == (5, 20)
 
 
 def test_windows_of_equal_length_are_spread_over_the_run():
-    schedule = make("windows", 4, length=0.5)
-
-    assert schedule.windows == [
-        pytest.approx(w) for w in [(0, 1 / 2), (1 / 6, 4 / 6), (2 / 6, 5 / 6), (1 / 2, 1)]
-    ]
-
-
-def test_windows_stretch_to_another_depth():
+    expected = [(0, 1 / 2), (1 / 6, 4 / 6), (2 / 6, 5 / 6), (1 / 2, 1)]
+    assert make("windows", 4, length=0.5).windows == [pytest.approx(w) for w in expected]
+    # Those that are given are stretched to another depth.
     assert make("windows", 6, windows=[[0, 1], [1, 2]]).windows == [(0, 0.5)] * 3 + [(0.5, 1)] * 3
 
 
@@ -140,26 +118,23 @@ def test_bad_windows_are_refused(options, message):
 
 
 def test_pairs_alternate():
-    schedule = make("pairs", 6)
-    even, odd = (schedule.plan(Clock(step, 10, 4)) for step in (0, 1))
+    plan = make("pairs", 6)
+    even, odd = (plan.at(Clock(step, 10, 4)) for step in (0, 1))
 
     assert [tuple(s.blocks) for s in even] == [(0, 1), (2, 3), (4, 5)]
     assert [s.losses for s in even] == [(1,), (3,), (5,)]
     assert [tuple(s.blocks) for s in odd] == [(0,), (1, 2), (3, 4), (5,)]
     assert [s.losses for s in odd] == [(0,), (2,), (4,), ()]
-    assert not odd[-1].live
-    # A judge's optimizer covers the judge and the block before it.
-    assert [(s.owner, tuple(s.blocks)) for s in schedule.segments()][:3] == [
-        (0, (0,)),
-        (1, (0, 1)),
-        (2, (1, 2)),
-    ]
+    assert not odd[-1].training
+    # An optimizer covers the block whose loss it lowers and the one before it.
+    owners = [(s.owner, tuple(s.blocks)) for s in plan.segments()]
+    assert owners[:3] == [(0, (0,)), (1, (0, 1)), (2, (1, 2))]
 
 
 def test_calibration_comes_before_the_heads():
-    schedule = make("calibrated", 2)
+    plan = make("calibrated", 2)
 
-    assert learning(schedule, 9) == []
-    assert all(segment.training for segment in schedule.plan(Clock(9, 10, 4)))
-    assert learning(schedule, 10) == [(0,), (1,)]
-    assert not any(segment.training for segment in schedule.plan(Clock(10, 10, 4)))
+    assert learning(plan, 9) == []
+    assert all(segment.training for segment in plan.at(Clock(9, 10, 4)))
+    assert learning(plan, 10) == [(0,), (1,)]
+    assert not any(segment.training for segment in plan.at(Clock(10, 10, 4)))

@@ -17,7 +17,7 @@ def standardised(x):
 
 def test_an_image_with_itself_then_with_another():
     image = torch.randn(50, 1, 4, 4)
-    rows = make().learn(image, torch.zeros(50, dtype=torch.int64))
+    rows = make().training_rows(image, torch.zeros(50, dtype=torch.int64))
     alone = standardised(image)
 
     torch.testing.assert_close(rows[:50], 2 * alone)
@@ -30,15 +30,15 @@ def test_an_image_with_itself_then_with_another():
 
 def test_later_blocks_pair_anew_from_the_positive_rows():
     rows = torch.randn(20, 3, 2, 2)
-    entered = make().enter(rows, learning=True)
+    given = make().block_input(rows, training=True)
     alone = standardised(rows[:10])
 
-    torch.testing.assert_close(entered[:10], 2 * alone)
-    partners = torch.cdist((entered[10:] - alone).flatten(1), alone.flatten(1))
+    torch.testing.assert_close(given[:10], 2 * alone)
+    partners = torch.cdist((given[10:] - alone).flatten(1), alone.flatten(1))
     assert (partners.min(1).values < 1e-4).all()
 
 
-def test_asked_rows_are_the_image_twice():
+def test_query_rows_are_the_image_twice():
     rows = torch.randn(5, 3, 2, 2)
 
-    torch.testing.assert_close(make().enter(rows, learning=False), 2 * standardised(rows))
+    torch.testing.assert_close(make().block_input(rows, training=False), 2 * standardised(rows))
