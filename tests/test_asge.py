@@ -1,4 +1,4 @@
-"""ASGE end to end: the engine's training step against one written out by hand."""
+"""ASGE end to end: a learner's training step against one written out by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from goodness.clock import Clock
-from goodness.network.build import build
-from goodness.learning.learner import Learner
+from goodness import build
+from helpers import copied, learner_of, random_batch
 
 IMAGE = (3, 9, 7)
 CLASSES = 4
@@ -43,7 +42,7 @@ class AsgeByHand:
     """Two blocks, 5 and 10 wide, average pooling after the first; no dropout."""
 
     def __init__(self, network):
-        state = {name: value.clone() for name, value in network.state_dict().items()}
+        state = copied(network.state_dict())
         self.convolutions = [
             [state[f"blocks.{i}.body.conv{i + 1}.{what}"] for what in ("weight", "bias")]
             for i in (0, 1)
@@ -69,11 +68,11 @@ class AsgeByHand:
             projection, offset = self.heads[i]
             a = self.goodness(h, grid) @ projection + offset
             loss = -a.log_softmax(1)[range(len(y)), y].mean()
-            sent = h.detach()  # of the forward before the update
+            detached = h.detach()  # of the forward before the update
             self.optimizers[i].step(loss, lr)
             losses.append(loss.item())
-            x = self.rms(self.pool(sent) if i == 0 else sent)
-        # Fusion sees what every block but the first sends, averaged over the map.
+            x = self.rms(self.pool(detached) if i == 0 else detached)
+        # Fusion maps the outputs of every block but the first, averaged over the map.
         weight, bias = self.fusion
         fused = x.mean((2, 3)) @ weight.T + bias
         self.optimizers[2].step(-fused.log_softmax(1)[range(len(y)), y].mean(), lr)
@@ -106,7 +105,7 @@ class AsgeByHand:
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_training_steps_equal_a_hand_written_implementation(steps, batch):
+def test_training_steps_equal_a_hand_written_implementation(steps):
     network = build(
         "asge",
         image_shape=IMAGE,
@@ -116,16 +115,14 @@ def test_training_steps_equal_a_hand_written_implementation(steps, batch):
         lr=LR,
         weight_decay=DECAY,
     )
-    assert [type(network.blocks[0].tail[0]).__name__, len(network.blocks[1].tail)] == [
-        "AvgPool2d",
-        0,
-    ]
-    initial = {name: value.clone() for name, value in network.state_dict().items()}
+    assert isinstance(network[0].tail[0], torch.nn.AvgPool2d)
+    assert len(network[1].tail) == 0
+    initial = copied(network.state_dict())
     reference = AsgeByHand(network)
-    learner = Learner(network)
+    learner = learner_of(network, (STEPS_PER_EPOCH, EPOCHS))
     for step in range(steps):
-        image, y = batch(6, IMAGE, CLASSES, seed=step)
-        report = learner.step(image, y, Clock(step, STEPS_PER_EPOCH, EPOCHS))
+        image, y = random_batch(6, IMAGE, CLASSES, seed=step)
+        report = learner.step(image, y)
         losses = reference.step(image, y, step)
         torch.testing.assert_close(torch.stack(report.losses).tolist(), losses, rtol=1e-4, atol=0)
 

@@ -13,11 +13,7 @@ from goodness.partition import split
 
 def make(image_shape=(3, 8, 8), num_classes=4, model="cnn", **options):
     torch.manual_seed(0)
-    return MODELS.make(MODELS.resolve({"name": model, **options}), image, classes)
-
-
-def kinds(layers):
-    return [type(layer).__name__ for layer in layers]
+    return MODELS.make(MODELS.resolve({"name": model, **options}), image_shape, num_classes)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +29,9 @@ def test_order(order, expected):
     pieces, _ = split(layers, torch.zeros(2, 3, 8, 8), 4, {"name": "layer"})
 
     for piece in pieces:
-        leaves = [
-            m for m in (*piece.body.modules(), *piece.tail.modules()) if not list(m.children())
-        ]
-        assert kinds(m for m in leaves if not isinstance(m, nn.Sequential)) == expected
-    # What stands behind a pooling is judged with it.
+        modules = [*piece.body.modules(), *piece.tail.modules()]
+        assert [type(m).__name__ for m in modules if not isinstance(m, nn.Sequential)] == expected
+    # What stands behind a pooling belongs to the features, and so does the pooling.
     assert [len(piece.tail) for piece in pieces] == [int(order != "conv-act-pool-norm")] * 2
 
 

@@ -19,12 +19,17 @@ def drawn(name, image, **options):
     return ",".join(words)
 
 
-def test_vgg8_is_the_paper_s():
-    assert drawn("vgg8", (3, 32, 32)) == "128,256p,256,512p,512p,512p,512"
-
-
-def test_vgg11_is_the_paper_s():
-    assert drawn("vgg11", (3, 32, 32)) == "128,256p,256,512p,512,512p,512,512p,512,512"
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("vgg8", "128,256p,256,512p,512p,512p,512"),
+        ("vgg11", "128,256p,256,512p,512,512p,512,512p,512,512"),
+        ("vgg8b", "128,256p,256,512p,512p,512p"),
+        ("vgg11b", "128,128,128,256p,256,512p,512,512p,512p"),
+    ],
+)
+def test_networks_are_the_paper_s(name, layers):
+    assert drawn(name, (3, 32, 32)) == layers
 
 
 @pytest.mark.parametrize("model", ["vgg8", "vgg11"])
@@ -77,17 +82,13 @@ def test_impossible_chains_are_refused(options, words):
         drawn("small-cnn", (1, 8, 8), **options)
 
 
-def test_vgg8b_and_vgg11b_are_the_paper_s():
-    assert drawn("vgg8b", (3, 32, 32)) == "128,256p,256,512p,512p,512p"
-    assert drawn("vgg11b", (3, 32, 32)) == "128,128,128,256p,256,512p,512,512p,512p"
-    assert drawn("vgg8b", (3, 32, 32), wider=2.0).startswith("256,512p")
-
-
 @pytest.mark.parametrize("wider", [1e-9, 1e300, float("nan")])
 def test_a_factor_that_leaves_no_channels_or_too_many_is_refused(wider):
     with pytest.raises(InputError, match=r"model\.wider"):
         MODELS.resolve({"name": "vgg8b", "wider": wider})
 
 
-def test_the_smallest_factor_leaves_a_channel():
+def test_a_factor_widens_every_convolution():
+    assert drawn("vgg8b", (3, 32, 32), wider=2.0).startswith("256,512p")
+    # The smallest one leaves a channel.
     assert drawn("vgg8b", (1, 16, 16), wider=0.01).startswith("1,3p")

@@ -16,7 +16,7 @@ from goodness.models.weights import load_weights, read_weights
 
 def network(channels=3, num_classes=4):
     return nn.Sequential(
-        nn.Conv2d(channels, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, classes)
+        nn.Conv2d(channels, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, num_classes)
     )
 
 
@@ -125,15 +125,19 @@ def test_from_one_run_into_the_next_and_into_timm(method, tmp_path):
     plain = timm.create_model("resnet10t", num_classes=10, in_chans=1, **TINY["args"])
     plain.load_state_dict(state)  # every key, and no other
 
-    again = build(method, image_shape=(1, 8, 8), num_classes=10, model=TINY, weights=str(tmp_path / "a"))
-    for key, value in again.backbone_state().items():
+    def again(num_classes):
+        given = {"model": TINY, "init_from": str(tmp_path / "a")}
+        return build(method, image_shape=(1, 8, 8), num_classes=num_classes, **given)
+
+    for key, value in again(10).backbone_state().items():
         assert torch.equal(value, first.network.backbone_state()[key])
     # Other classes: all but the classifier.
-    other = build(method, image_shape=(1, 8, 8), num_classes=3, model=TINY, weights=str(tmp_path / "a"))
-    assert torch.equal(other.backbone_state()["conv1.0.weight"], state["conv1.0.weight"])
-    assert other.backbone_state()["fc.weight"].shape[0] == 3
+    other = again(3).backbone_state()
+    assert torch.equal(other["conv1.0.weight"], state["conv1.0.weight"])
+    assert other["fc.weight"].shape[0] == 3
 
 
-def test_weights_and_pretrained_exclude_each_other():
-    with pytest.raises(InputError, match="give one of them"):
-        build("sff", image_shape=(3, 32, 32), num_classes=10, model=TINY, weights="x", pretrained=True)
+def test_init_from_and_pretrained_exclude_each_other():
+    given = {"model": TINY, "init_from": "x", "pretrained": True}
+    with pytest.raises(InputError, match="init_from: give one of them"):
+        build("sff", image_shape=(3, 32, 32), num_classes=10, **given)

@@ -14,13 +14,13 @@ from goodness.partition import split
 
 def make(name, image_shape=(3, 32, 32), num_classes=10, **options):
     torch.manual_seed(0)
-    return MODELS.make(MODELS.resolve({"name": name, **options}), image, classes)
+    return MODELS.make(MODELS.resolve({"name": name, **options}), image_shape, num_classes)
 
 
 def sides(network, image_shape=(3, 32, 32)):
     """The side of every block's map."""
-    pieces, _ = split(network, torch.zeros(2, *image), 10, {"name": "block"})
-    x = torch.zeros(1, *image)
+    pieces, _ = split(network, torch.zeros(2, *image_shape), 10, {"name": "block"})
+    x = torch.zeros(1, *image_shape)
     found = []
     with torch.no_grad():
         for piece in pieces:
@@ -37,8 +37,7 @@ def test_a_small_image_keeps_its_resolution_at_first():
 
 
 def test_a_large_image_and_a_transformer_keep_the_model_s_own_stem():
-    image = (3, 128, 128)
-    network = make("torchvision/resnet18", image)
+    network = make("torchvision/resnet18", (3, 128, 128))
     assert network.conv1.stride == (2, 2)
     assert isinstance(network.maxpool, nn.MaxPool2d)
     assert sides(make("timm/vit_tiny_patch16_224", args={"patch_size": 8, "depth": 2})) == [4] * 3
@@ -105,13 +104,17 @@ def test_both_families_can_be_listed():
     assert not any("segmentation" in name or "quant" in name for name in torchvision)
 
 
-@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18.a1_in1k"])
-def test_published_weights_without_a_network(name, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        *(
+            (name, f"published weights of '{name}' cannot be had.*--init-from")
+            for name in ("torchvision/resnet18", "timm/resnet18.a1_in1k")
+        ),
+        ("small-cnn", "no published weights of 'small-cnn'"),
+    ],
+)
+def test_published_weights_that_cannot_be_had(name, message, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=f"published weights of '{name}' cannot be had.*--init-from"):
+    with pytest.raises(InputError, match=message):
         build("sff", image_shape=(3, 32, 32), num_classes=10, model=name, pretrained=True)
-
-
-def test_what_has_no_published_weights():
-    with pytest.raises(InputError, match="no published weights of 'small-cnn'"):
-        build("sff", image_shape=(3, 32, 32), num_classes=10, model="small-cnn", pretrained=True)

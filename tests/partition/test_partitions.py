@@ -42,7 +42,7 @@ BACKBONES = [
 
 
 def cut(network, image, partition="layer", num_classes=10, **options):
-    return split(network, torch.zeros(2, *image), classes, {"name": partition, **options})
+    return split(network, torch.zeros(2, *image), num_classes, {"name": partition, **options})
 
 
 def make(model, image, **options):
@@ -90,7 +90,7 @@ def test_a_block_per_resolution(model, image, options, starts):
 
 @pytest.mark.parametrize("partition", ["layer", "block"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_pooling_is_not_judged(partition, norm):
+def test_pooling_is_no_part_of_the_features(partition, norm):
     layers = make("small-cnn", (1, 13, 11), widths=[2, 3, 4], pools=[2], norm=norm).eval()
     x = torch.randn(2, 1, 13, 11)
 
@@ -319,7 +319,7 @@ def test_an_mlp_s_units_are_maps_of_one_pixel():
     pieces, head = cut(network, (3, 2, 2))
     x = torch.randn(2, 3, 2, 2)
 
-    assert [tuple(p.judged(_value(pieces, i, x)).shape[1:]) for i, p in enumerate(pieces)] == [
+    assert [tuple(p.features(_value(pieces, i, x)).shape[1:]) for i, p in enumerate(pieces)] == [
         (8, 1, 1),
         (6, 1, 1),
     ]

@@ -21,7 +21,7 @@ def class_count(model: nn.Module) -> int:
     """
     name = last_linear(model)
     if name is None:
-        raise InputError(f"{type(model).__name__} has no linear classifier; log num_classes")
+        raise InputError(f"{type(model).__name__} has no linear classifier; say num_classes")
     num_classes: int = model.get_submodule(name).out_features  # type: ignore[assignment]
     return num_classes
 

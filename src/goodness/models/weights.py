@@ -25,7 +25,7 @@ def start_from(
     model: nn.Module,
     part: Mapping[str, Any],
     pretrained: bool,
-    weights: str | None,
+    init_from: str | None,
     image_shape: tuple[int, int, int],
     num_classes: int,
 ) -> None:
@@ -35,23 +35,23 @@ def start_from(
         model: changed in place.
         part: its name and options.
         pretrained: whether to take the published ones.
-        weights: or these, see `read_weights`.
+        init_from: or these, see `read_weights`.
         image_shape: input shape (C, H, W).
         num_classes: number of classes.
 
     Raises:
         InputError: both are given, they cannot be had, or they are another network's.
     """
-    if pretrained and weights:
-        raise InputError("pretrained and weights: give one of them")
+    if pretrained and init_from:
+        raise InputError("pretrained and init_from: give one of them")
     if pretrained:
         from goodness.models.zoo import pretrained_state  # late: imports timm and torchvision
 
         name = part["name"]
         state = pretrained_state(name, image_shape, num_classes, part.get("args", {}))
         load_weights(model, state, f"what is published for '{name}'")
-    elif weights:
-        load_weights(model, read_weights(weights), f"'{weights}'")
+    elif init_from:
+        load_weights(model, read_weights(init_from), f"'{init_from}'")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
