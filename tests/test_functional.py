@@ -151,7 +151,7 @@ def test_memory_order_is_a_view_of_maps_with_channels_first_and_last():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.97, 0.999])
 def test_dropout_drops_with_its_probability_and_keeps_the_mean(p, layout):
     torch.manual_seed(0)
     x = torch.ones(8, 16, 5, 5).to(memory_format=layout)

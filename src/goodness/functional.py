@@ -255,7 +255,10 @@ def dropout(x: Tensor, p: float) -> Tensor:
     dropping = int(256 * p + torch.rand(()).item())
     draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     keep = torch.empty(x.numel(), dtype=x.dtype)
-    torch.ge(draws.view(torch.uint8)[: x.numel()], dropping, out=keep)
+    if dropping < 256:
+        torch.ge(draws.view(torch.uint8)[: x.numel()], dropping, out=keep)
+    else:  # more than a byte can be compared with
+        keep.zero_()
     # In the order of memory: one pass over both.
     flat = in_memory_order(x)
     keep = keep.mul_(1 / (1 - p)).reshape(flat.shape)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch.optim.lr_scheduler import OneCycleLR
 
 from goodness.clock import Clock
 from goodness.registry import Registry
+from goodness.types import Share
 
 LR_SCHEDULES: Registry[Callable[..., float]] = Registry("lr_schedule")
 """Functions ``(clock, *, options) -> factor`` on the optimizer's learning rate."""
-Part = Annotated[float, Field(ge=0, le=1)]
+AboveZero = Annotated[float, Field(gt=0, le=1)]
 
 
 @LR_SCHEDULES.register("constant")
@@ -29,8 +27,8 @@ def constant(clock: Clock) -> float:
 def cosine(
     clock: Clock,
     *,
-    warmup: Part = 0.0,
-    final: Part = 0.0,
+    warmup: Share = 0.0,
+    final: Share = 0.0,
     every: Literal["step", "epoch"] = "step",
 ) -> float:
     """Linear warm-up, then half a cosine from 1 down to ``final``.
@@ -44,12 +42,12 @@ def cosine(
     >>> [round(cosine(Clock(step, 1, 4)), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    time = clock.epoch / clock.epochs if every == "epoch" else clock.step / clock.steps
+    done, length = (clock.epoch, clock.epochs) if every == "epoch" else (clock.step, clock.steps)
+    time = done / length
     if time < warmup:
-        # Half a step ahead, so that the first step is not lost to a rate of 0.
-        return (time + 0.5 / clock.steps) / warmup
-    time = (time - warmup) / max(1 - warmup, 1e-12)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * time))
+        # Half a step (or epoch) ahead, so that the first one is not lost to a rate of 0.
+        return min(1.0, (time + 0.5 / length) / warmup)
+    return _half_cosine(1.0, final, (time - warmup) / max(1 - warmup, 1e-12))
 
 
 @LR_SCHEDULES.register("one-cycle")
@@ -57,8 +55,8 @@ def one_cycle(
     clock: Clock,
     *,
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3,
-    start: Annotated[float, Field(gt=0, le=1)] = 0.04,
-    final: Annotated[float, Field(gt=0, le=1)] = 4e-6,
+    start: AboveZero = 0.04,
+    final: AboveZero = 4e-6,
 ) -> float:
     """Half a cosine up to 1, and another one down; torch's OneCycleLR.
 
@@ -71,33 +69,20 @@ def one_cycle(
     >>> [round(one_cycle(Clock(step, 1, 4)), 3) for step in range(4)]
     [0.04, 0.812, 0.283, 0.0]
     """
-    return _cycle(clock.steps, warmup, start, final)[min(clock.step, clock.steps - 1)]
+    peak, last = warmup * clock.steps - 1, clock.steps - 1
+    step = min(clock.step, last)
+    if step < peak:
+        return _half_cosine(start, 1.0, step / peak)
+    return _half_cosine(1.0, final, (step - peak) / (last - peak))
 
 
-@lru_cache(maxsize=8)
-def _cycle(steps: int, warmup: float, start: float, final: float) -> list[float]:
-    """Every step's factor."""
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedule = OneCycleLR(
-        optimizer,
-        max_lr=1.0,
-        total_steps=steps,
-        pct_start=warmup,
-        div_factor=1 / start,
-        final_div_factor=start / final,
-        cycle_momentum=False,
-    )
-    factors = []
-    for _ in range(steps):
-        factors.append(float(optimizer.param_groups[0]["lr"]))
-        if len(factors) < steps:
-            optimizer.step()  # which the scheduler expects to come first
-            schedule.step()
-    return factors
+def _half_cosine(start: float, end: float, time: float) -> float:
+    """From ``start`` at time 0 to ``end`` at time 1."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * time))
 
 
 @LR_SCHEDULES.register("linear")
-def linear(clock: Clock, *, start: Part = 0.5) -> float:
+def linear(clock: Clock, *, start: Share = 0.5) -> float:
     """1 until the part ``start`` of the run, then in a straight line to 0, epoch by epoch.
 
     Forward-Forward's released code: 2 (1 + E - e) / E in the second half, e counted from 1.
@@ -113,8 +98,8 @@ def linear(clock: Clock, *, start: Part = 0.5) -> float:
 def steps(
     clock: Clock,
     *,
-    factor: Part = 0.1,
-    at: list[Part] = [0.5, 0.75],  # noqa: B006
+    factor: Share = 0.1,
+    at: list[Share] = [0.5, 0.75],  # noqa: B006
 ) -> float:
     """Times ``factor`` at each of some parts of the run.
 
