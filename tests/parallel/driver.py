@@ -22,10 +22,10 @@ from timm.utils import ModelEmaV3  # noqa: F401
 
 import goodness
 from goodness import api
-from goodness.engine import loop
-from goodness.training.callbacks import Callback
 from goodness.errors import EndedElsewhere
 from goodness.parallel import group
+from goodness.training import trainer as training
+from goodness.training.callbacks import Callback
 
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3]}
 COMMON = {"model": MODEL, "epochs": 2, "batch_size": 240}
@@ -52,7 +52,7 @@ class At(Callback):
     def __init__(self, step, action):
         self.step, self.action = step, action
 
-    def on_step(self, loop):
+    def on_step(self, trainer):
         if trainer.step == self.step:
             self.action(trainer)
 
@@ -142,9 +142,9 @@ def main(folder: Path) -> None:
     ended["stopped"] = ended["chain"]
     resume("chain", callbacks={0: At(5, stop)}, parallel="none")
     resume("chain", 3, {0: At(7, stop)}, parallel="layers")
-    trainer.SAVE_SECONDS = 0.0  # after every step
+    training.SAVE_SECONDS = 0.0  # after every step
     resume("chain", 2, parallel="layers")
-    trainer.SAVE_SECONDS = 300.0
+    training.SAVE_SECONDS = 300.0
 
     fit("one", DATA)
     fit("shares", DATA, 2, {0: At(2, stop)}, parallel="data")

@@ -8,10 +8,10 @@ import pytest
 
 from goodness.cli import main
 from goodness.cli.train import _watching
-from goodness.training.signals import StopOnSignal
 from goodness.errors import EndedElsewhere, RunError
 from goodness.parallel.launch import Launch, launched
 from goodness.reports.progress import PlainProgress
+from goodness.training.signals import StopOnSignal
 
 
 @pytest.fixture

@@ -8,18 +8,21 @@ import pytest
 import torch
 
 from goodness.clock import Clock
-from goodness.network.build import build
-from goodness.learning.learner import PipelineState, Learner
 from goodness.errors import InputError
+from goodness.learning.learner import Learner, PipelineState, StepResult
 from goodness.methods import METHODS
+from goodness.network.build import build
 from goodness.parallel.balance import ELEMENT, cuts, loads
 from goodness.parallel.data import DataRanks
 from goodness.parallel.layers import LayerRanks
 from goodness.partition.balanced import balanced
+from helpers import copied, same
 
 IMAGE = (1, 8, 8)
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8], "pools": [1]}
-CLOCKS = [Clock(step, 4, 2) for step in (0, 1, 6)]
+LENGTH = (4, 2)
+STEPS = (0, 1, 6)
+RUN = Clock(0, *LENGTH)
 
 
 def make(method, **values):
@@ -35,30 +38,41 @@ def pipeline(method, parts, **values):
     """A learner per part, each with a network of its own."""
     networks = [make(method, **values) for _ in range(parts)]
     shares = balanced(loads(networks[0]), cuts(networks[0]), parts)
-    return [Learner(n, blocks=own) for n, own in zip(networks, shares, strict=True)]
+    runs = zip(networks, shares, strict=True)
+    return [Relay(n, blocks=own, run=RUN) for n, own in runs]
 
 
-def step_through(stages, x, y, clock):
-    """One step of a pipeline, each stage seeing only what it is sent."""
+class Relay(Learner):
+    """A stage that is handed what the one before has delivered, by copies."""
+
+    def hand(self, tensors):
+        self.tensors = tensors and copied(tensors)
+        return self
+
+    def receive(self, images, y, clock, first):
+        if self.blocks.start == 0:
+            return super().receive(images, y, clock, first)
+        torch.manual_seed(99)  # nothing may hang on what another process has drawn
+        readouts = list(self.learning_readouts(clock))
+        return PipelineState.of(self.tensors, self.blocks.start, readouts)
+
+    def deliver(self, state, y, clock):
+        self.tensors = state.tensors()
+        if self.ends_here:
+            return super().deliver(state, y, clock)
+        return StepResult(state.losses, state.scores)
+
+
+def step_through(stages, x, y):
+    """One step of a pipeline, each stage seeing only what it is handed."""
+    tensors = None
     for stage in stages:
-        stage.network.train()
-        if stage.blocks.start == 0:
-            flow = stage._begin(x, y, clock)
-        else:
-            torch.manual_seed(99)  # nothing may hang on what another process has drawn
-            sent = {name: value.clone() for name, value in flow.tensors().items()}
-            flow = PipelineState.of(sent, stage.blocks.start, list(stage._learning(clock)))
         objectives = [stage.network[index].objective for index in stage.blocks]
         reads = any(o is not None and o.needs_images for o in objectives)
-        image = x if stage.blocks.start == 0 or reads else x.to("meta")
-        flow = stage._run(flow, image, y, clock)
-        report = stage._end(flow, y, clock) if stage.ends_here else None
-        stage._close(clock)
-    return report
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+        images = x if stage.blocks.start == 0 or reads else x.to("meta")
+        result = stage.hand(tensors).step(images, y)
+        tensors = stage.tensors
+    return result
 
 
 def cannot_be_cut(method):
@@ -69,18 +83,20 @@ def cannot_be_cut(method):
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_a_pipeline_computes_what_one_process_does(method, batch):
-    """Bit for bit; methods that cannot be cut log so."""
+    """Bit for bit; methods that cannot be cut say so."""
     if cannot_be_cut(method):
         with pytest.raises(InputError, match=r"--parallel layers: .*--parallel data"):
-            ranks(2).learner(make(method), None)
+            ranks(2).learner(make(method), None, RUN)
         return
     values = {"boundary": {"name": "rms", "dropout": 0.2}} if method == "asge-fast" else {}
-    whole = Learner(make(method, **values))
+    whole = Learner(make(method, **values), run=RUN)
     stages = pipeline(method, min(3, len(cuts(whole.network)) + 1), **values)
-    for number, clock in enumerate(CLOCKS):
-        x, y = batch(8, IMAGE, 4, seed=number)
-        expected = whole.step(x, y, clock)
-        report = step_through(stages, x, y, clock)
+    for step in STEPS:
+        x, y = batch(8, IMAGE, 4, seed=step)
+        for learner in (whole, *stages):
+            learner.steps = step
+        expected = whole.step(x, y)
+        report = step_through(stages, x, y)
         for mine, theirs in [
             *zip(report.losses, expected.losses, strict=True),
             *zip(report.scores, expected.scores, strict=True),
@@ -94,13 +110,13 @@ def test_a_pipeline_computes_what_one_process_does(method, batch):
     for stage in stages:
         state = stage.network.state_dict()
         weights |= {name: value for name, value in state.items() if stage.holds(name)}
-        own_tensors, own_plain = stage.state()
-        tensors |= own_tensors
-        plain |= own_plain
+        own = stage.state_dict()
+        tensors |= own["tensors"]
+        plain |= own["plain"]
     assert same(weights, whole.network.state_dict())
-    expected_tensors, expected_plain = whole.state()
-    assert same(tensors, expected_tensors)
-    assert plain == expected_plain
+    expected = whole.state_dict()
+    assert same(tensors, expected["tensors"])
+    assert plain == expected["plain"]
 
 
 def test_the_cost_of_a_block_is_its_forward_and_its_map():
@@ -116,14 +132,14 @@ def test_the_cost_of_a_block_is_its_forward_and_its_map():
     [
         ("backprop", {}, 2, "several blocks learn from one loss"),
         ("trifecta", {}, 2, "several blocks learn from one loss"),
-        ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks log"),
+        ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks say"),
         ("asge", {}, 4, "4 ranks, but .* 3 parts .* no more blocks"),
         ("asge", {"amp": "fp16"}, 2, "--amp bf16"),
     ],
 )
 def test_what_a_pipeline_cannot_do_is_refused(method, values, count, says):
     with pytest.raises(InputError, match=f"--parallel layers: .*{says}"):
-        ranks(count).learner(make(method, **values), None)
+        ranks(count).learner(make(method, **values), None, RUN)
 
 
 def test_only_ranks_that_read_images_have_them():
@@ -132,7 +148,7 @@ def test_only_ranks_that_read_images_have_them():
         found = []
         for rank in range(3):
             stage = ranks(3, rank)
-            stage.learner(make(method, partition="layer"), None)
+            stage.learner(make(method, partition="layer"), None, RUN)
             found.append(stage.reads_images)
         assert found == reads
 
@@ -147,4 +163,4 @@ def test_only_ranks_that_read_images_have_them():
 def test_what_shares_of_a_batch_cannot_do_is_refused(method, values, says):
     group = SimpleNamespace(rank=0, count=2, device=torch.device("cpu"), command="")
     with pytest.raises(InputError, match=f"--parallel data: .*{says}"):
-        DataRanks(group).learner(make(method, **values), None)
+        DataRanks(group).learner(make(method, **values), None, RUN)

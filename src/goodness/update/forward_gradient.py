@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.hooks import RemovableHandle
 
 from goodness.errors import InputError
-from goodness.modes import evaluating, kept_buffers
+from goodness.modes import kept_buffers
 from goodness.seeds import kept_generators
 from goodness.update.base import UPDATES, Update
 
@@ -93,7 +94,7 @@ class ForwardGradient(Update):
             def enter(body: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 if body in entered:
                     return
-                entered.add(body)  # first: the trial run enters here too
+                entered.add(body)
                 if block not in self._seen:
                     self._seen.add(block)
                     self._find_apart(block, inputs[0])
@@ -140,28 +141,31 @@ class ForwardGradient(Update):
             _pull_back(site, site.noise * _spread(slope, site.noise) / rows.numel())
 
     def _find_apart(self, block: Block, x: Tensor) -> None:
-        """Run a block once to see whose norm does not get what the layer gives."""
+        """Find out whose norm does not get what the layer gives, on a copy that nobody watches."""
+        body = copy.deepcopy(block.body).eval()
+        original = dict(zip(body.modules(), block.body.modules(), strict=True))
+        copies = {module: own for own, module in original.items()}
+        for module in body.modules():
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
         outputs: dict[nn.Module, Tensor] = {}
-        hooks: list[RemovableHandle] = []
 
-        def watch(site: Site, norm: nn.Module) -> None:
-            def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-                outputs[layer] = output
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            outputs[original[layer]] = output
 
-            def compare(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                if inputs[0] is not outputs.get(site.layer):
-                    self._apart.add(site.layer)
+        def compare(layer: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if inputs[0] is not outputs.get(layer):
+                    self._apart.add(layer)
 
-            hooks.append(site.layer.register_forward_hook(note))
-            hooks.append(norm.register_forward_pre_hook(compare))
+            return hook
 
         for site in self._sites(block):
             if site.norm is not None:
-                watch(site, site.norm)
-        with evaluating(block.body), kept_generators(x.device):
-            block.body(forward_ad.unpack_dual(x).primal)
-        for hook in hooks:
-            hook.remove()
+                copies[site.layer].register_forward_hook(note)
+                copies[site.norm].register_forward_pre_hook(compare(site.layer))
+        with kept_generators(x.device):
+            body(forward_ad.unpack_dual(x).primal)
 
     def _sites(self, block: Block) -> list[Site]:
         """In the order of the layers."""
