@@ -113,8 +113,8 @@ def test_what_is_given_is_left_as_it_was():
 
 
 def test_names_may_be_numbers_as_yaml_reads_them():
-    config = resolve({"freeze_until": 1, "classes": [0, "one"]})
-    assert (config.freeze_until, config.classes) == ("1", ["0", "one"])
+    config = resolve({"freeze_until": 1, "class_names": [0, "one"]})
+    assert (config.freeze_until, config.class_names) == ("1", ["0", "one"])
 
 
 def test_none_means_not_given_where_it_is_no_value(method):
@@ -163,7 +163,7 @@ def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
         ({"freeze_until": 1.5}, ["freeze_until", "got 1.5"]),
         ({"data": {"x": 1}}, ["data", "got {'x': 1}"]),
         ({"optimizer": [1]}, ["optimizer", "got [1]"]),
-        ({"lr_schedule": {"every": "week"}}, ["rate.every", "'step' or 'epoch'"]),
+        ({"lr_schedule": {"every": "week"}}, ["lr_schedule.every", "'step' or 'epoch'"]),
     ],
     ids=repr,
 )

@@ -5,16 +5,16 @@ import inspect
 import pytest
 
 from goodness.boundary import BOUNDARIES
-from goodness.optim.optimizers import OPTIMIZERS
-from goodness.optim.lr_schedules import LR_SCHEDULES
 from goodness.errors import InputError
 from goodness.models import MODELS
 from goodness.objective import OBJECTIVES
+from goodness.optim.lr_schedules import LR_SCHEDULES
+from goodness.optim.optimizers import OPTIMIZERS
 from goodness.partition import PARTITIONS
+from goodness.plan import PLANS
 from goodness.presentation import PRESENTATIONS
 from goodness.readout import READOUTS
 from goodness.registry import Registry
-from goodness.plan import PLANS
 from goodness.update import UPDATES
 
 AXES = [
@@ -54,7 +54,7 @@ def test_a_name_cannot_be_taken_twice():
     registry = Registry("thing")
     registry.register("one")(object)
 
-    with pytest.raises(ValueError, match="two things are called 'one'"):
+    with pytest.raises(InputError, match="two things are called 'one'"):
         registry.register("one")(object)
 
 

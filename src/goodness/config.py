@@ -1,111 +1,203 @@
-"""What a run is made of: the method's values under the user's, every key checked."""
+"""What a run is made of: every configuration key, said once, and how their values come together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+)
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
+from goodness.plugins import import_files
+from goodness.types import HEAD, Fraction, NonNegativeInt, Part, Positive, PositiveInt
 
 if TYPE_CHECKING:
     from goodness.registry import Registry
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scope = Literal["method", "model", "data", "run", "training", "machine"]
+"""What a key belongs to. Those of a method are what makes one local method another."""
 Word = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 """YAML reads a block's or class's name that is a number as one."""
-Part = dict[str, Any]
+Inside = Annotated[float, Field(gt=0, lt=1)]
 
-SHORT_FORMS = {"lr": "optimizer", "weight_decay": "optimizer"}
-"""Keys that stand for options of a part: ``lr`` is ``optimizer.lr``."""
+
+@dataclass(frozen=True)
+class Key:
+    """What the command line, the docs and all that treats keys alike know of one.
+
+    Args:
+        scope: what it belongs to.
+        metavar: what stands for its value in help; a key that is neither a switch nor a choice of
+            words has no option of its own without it.
+        text: what it does; of a field of `Config` its docstring.
+        option: its option, where that is not ``--`` and the name.
+        resume: whether a resumed run may change it: it says how long and where, and no network or
+            learner reads it.
+        path: whether a relative path in it is made absolute, to be the same from everywhere.
+        compare: what decides it in a comparison, which sets it for every run.
+        part: of a short form, the part whose option it is.
+    """
+
+    scope: Scope
+    metavar: str = ""
+    text: str = ""
+    option: str = ""
+    resume: bool = False
+    path: bool = False
+    compare: str = ""
+    part: str = ""
 
 
 class Config(BaseModel):
     """A resolved configuration; `resolve` makes one. Kept as ``config.json`` in the run folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, defer_build=True, use_attribute_docstrings=True
+    )
 
-    method: str = "asge-fast"
-    data: str = "digits"
-    data_root: str | None = None
-    epochs: Count = 20
-    batch_size: Count = 128
-    steps_per_epoch: Count | None = None
-    """An epoch has so many steps, and fewer or more images than there are; None: every training
-    image is seen once."""
-    final_test: bool = True
-    """Whether the run ends with the test split; a trial that only validation judges need not."""
-    readout: str = "auto"
-    """Which readout answers; ``auto``: the best one on the validation split."""
-    image_size: Count | None = None
-    class_names: list[Word] | None = None
-    """Only these classes of the data, in this order."""
-    per_class: Count | None = None
-    """Only so many training images of each class, drawn by the seed."""
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    normalize: bool = True
-    """Subtract the training mean and divide by the standard deviation, per channel."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "auto"
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode images when they do not fit in memory."""
-    num_threads: Count | None = None
-    parallel: Literal["none", "layers", "data"] = "none"
-    """What the processes that torchrun has started share: the blocks, or each batch."""
-    amp: Literal["none", "bf16", "fp16"] = "none"
-    """Autocast inside blocks; objectives judge in float32. fp16 scales the losses."""
-    channels_last: bool = True
-    """Lay feature maps out with the channels last."""
-    compile: bool = False
-    """torch.compile every block."""
-    recompute: bool = False
-    """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
-    feature_cache: str | None = None
-    """A folder on disk for what blocks that have learnt send on, so that they run once and not at
-    every step."""
-    skip_unreadable: bool = False
+    method: Annotated[str, Key("method", "NAME", compare="use METHOD...")] = "asge-fast"
+    """See 'goodness methods'."""
+    imports: Annotated[list[str], Key("method", "FILE", option="--import", path=True)] = []
+    """A Python file that registers methods or parts of your own; may be repeated."""
+    presentation: Annotated[Part, Key("method", "NAME")]
+    """How images and labels become the rows that enter the first block."""
+    objective: Annotated[Part, Key("method", "NAME")]
+    """What a block learns from."""
+    boundary: Annotated[Part, Key("method", "NAME")]
+    """What stands between two blocks."""
+    update: Annotated[Part, Key("method", "NAME")]
+    """How gradients are found."""
+    plan: Annotated[Part, Key("method", "NAME")]
+    """Which blocks learn when."""
+    readouts: Annotated[dict[str, Part], Key("method")]
+    """Ways to answer from all blocks, each with its options."""
+    readout: Annotated[str, Key("method", "NAME")] = "auto"
+    """Which one answers; auto: the best on the validation images."""
 
-    pretrained: bool = False
-    """Start from the published weights of a torchvision or timm model."""
-    init_from: str | None = None
-    """Start from a ``.safetensors`` or ``.pth`` file, or from another run's best weights."""
-    freeze_until: Word | None = None
+    model: Annotated[Part, Key("model", "NAME")]
+    """See 'goodness models'; or torchvision/NAME, timm/NAME."""
+    partition: Annotated[Part, Key("model", "NAME|N")]
+    """How it is cut: layer, block, stage, or into N blocks of equal cost; see 'goodness
+    partition'."""
+    pretrained: Annotated[bool, Key("model")] = False
+    """Start from the published weights of a torchvision or timm model. Norms between blocks, which
+    many methods have, change what they compute."""
+    init_from: Annotated[str | None, Key("model", "FILE|RUN", path=True)] = None
+    """Start from a .safetensors or .pth file, or from another run's best weights."""
+    freeze_until: Annotated[Word | None, Key("model", "BLOCK")] = None
     """The first block that learns, by name or number (from 0); those before it stay as they are.
-    ``head``: the classifier alone."""
+    head: the classifier alone."""
 
-    accumulate_steps: Count = 1
-    """Steps whose gradients are averaged for one update."""
-    micro_batch: Count | None = None
-    """Forward and backward inside a block take so many images of the batch at a time; the update
-    is still that of the whole batch."""
-    clip_grad_norm: Positive | None = None
-    """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights, which then answers."""
-    lr_factors: Annotated[list[Positive], Field(min_length=1)] | None = None
-    """A factor on the learning rate per block; for another depth each takes the nearest one."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of every cross-entropy."""
-    class_weights: Literal["balanced"] | Annotated[list[Positive], Field(min_length=2)] | None = (
+    data: Annotated[str, Key("data", "NAME|DIR", path=True, compare="use --data")] = "digits"
+    """See 'goodness data'; or a folder with a folder per class."""
+    data_root: Annotated[str | None, Key("data", "DIR", path=True, compare="use --data-root")] = (
         None
     )
-    """A weight on the losses of each class, or the inverse of its share of the training images."""
+    """Where named data sets are kept; else in $GOODNESS_DATA or ~/.cache/goodness."""
+    image_size: Annotated[PositiveInt | None, Key("data", "PIXELS")] = None
+    """Side of an image; others are resized to it."""
+    class_names: Annotated[list[Word] | None, Key("data", "A,B,…")] = None
+    """Only these classes of the data, in this order."""
+    per_class: Annotated[PositiveInt | None, Key("data", "N")] = None
+    """Only N training images of each class, drawn by the seed."""
+    val_fraction: Annotated[Inside, Key("data", "SHARE")] = 0.1
+    """Part of the training images to hold out for validation."""
+    normalize: Annotated[bool, Key("data")] = True
+    """Subtract the training mean and divide by the standard deviation, per channel."""
+    skip_unreadable: Annotated[bool, Key("data")] = False
+    """Leave out files that cannot be read."""
+    augment: Annotated[AugmentConfig, Key("data")] = Field(
+        default_factory=lambda: AugmentConfig.model_validate({})
+    )
+    """How training images are varied."""
 
-    model: Part
-    partition: Part
-    presentation: Part
-    objective: Part
-    boundary: Part
-    update: Part
-    plan: Part
-    readouts: dict[str, Part]
-    optimizer: Part
-    lr_schedule: Part
-    augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
+    epochs: Annotated[PositiveInt, Key("run", "N", resume=True, compare="use --budget")] = 20
+    """Passes over the training images."""
+    batch_size: Annotated[PositiveInt, Key("run", "N")] = 128
+    """Images at a time."""
+    steps_per_epoch: Annotated[PositiveInt | None, Key("run", "N", compare="use --budget")] = None
+    """An epoch has N steps, and fewer or more images than there are; else every training image is
+    seen once."""
+    seed: Annotated[NonNegativeInt, Key("run", "N", compare="use --seeds")] = 0
+    """The same seed, the same run."""
+    final_test: Annotated[bool, Key("run", compare="it ends with the test split")] = True
+    """End with the test split; a trial that only validation judges need not."""
+
+    optimizer: Annotated[Part, Key("training", "NAME")]
+    """How gradients become an update."""
+    lr_schedule: Annotated[Part, Key("training", "NAME")]
+    """How the learning rate changes in the course of a run."""
+    lr_factors: Annotated[
+        Annotated[list[Positive], Field(min_length=1)] | None, Key("training", "X,X,…")
+    ] = None
+    """A factor on the learning rate per block; for another depth each takes the nearest one."""
+    accumulate_steps: Annotated[PositiveInt, Key("training", "N")] = 1
+    """Average the gradients of N steps for one update."""
+    micro_batch: Annotated[PositiveInt | None, Key("training", "N")] = None
+    """Forward and backward inside a block take N images of the batch at a time; the update is still
+    that of the whole batch."""
+    clip_grad_norm: Annotated[Positive | None, Key("training", "NORM")] = None
+    """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
+    ema: Annotated[Inside | None, Key("training", "DECAY")] = None
+    """Decay of an exponential moving average of the weights, which then answers."""
+    label_smoothing: Annotated[Fraction, Key("training", "SHARE")] = 0.0
+    """Of every cross-entropy."""
+    class_weights: Annotated[
+        Literal["balanced"] | Annotated[list[Positive], Field(min_length=2)] | None,
+        Key("training", "balanced|X,X,…"),
+    ] = None
+    """A weight on the losses of each class; balanced: the inverse of its share of the training
+    images."""
+
+    device: Annotated[str, Key("machine", "NAME", resume=True)] = "auto"
+    """auto, cpu, cuda, cuda:1 …"""
+    num_workers: Annotated[NonNegativeInt, Key("machine", "N", resume=True)] = 0
+    """Processes that decode images when they do not fit in memory."""
+    num_threads: Annotated[PositiveInt | None, Key("machine", "N", resume=True)] = None
+    """CPU threads of torch."""
+    parallel: Annotated[Literal["none", "layers", "data"], Key("machine", resume=True)] = "none"
+    """What the processes that torchrun has started share: the blocks, or each batch."""
+    amp: Annotated[Literal["none", "bf16", "fp16"], Key("machine")] = "none"
+    """Mixed precision inside the blocks; losses stay in float32. fp16 scales them."""
+    channels_last: Annotated[bool, Key("machine")] = True
+    """Lay feature maps out with the channels last."""
+    compile: Annotated[bool, Key("machine")] = False
+    """torch.compile every block."""
+    recompute: Annotated[bool, Key("machine")] = False
+    """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
+    feature_cache: Annotated[str | None, Key("machine", "DIR", resume=True, path=True)] = None
+    """Keep on disk what finished blocks give, so that they run once and not at every step."""
+
+
+SHORT_FORMS = {
+    "lr": Key("training", "RATE", "Learning rate.", part="optimizer"),
+    "weight_decay": Key("training", "RATE", "Weight decay.", part="optimizer"),
+}
+"""Keys that stand for options of a part: ``lr`` is ``optimizer.lr``."""
+KEYS: Mapping[str, Key] = {
+    **{
+        name: replace(
+            next(fact for fact in field.metadata if isinstance(fact, Key)),
+            text=" ".join((field.description or "").split()),
+        )
+        for name, field in Config.model_fields.items()
+    },
+    **SHORT_FORMS,
+}
+RESUMABLE = tuple(name for name, key in KEYS.items() if key.resume)
 
 
 def resolve(given: Mapping[str, Any]) -> Config:
@@ -114,7 +206,7 @@ def resolve(given: Mapping[str, Any]) -> Config:
     A part may be written as its name alone. A part that names another choice than the method
     keeps those of the method's options that the new choice knows too; of a model only norm, pool
     and activation. None is a value where a key allows it (``image_size=None``: as the images are)
-    and says nothing elsewhere.
+    and says nothing elsewhere. Relative paths become absolute.
 
     Args:
         given: nested keys, e.g. ``{"method": "asge", "model": "vgg11", "lr": 1e-3}``.
@@ -124,52 +216,192 @@ def resolve(given: Mapping[str, Any]) -> Config:
             of a wrong type or range.
     """
     from goodness.methods import METHODS
+    from goodness.models import MODELS
+    from goodness.objective import OBJECTIVES
+    from goodness.readout import READOUTS
 
-    registries = _registries()
-    given = long_form(
-        {key: value for key, value in given.items() if value is not None or _may_be_none(key)}
-    )
+    given = located(merge(given))
     method = METHODS[str(given.get("method", Config.model_fields["method"].default))]
     data = str(given.get("data", Config.model_fields["data"].default))
+    for_data = method.for_data.get(Path(data).name, {})
+    # An augmentation for the data is a whole one: what is left out there is off.
+    own = {key: v for key, v in method.values.items() if key != "augment" or key not in for_data}
+    values = _with_parts({**merge(own, for_data, given), "method": method.name})
+    trains_it = OBJECTIVES[values["objective"]["name"]].uses_classifier(values["objective"])
+    if MODELS.has_classifier(values["model"]["name"]) and (
+        not trains_it or values.get("freeze_until") == HEAD
+    ):
+        # Or the model's own classifier would never learn.
+        readout = next(name for name in READOUTS if READOUTS[name].trains_classifier)
+        values["readouts"] = {**values["readouts"], readout: {}}
+    return _validated(values)
+
+
+def complete(values: Mapping[str, Any]) -> Config:
+    """A configuration as one was kept: what is missing takes its default, not the method's value.
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    return _validated(_with_parts(merge(values)))
+
+
+def changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration of a run that is resumed with other values; those that are None stay.
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    return complete(merge(config.model_dump(), located(given)))
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in their long form, the later layers over the earlier ones, option by option.
+
+    A part that names another choice keeps those of the old one's options that the new one knows.
+    Files to import are imported, so that names from them are known.
+
+    Raises:
+        InputError: an unknown key or name, or something else where a part belongs.
+    """
+    registries = _registries()
     merged: dict[str, Any] = {}
-    for layer in (method.values, method.for_data.get(Path(data).name, {}), given):
-        for key, value in layer.items():
-            if key not in Config.model_fields:
-                raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
-            if key in registries:
-                merged[key] = _merge_part(merged.get(key, {}), value, registries[key])
-            elif key in ("readouts", "augment") and layer is given:
-                merged[key] = {**merged.get(key, {}), **_as_mapping(key, value)}
-            else:
-                merged[key] = value
-    merged["method"] = method.name
-    for key, registry in registries.items():
-        merged[key] = registry.resolve(merged.get(key, {}))
-    judged = merged["objective"].get("own") and merged.get("freeze_until") != "head"
-    if "/" in merged["model"]["name"] and not judged:
-        # Without it the model's own classifier would never learn.
-        merged["readouts"] = {**merged["readouts"], "head": {}}
-    merged["readouts"] = {
-        name: _readout_options(name, options) for name, options in merged["readouts"].items()
+    for layer in layers:
+        for key, value in _long_form(layer, registries).items():
+            merged[key] = _over(merged.get(key), value, registries.get(key))
+    return merged
+
+
+def _over(under: Any, over: Any, registry: Registry[Any] | None = None) -> Any:
+    if not (isinstance(under, Mapping) and isinstance(over, Mapping)):
+        return over
+    if registry and "name" in over and under.get("name") not in (None, over["name"]):
+        under = registry.kept(under, over["name"])
+    return {**under, **{key: _over(under.get(key), value) for key, value in over.items()}}
+
+
+def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]) -> dict[str, Any]:
+    """Every part as a mapping, and short keys as options of theirs; they win over the long ones."""
+    for key in given:
+        if key not in KEYS:
+            raise unknown("configuration key", key, KEYS)
+    values = {key: v for key, v in given.items() if v is not None or NoneType in kinds_of(key)}
+    if isinstance(files := values.get("imports"), str):
+        values["imports"] = [files]
+    import_files(values.get("imports", ()))
+    for short in SHORT_FORMS.keys() & values.keys():
+        part = SHORT_FORMS[short].part
+        values[part] = {
+            **registries[part].long_form(values.get(part, {})),
+            short: values.pop(short),
+        }
+    for key, value in values.items():
+        if key in registries:
+            values[key] = registries[key].long_form(value)
+        elif key in ("readouts", "augment") and not isinstance(value, AugmentConfig):
+            values[key] = _mapping(key, value)
+    return values
+
+
+def located(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with absolute paths, so that they name the same from another folder; names stay."""
+    root = values.get("data_root")
+    return {
+        key: _absolute(key, value, root) if KEYS[key].path and value is not None else value
+        for key, value in values.items()
     }
-    readouts = ("auto", *merged["readouts"])
-    if merged.get("readout", "auto") not in readouts:
-        raise unknown(f"readout of '{method.name}'", merged["readout"], readouts)
-    for name in merged.get("augment", {}):
+
+
+def _absolute(key: str, value: Any, root: str | None) -> Any:
+    if isinstance(value, list):
+        return [_absolute(key, item, root) for item in value]
+    if not isinstance(value, str | Path):
+        return value  # refused where all values are checked
+    path = Path(value).expanduser().absolute()
+    if key == "data" and isinstance(value, str):
+        # A plain word is a name first, see `goodness.data.locating.locate`.
+        named = value in CATALOGUE or any((data_root(root) / value).glob("*.parquet"))
+        return value if named or not path.is_dir() else str(path)
+    return str(path)
+
+
+def _with_parts(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with every option of every part."""
+    for key, registry in _registries().items():
+        values[key] = registry.resolve(values.get(key, {}))
+    values["readouts"] = {
+        name: _readout_options(name, options) for name, options in values["readouts"].items()
+    }
+    return values
+
+
+def _readout_options(name: str, options: Any) -> Part:
+    """Every option of a readout; the name is the key it stands under."""
+    from goodness.readout import READOUTS
+
+    given = READOUTS.long_form(options)
+    if (other := given.get("name", name)) != name:
+        raise InputError(
+            f"readouts.{name}: a readout's name is its key (got {other!r}; write readouts.{other})"
+        )
+    resolved = READOUTS.resolve({**given, "name": name})
+    del resolved["name"]
+    return resolved
+
+
+def _validated(values: dict[str, Any]) -> Config:
+    readouts = ("auto", *values["readouts"])
+    if values.get("readout", "auto") not in readouts:
+        raise unknown(f"readout of '{values['method']}'", values["readout"], readouts)
+    for name in dict(values.get("augment", {})):
         if name not in AugmentConfig.model_fields:
             fields = [f"augment.{field}" for field in AugmentConfig.model_fields]
             raise unknown("configuration key", f"augment.{name}", fields)
     try:
-        return Config.model_validate(merged)
+        return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"])
         raise InputError(f"{where}: {first['msg']} (got {first['input']!r})") from None
 
 
-def _may_be_none(key: str) -> bool:
-    field = Config.model_fields.get(key)
-    return field is not None and type(None) in get_args(field.annotation)
+def check_values(values: Mapping[str, Any]) -> None:
+    """Check values that are used by themselves, and not as a part of a configuration.
+
+    Raises:
+        InputError: one of a wrong type or range.
+    """
+    for key, value in values.items():
+        field = Config.model_fields[key]
+        try:
+            TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+        except ValidationError as error:
+            raise InputError(f"{key}: {error.errors()[0]['msg']} (got {value!r})") from None
+
+
+def kinds_of(name: str) -> list[Any]:
+    """What a key's value may be: types, and the words of a choice.
+
+    >>> kinds_of("amp"), kinds_of("epochs")
+    (['none', 'bf16', 'fp16'], [<class 'int'>])
+    """
+    return [float] if name in SHORT_FORMS else list(_kinds(Config.model_fields[name].annotation))
+
+
+def _kinds(annotation: Any) -> Iterable[Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(arguments[0])
+    if origin in (Union, UnionType):
+        return [kind for argument in arguments for kind in _kinds(argument)]
+    return arguments if origin is Literal else [origin or annotation]
+
+
+def _mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}: a mapping is needed (got {value!r})")
+    return value
 
 
 def _registries() -> dict[str, Registry[Any]]:
@@ -184,86 +416,8 @@ def _registries() -> dict[str, Registry[Any]]:
     from goodness.presentation import PRESENTATIONS
     from goodness.update import UPDATES
 
-    return {
-        "model": MODELS,
-        "partition": PARTITIONS,
-        "presentation": PRESENTATIONS,
-        "objective": OBJECTIVES,
-        "boundary": BOUNDARIES,
-        "update": UPDATES,
-        "plan": PLANS,
-        "optimizer": OPTIMIZERS,
-        "lr_schedule": LR_SCHEDULES,
-    }
-
-
-def _readout_options(name: str, options: Any) -> Part:
-    """Every option of a readout; the name is the key it stands under."""
-    from goodness.readout import READOUTS
-
-    given = _as_mapping(f"readouts.{name}", options)
-    if (other := given.get("name", name)) != name:
-        raise InputError(
-            f"readouts.{name}: a readout's name is its key (got {other!r}; write readouts.{other})"
-        )
-    resolved = READOUTS.resolve({**given, "name": name})
-    del resolved["name"]
-    return resolved
-
-
-def _as_mapping(key: str, value: Any) -> Mapping[str, Any]:
-    """A part in its long form."""
-    if key == "partition" and isinstance(value, int | str):
-        return as_partition(value)
-    if isinstance(value, str) and key not in ("augment", "readouts"):
-        return {"name": value}
-    if isinstance(value, Mapping):
-        return value
-    raise InputError(f"{key}: a mapping is needed (got {value!r})")
-
-
-def long_form(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Short keys written out: ``lr=0.1`` as ``optimizer={"lr": 0.1}``; they win over the long ones.
-
-    Raises:
-        InputError: a partition that is neither a name nor a number.
-    """
-    values = {key: value for key, value in given.items() if key not in SHORT_FORMS}
-    for short, part in SHORT_FORMS.items():
-        if short in given:
-            chosen = {short: given[short]}
-            values[part] = {**_as_mapping(part, values.get(part, {})), **chosen}
-    return values
-
-
-def as_partition(partition: Any) -> Part:
-    """The rule that a partition in short stands for: a name, or a number of blocks.
-
-    Raises:
-        InputError: it is neither.
-    """
-    from goodness.partition import PARTITIONS
-
-    text = str(partition)
-    if text.isdecimal():
-        return {"name": "count", "blocks": int(text)}
-    names = [name for name in PARTITIONS if name != "count"]
-    if text not in names:
-        raise unknown("partition", partition, [*names, "a number of blocks"])
-    return {"name": text}
-
-
-def _merge_part(old: Mapping[str, Any], new: Any, registry: Registry[Any]) -> Part:
-    from goodness.registry import options
-
-    new = _as_mapping(registry.kind, new)
-    name = new.get("name", old.get("name"))
-    if not isinstance(name, str) and (name is not None or "name" in new):
-        raise InputError(f"{registry.kind}.name: a name is needed (got {name!r})")
-    if name is not None and old.get("name") not in (None, name):
-        known = set(options(registry[name]))
-        if registry.kind == "model":
-            # A network's shape is its own; what its layers are made of is the method's.
-            known &= {"norm", "pool", "activation"}
-        old = {key: value for key, value in old.items() if key in known}
-    return {**old, **new} if name is None else {**old, **new, "name": name}
+    found: list[Registry[Any]] = [
+        *(MODELS, PARTITIONS, PRESENTATIONS, OBJECTIVES, BOUNDARIES, UPDATES, PLANS),
+        *(OPTIMIZERS, LR_SCHEDULES),
+    ]
+    return {registry.kind: registry for registry in found}

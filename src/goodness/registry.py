@@ -1,7 +1,8 @@
 """One registry per axis: a choice lives in one file, is named once, and is found by its folder.
 
 Adding a choice is adding a file: the first look-up imports every module of the axis's package,
-so the command line, the docs table and the conformance tests see it without being told.
+so the command line, the docs table and the conformance tests see it without being told. Other
+packages add choices by entry points, see `goodness.plugins`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from goodness.errors import InputError, unknown
+from goodness.plugins import import_packages
 
 T = TypeVar("T")
 
@@ -31,14 +33,23 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, T] = {}
-        self._imported = package is None
+        self._imported = False
+
+    @property
+    def plural(self) -> str:
+        """The axis, e.g. ``"boundaries"``; its entry points' group is ``goodness.<plural>``."""
+        return f"{self.kind[:-1]}ies" if self.kind.endswith("y") else f"{self.kind}s"
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a class or function under ``name``."""
+        """Decorator that enters a class or function under ``name``.
+
+        Raises:
+            InputError: the name is taken.
+        """
 
         def enter(entry: T) -> T:
             if name in self._entries:
-                raise ValueError(f"two {self.kind}s are called '{name}'")
+                raise InputError(f"two {self.plural} are called '{name}'; choose another name")
             self._entries[name] = entry
             return entry
 
@@ -54,18 +65,38 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        if not self._imported and self._package is not None:
+        if not self._imported:
             self._imported = True  # already: a module may look names up while it is imported
             try:
-                package = importlib.import_module(self._package)
-                for module in pkgutil.iter_modules(package.__path__):
+                package = importlib.import_module(self._package) if self._package else None
+                for module in pkgutil.iter_modules(package.__path__ if package else ()):
                     importlib.import_module(f"{self._package}.{module.name}")
+                import_packages(self.plural)
             except BaseException:
                 self._imported = False  # or the next look-up would find some of the choices only
                 raise
         return sorted(self._entries)
 
-    def resolve(self, part: str | Mapping[str, Any]) -> dict[str, Any]:
+    def long_form(self, part: Any) -> Mapping[str, Any]:
+        """A part as a mapping, of what stands for one: its name alone.
+
+        Raises:
+            InputError: it is neither.
+        """
+        if isinstance(part, str):
+            return {"name": part}
+        if not isinstance(part, Mapping):
+            raise InputError(f"{self.kind}: a mapping is needed (got {part!r})")
+        if "name" in part and not isinstance(part["name"], str):
+            raise InputError(f"{self.kind}.name: a name is needed (got {part['name']!r})")
+        return part
+
+    def kept(self, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Those options of another choice that the one with this name has too."""
+        known = options(self[name])
+        return {key: value for key, value in given.items() if key in known}
+
+    def resolve(self, part: Any) -> dict[str, Any]:
         """A part as the user wrote it, with every option filled in and checked.
 
         An entry's options are the keyword-only parameters of its signature.
@@ -79,7 +110,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: unknown name or option (with the nearest one), or a value of a wrong type.
         """
-        given = {"name": part} if isinstance(part, str) else dict(part)
+        given = dict(self.long_form(part))
         if "name" not in given:
             raise InputError(f"the {self.kind} needs a name (one of: {', '.join(self.names())})")
         name = given.pop("name")

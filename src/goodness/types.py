@@ -11,6 +11,9 @@ Shape = tuple[int, int, int]
 Part = dict[str, Any]
 """A choice on an axis with its options, ``{"name": ..., option: value}``."""
 
+HEAD = "head"
+"""What a model's own classifier is called where blocks go by their names."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

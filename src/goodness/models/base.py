@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -8,6 +9,8 @@ from goodness.errors import InputError
 from goodness.registry import Registry
 
 FAMILIES = ("torchvision", "timm")
+MADE_OF = ("norm", "pool", "activation")
+"""Options that a method chooses for any chain; a network's shape is its own."""
 
 
 class Models(Registry[Callable[..., nn.Module]]):
@@ -32,6 +35,14 @@ class Models(Registry[Callable[..., nn.Module]]):
                 full = " or ".join(f"{family}/{name}" for family in whose)
                 raise InputError(f"unknown model '{name}'; did you mean {full}?")
         return super().__getitem__(name)
+
+    def has_classifier(self, name: str) -> bool:
+        """Whether the model of this name has a classifier of its own."""
+        return "/" in name
+
+    def kept(self, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Those options of another model that the one with this name takes over."""
+        return {key: v for key, v in super().kept(given, name).items() if key in MADE_OF}
 
 
 def _passed(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

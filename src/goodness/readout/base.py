@@ -23,6 +23,8 @@ class Readout(nn.Module):
     """Whether it has weights of its own, trained on detached features."""
     per_block_scores = False
     """Whether its total at a depth judges that block alone, for blocks without scores."""
+    trains_classifier = False
+    """Whether what it trains is the model's own classifier."""
     label_smoothing = 0.0
     """Share of a trained readout's target that is spread evenly over all classes."""
     class_weights: Tensor | None = None

@@ -23,6 +23,7 @@ class Head(Readout):
     """
 
     trainable = True
+    trains_classifier = True
 
     def __init__(self, specs: Sequence[BlockSpec]) -> None:
         super().__init__(specs)
