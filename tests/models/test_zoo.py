@@ -9,7 +9,9 @@ from torch import nn
 
 from goodness import InputError, build
 from goodness.models import MODELS, zoo
+from goodness.models.stem import stem_changes
 from goodness.partition import split
+from goodness.partition.costs import costs
 
 
 def make(name, image_shape=(3, 32, 32), num_classes=10, **options):
@@ -41,6 +43,20 @@ def test_a_large_image_and_a_transformer_keep_the_model_s_own_stem():
     assert network.conv1.stride == (2, 2)
     assert isinstance(network.maxpool, nn.MaxPool2d)
     assert sides(make("timm/vit_tiny_patch16_224", args={"patch_size": 8, "depth": 2})) == [4] * 3
+
+
+def test_what_was_changed_in_a_stem_is_said():
+    for name, expected in {
+        "torchvision/resnet18": "conv1: stride 1 instead of 2, maxpool: left out",
+        "timm/convnext_atto": "stem.0: stride 2 instead of 4",
+    }.items():
+        assert stem_changes(make(name)) == expected
+        assert stem_changes(make(name, stem="own")) == stem_changes(make(name, (3, 128, 128))) == ""
+    network = build("sff", image_shape=(3, 32, 32), num_classes=10, model="torchvision/resnet18")
+    (stem,) = [(fact["name"], fact["stem"]) for fact in network.facts() if "stem" in fact]
+    assert stem == ("conv1", "conv1: stride 1 instead of 2, maxpool: left out")
+    rows = costs(make("torchvision/resnet18"), (3, 32, 32), 10, {"name": "stage"})
+    assert [row["stem"] for row in rows if "stem" in row] == [stem[1]]
 
 
 def test_the_stem_keeps_the_weights_names_and_shapes():

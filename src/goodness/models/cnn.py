@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from goodness.errors import InputError
 from goodness.models.base import MODELS
+from goodness.modes import evaluating
+from goodness.types import PositiveInt, Shape
 
-Shape = tuple[int, int, int]
 Norm = Literal["none", "batch", "plain-batch", "layer"]
 Pool = Literal["avg", "max"]
 Activation = Literal["relu", "leaky-relu", "straight-through"]
 Order = Literal["conv-norm-act", "conv-act-pool-norm", "norm-conv-act"]
-Widths = list[Annotated[int, Field(gt=0)]]
-Places = list[Annotated[int, Field(gt=0)]]
-Kernel = Annotated[int, Field(ge=1)]
+Counts = list[PositiveInt]
+Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
 
 class Dense(nn.Linear):
@@ -40,38 +40,6 @@ class StraightThroughReLU(nn.Module):
         return x + (x.relu() - x).detach()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What every convolution of a chain is surrounded by.
-
-    Args:
-        norm: batch normalisation, the same without scale and shift, or normalisation of each row
-            over (C, H, W) without scale and shift.
-        pool: average or maximum, 2x2.
-        activation: the nonlinearity; ``"straight-through"`` is a ReLU that passes every gradient.
-        order: of convolution, norm, activation and pooling. A pooling stands at the end, and is not
-            judged, except in ``"conv-act-pool-norm"``.
-        kernel: side of every convolution but the first; they are padded to keep the size.
-        first_kernel: side of the first convolution; None takes ``kernel``.
-        grouped: split the channels of every other convolution, the second, fourth, ..., into one
-            group per class (CwComp's CFSE blocks).
-        groups: or into these many, one number per convolution (1: not split).
-        shortcut: add each convolution's input to its output, its channels repeated where there are
-            more of them; the norm and activation stand before the sum (DeeperForward's shortcuts
-            without parameters, TRGL's residual modules).
-    """
-
-    norm: Norm = "none"
-    pool: Pool = "avg"
-    activation: Activation = "relu"
-    order: Order = "conv-norm-act"
-    kernel: int = 3
-    first_kernel: int | None = None
-    grouped: bool = False
-    groups: tuple[int, ...] = ()
-    shortcut: bool = False
-
-
 class Shortcut(nn.Module):
     """A layer with its input added to its output, (N, C, H, W) to (N, D, H, W)."""
 
@@ -86,51 +54,120 @@ class Shortcut(nn.Module):
         return y + x[:, source]
 
 
-def chain(
-    name: str,
-    image_shape: Shape,
-    num_classes: int,
-    widths: Sequence[int],
-    pools: Sequence[int],
-    recipe: Recipe,
-    dense: Sequence[int] = (),
-    skip_pools: bool = False,
-) -> nn.Sequential:
-    """A convolution with its surroundings per width, then fully connected layers.
+NORMS: dict[Norm, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "plain-batch": partial(nn.BatchNorm2d, affine=False),
+    "layer": lambda channels: nn.GroupNorm(1, channels, affine=False),
+}
+POOLS: dict[Pool, Callable[[int], nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky-relu": partial(nn.LeakyReLU, 0.01, inplace=True),
+    "straight-through": StraightThroughReLU,
+}
+ORDERS: dict[Order, tuple[str, ...]] = {
+    "conv-norm-act": ("conv", "norm", "relu", "pool"),
+    "conv-act-pool-norm": ("conv", "relu", "pool", "norm"),
+    "norm-conv-act": ("conv", "relu", "pool"),
+}
+"""A layer's modules in order. A norm in front of a convolution is one module with it, so that a cut
+before the convolution takes the norm along."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A chain of convolutions, then of fully connected layers.
 
     Args:
         name: for error messages.
-        image_shape: input shape (C, H, W).
-        num_classes: number of classes.
         widths: output channels of each convolution.
         pools: the convolutions (counted from 1) that are followed by a pooling.
-        recipe: what surrounds a convolution.
         dense: widths of fully connected layers behind them.
+        norm: batch normalisation, the same without scale and shift, or normalisation of each row
+            over (C, H, W) without scale and shift.
+        pool: average or maximum, 2x2.
+        activation: the nonlinearity; ``"straight-through"`` is a ReLU that passes every gradient.
+        order: of convolution, norm, activation and pooling. A pooling stands at the end, and does
+            not belong to the block's features, except in ``"conv-act-pool-norm"``.
+        kernel: side of every convolution but the first; they are padded to keep the size.
+        first_kernel: side of the first convolution; None takes ``kernel``.
+        grouped: split the channels of every other convolution, the second, fourth, ..., into one
+            group per class (CwComp's CFSE blocks).
+        groups: or into these many, one number per convolution (1: not split).
+        shortcut: add each convolution's input to its output, its channels repeated where there are
+            more of them; the norm and activation stand before the sum (DeeperForward's shortcuts
+            without parameters, TRGL's residual modules).
         skip_pools: leave out a pooling that would shrink a side below 2 pixels.
+    """
+
+    name: str
+    widths: Sequence[int]
+    pools: Sequence[int]
+    dense: Sequence[int] = ()
+    norm: Norm = "none"
+    pool: Pool = "avg"
+    activation: Activation = "relu"
+    order: Order = "conv-norm-act"
+    kernel: int = 3
+    first_kernel: int | None = None
+    grouped: bool = False
+    groups: Sequence[int] = ()
+    shortcut: bool = False
+    skip_pools: bool = False
+
+
+class Layer(NamedTuple):
+    """A convolution of a chain."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    groups: int
+    pooled: bool
+
+
+def chain(recipe: Recipe, image_shape: Shape, num_classes: int) -> nn.Sequential:
+    """The chain of a recipe, for images (C, H, W).
 
     Raises:
         InputError: no layers, a pooling after a convolution that is not there, an image too small,
             widths that do not divide into groups, or a shortcut around an even kernel.
     """
-    if not widths and not dense:
+    layers = nn.Sequential()
+    for place, layer in enumerate(_layers(recipe, image_shape, num_classes), start=1):
+        for name, module in _modules(layer, recipe).items():
+            layers.add_module(f"{name}{place}", module)
+    with evaluating(layers), torch.no_grad():
+        features = layers(torch.zeros(1, *image_shape)).numel()
+    for place, out in enumerate(recipe.dense, start=1):
+        bias = recipe.norm not in ("batch", "plain-batch")
+        layers.add_module(f"dense{place}", _drawn(Dense(features, out, bias)))
+        if recipe.norm in NORMS:
+            layers.add_module(f"dense_norm{place}", NORMS[recipe.norm](out))
+        layers.add_module(f"dense_act{place}", ACTIVATIONS[recipe.activation]())
+        features = out
+    return layers
+
+
+def _layers(recipe: Recipe, image_shape: Shape, num_classes: int) -> Iterator[Layer]:
+    """The convolutions of a recipe, checked."""
+    count, poolings = len(recipe.widths), len(recipe.pools)
+    if not count and not recipe.dense:
         raise InputError("model.widths: at least one layer is needed")
-    if recipe.groups and len(recipe.groups) != len(widths):
+    if recipe.groups and len(recipe.groups) != count:
         raise InputError(
-            f"model.groups: one number per convolution is needed"
-            f" ({len(recipe.groups)} for {len(widths)})"
+            f"model.groups: one number per convolution is needed ({len(recipe.groups)} for {count})"
         )
-    if beyond := [place for place in pools if place > len(widths)]:
-        raise InputError(f"model.pools: no convolution {beyond[0]} (there are {len(widths)})")
+    if beyond := [place for place in recipe.pools if place > count]:
+        raise InputError(f"model.pools: no convolution {beyond[0]} (there are {count})")
     channels, height, width = image_shape
     side = min(height, width)
-    needed = 2 ** len(pools)
-    if side < needed and not skip_pools:
+    if side < 2**poolings and not recipe.skip_pools:
         raise InputError(
-            f"{name} halves the image {len(pools)} times: {height}x{width} pixels are too few"
-            f" (use --image-size {max(needed, 32)}, or a smaller model)"
+            f"{recipe.name} halves the image {poolings} times: {height}x{width} pixels are too few"
+            f" (use --image-size {max(2**poolings, 32)}, or a smaller model)"
         )
-    layers = nn.Sequential()
-    for place, out in enumerate(widths, start=1):
+    for place, out in enumerate(recipe.widths, start=1):
         groups = recipe.groups[place - 1] if recipe.groups else 1
         if recipe.grouped and place % 2 == 0:
             groups = num_classes
@@ -140,79 +177,44 @@ def chain(
                 f"model.widths: a convolution from {channels} to {out} channels cannot be split"
                 f" into {groups} groups; use multiples of {groups}, e.g. {fitting}"
             )
-        size = recipe.first_kernel if place == 1 and recipe.first_kernel else recipe.kernel
-        if recipe.shortcut and size % 2 == 0:
+        kernel = (recipe.first_kernel if place == 1 else None) or recipe.kernel
+        if recipe.shortcut and kernel % 2 == 0:
             raise InputError(
-                f"model.kernel: a shortcut needs odd kernels, which keep the size (got {size})"
+                f"model.kernel: a shortcut needs odd kernels, which keep the size (got {kernel})"
             )
-        pooled = place in pools and (not skip_pools or side >= 4)
-        parts = _around(channels, out, size, groups, recipe)
-        if pooled:
-            parts["pool"] = nn.AvgPool2d(2) if recipe.pool == "avg" else nn.MaxPool2d(2)
-            side //= 2
-        if recipe.shortcut:
-            inner = [part for part in _ordered(parts, recipe.order) if part != "pool"]
-            residual = Shortcut(nn.Sequential(OrderedDict((p, parts.pop(p)) for p in inner)))
-            parts["conv"] = residual
-        for part in _ordered(parts, recipe.order):
-            layers.add_module(f"{part}{place}", parts[part])
-        channels = out
-    with torch.no_grad():
-        features = layers.eval()(torch.zeros(1, *image_shape)).flatten(1).shape[1]
-    for place, out in enumerate(dense, start=1):
-        linear = Dense(features, out, bias=recipe.norm not in ("batch", "plain-batch"))
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
-        layers.add_module(f"dense{place}", linear)
-        if recipe.norm != "none":
-            layers.add_module(f"dense_norm{place}", _norm(recipe.norm, out))
-        layers.add_module(f"dense_act{place}", activation(recipe.activation))
-        features = out
-    return layers.train()
+        pooled = place in recipe.pools and (not recipe.skip_pools or side >= 4)
+        yield Layer(channels, out, kernel, groups, pooled)
+        channels, side = out, side // 2 if pooled else side
 
 
-def _around(
-    channels: int, out: int, size: int, groups: int, recipe: Recipe
-) -> dict[str, nn.Module]:
+def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
+    """A convolution and what surrounds it, in order."""
     # A norm right behind the convolution subtracts the mean, and any bias with it; Trifecta's
     # convolutions, whose norm stands in front, have none either.
     bias = recipe.norm == "none" or recipe.order == "conv-act-pool-norm"
-    conv = nn.Conv2d(channels, out, size, padding=size // 2, groups=groups, bias=bias)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    parts: dict[str, nn.Module] = {"conv": conv}
-    if recipe.norm != "none" and recipe.order == "norm-conv-act":
-        # One module, so that a cut before the convolution takes the norm along.
-        norm = _norm(recipe.norm, channels)
+    inputs, outputs, size, groups, pooled = layer
+    conv = _drawn(nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias))
+    parts = {"conv": conv, "relu": ACTIVATIONS[recipe.activation]()}
+    if recipe.norm in NORMS and recipe.order == "norm-conv-act":
+        norm = NORMS[recipe.norm](inputs)
         parts["conv"] = nn.Sequential(OrderedDict(norm=norm, conv=conv))
-    elif recipe.norm != "none":
-        parts["norm"] = _norm(recipe.norm, out)
-    parts["relu"] = activation(recipe.activation)
-    return parts
+    elif recipe.norm in NORMS:
+        parts["norm"] = NORMS[recipe.norm](outputs)
+    order = ORDERS[recipe.order]
+    if recipe.shortcut:
+        inner = OrderedDict((name, parts[name]) for name in order if name in parts)
+        parts = {"conv": Shortcut(nn.Sequential(inner))}
+    if pooled:
+        parts["pool"] = POOLS[recipe.pool](2)
+    return {name: parts[name] for name in order if name in parts}
 
 
-def _ordered(parts: dict[str, nn.Module], order: Order) -> list[str]:
-    wanted = {
-        "conv-norm-act": ("conv", "norm", "relu", "pool"),
-        "conv-act-pool-norm": ("conv", "relu", "pool", "norm"),
-        "norm-conv-act": ("conv", "relu", "pool"),
-    }[order]
-    return [part for part in wanted if part in parts]
-
-
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    if norm == "layer":
-        return nn.GroupNorm(1, channels, affine=False)
-    return nn.BatchNorm2d(channels, affine=norm == "batch")
-
-
-def activation(name: Activation) -> nn.Module:
-    """A nonlinearity by name."""
-    if name == "straight-through":
-        return StraightThroughReLU()
-    return nn.LeakyReLU(0.01, inplace=True) if name == "leaky-relu" else nn.ReLU(inplace=True)
+def _drawn(layer: Weighted) -> Weighted:
+    """Kaiming-normal weights and biases of 0."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 @MODELS.register("cnn")
@@ -220,17 +222,17 @@ def cnn(
     image_shape: Shape,
     num_classes: int,
     *,
-    widths: Widths = [48, 96, 192, 384],  # noqa: B006
-    pools: Places = [1, 2, 3],  # noqa: B006
-    dense: Widths = [],  # noqa: B006
+    widths: Counts = [48, 96, 192, 384],  # noqa: B006
+    pools: Counts = [1, 2, 3],  # noqa: B006
+    dense: Counts = [],  # noqa: B006
     norm: Norm = "batch",
     pool: Pool = "max",
     activation: Activation = "relu",
     order: Order = "conv-norm-act",
-    kernel: Kernel = 3,
-    first_kernel: Kernel | None = None,
+    kernel: PositiveInt = 3,
+    first_kernel: PositiveInt | None = None,
     grouped: bool = False,
-    groups: Places = [],  # noqa: B006
+    groups: Counts = [],  # noqa: B006
     shortcut: bool = False,
     skip_pools: bool = False,
 ) -> nn.Sequential:
@@ -239,10 +241,10 @@ def cnn(
     Args:
         image_shape: input shape (C, H, W).
         num_classes: number of classes.
-        widths: as in `chain`.
-        pools: as in `chain`.
-        dense: as in `chain`.
-        norm: as in `Recipe`, like the following ones.
+        widths: as in `Recipe`, like all that follow.
+        pools: the convolutions, counted from 1, that are followed by a pooling.
+        dense: widths of fully connected layers behind them.
+        norm: of a batch or of each row.
         pool: average or maximum.
         activation: the nonlinearity.
         order: of the layers.
@@ -251,12 +253,11 @@ def cnn(
         grouped: CwComp's grouped blocks.
         groups: of every convolution.
         shortcut: parameter-free shortcuts.
-        skip_pools: as in `chain`.
+        skip_pools: leave out poolings of maps that are too small.
     """
-    recipe = Recipe(
-        norm, pool, activation, order, kernel, first_kernel, grouped, tuple(groups), shortcut
-    )
-    return chain("cnn", image_shape, num_classes, widths, pools, recipe, dense, skip_pools)
+    around = norm, pool, activation, order, kernel, first_kernel, grouped, groups, shortcut
+    recipe = Recipe("cnn", widths, pools, dense, *around, skip_pools)
+    return chain(recipe, image_shape, num_classes)
 
 
 @MODELS.register("mlp")
@@ -264,7 +265,7 @@ def mlp(
     image_shape: Shape,
     num_classes: int,
     *,
-    widths: Widths = [1000, 1000, 1000],  # noqa: B006
+    widths: Counts = [1000, 1000, 1000],  # noqa: B006
     norm: Norm = "none",
     activation: Activation = "relu",
 ) -> nn.Sequential:
@@ -272,15 +273,8 @@ def mlp(
 
     Weights are drawn from N(0, 1 / rows), as in loweX/Forward-Forward; biases are 0.
     """
-    layers = chain(
-        "mlp",
-        image_shape,
-        num_classes,
-        (),
-        (),
-        Recipe(norm=norm, activation=activation),
-        dense=widths,
-    )
+    recipe = Recipe("mlp", (), (), dense=widths, norm=norm, activation=activation)
+    layers = chain(recipe, image_shape, num_classes)
     for layer in layers:
         if isinstance(layer, Dense):
             nn.init.normal_(layer.weight, std=layer.out_features**-0.5)

@@ -6,18 +6,22 @@ import torch
 from torch import nn
 
 from goodness.partition.chain import POOLS, Chain
+from goodness.types import Shape
 
 LEAST = 4
 """Pixels a side that the last convolved map shall have."""
+STRIDE = "own_stride"
+"""The attribute of a changed module that holds the stride that its network gives it."""
 
 
-def fit_stem(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def fit_stem(network: nn.Module, image_shape: Shape, num_classes: int) -> nn.Module:
     """Leave out the earliest strides and poolings of a network whose last map would be too small.
 
     As is usual for 32-pixel images: ResNet loses the stride of its first convolution and the
     pooling behind it, MobileNetV3 its first three strides. Strides of patches are
     halved where symmetric padding can make up for it (ConvNeXt's stem). Networks without skip
-    connections (VGG) and transformers stay as they are. Weights keep their shapes.
+    connections (VGG) and transformers stay as they are. Weights keep their shapes. `stem_changes`
+    says what was changed.
 
     Args:
         network: with a classifier; changed in place.
@@ -41,8 +45,24 @@ def fit_stem(network: nn.Module, image_shape: tuple[int, int, int], num_classes:
             return network
 
 
+def stem_changes(*modules: nn.Module) -> str:
+    """What `fit_stem` changed in parts of a network, such as ``"conv1: stride 1 instead of 2"``.
+
+    Returns:
+        An empty text where nothing was changed.
+    """
+    named = (item for module in modules for item in module.named_modules())
+    found = [(name, part, getattr(part, STRIDE)) for name, part in named if hasattr(part, STRIDE)]
+    return ", ".join(
+        f"{name}: stride {max(part.stride)} instead of {stride}"
+        if isinstance(part, nn.Conv2d)
+        else f"{name}: left out"
+        for name, part, stride in found
+    )
+
+
 def _convolves(chain: Chain, place: int) -> bool:
-    """Whether an atom looks at neighbouring pixels; behind the last one of these comes no map."""
+    """Whether an atom mixes neighbouring pixels; behind the last one of these comes no map."""
     modules = map(chain.traced.module_of, chain.nodes(place))
     return any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in modules)
 
@@ -57,12 +77,15 @@ def _keep_size(network: nn.Module, chain: Chain, place: int) -> bool:
             padding, odd = divmod(module.kernel_size[0] - stride, 2)
             if odd:  # a patch of 2x2 pixels would need more padding on one side
                 continue
+            setattr(module, STRIDE, getattr(module, STRIDE, max(module.stride)))
             module.stride = (stride, stride)
             if type(module) is nn.Conv2d:  # subclasses have their own ways
                 module.padding = (padding, padding)
             changed = True
         elif isinstance(module, POOLS):
             parent, _, leaf = str(node.target).rpartition(".")
-            setattr(network.get_submodule(parent), leaf, nn.Identity())
+            left_out = nn.Identity()
+            setattr(left_out, STRIDE, getattr(module, "stride", None))
+            setattr(network.get_submodule(parent), leaf, left_out)
             changed = True
     return changed

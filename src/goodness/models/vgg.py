@@ -3,15 +3,15 @@ CPUs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
 from goodness.models.base import MODELS
-from goodness.models.cnn import Norm, Places, Pool, Recipe, Shape, Widths, chain
-
-PREDSIM = Recipe(norm="batch", pool="max", activation="leaky-relu")
+from goodness.models.cnn import Counts, Norm, Pool, Recipe, chain
+from goodness.types import PositiveInt, Shape
 
 
 @MODELS.register("vgg8")
@@ -19,13 +19,14 @@ def vgg8(
     image_shape: Shape,
     num_classes: int,
     *,
-    widths: Widths = [128, 256, 256, 512, 512, 512, 512],  # noqa: B006
-    pools: Places = [2, 4, 5, 6],  # noqa: B006
+    widths: Counts = [128, 256, 256, 512, 512, 512, 512],  # noqa: B006
+    pools: Counts = [2, 4, 5, 6],  # noqa: B006
     norm: Norm = "none",
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG8: 7 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain("vgg8", image_shape, num_classes, widths, pools, Recipe(norm, pool))
+    recipe = Recipe("vgg8", widths, pools, norm=norm, pool=pool)
+    return chain(recipe, image_shape, num_classes)
 
 
 @MODELS.register("vgg11")
@@ -33,13 +34,14 @@ def vgg11(
     image_shape: Shape,
     num_classes: int,
     *,
-    widths: Widths = [128, 256, 256, 512, 512, 512, 512, 512, 512, 512],  # noqa: B006
-    pools: Places = [2, 4, 6, 8],  # noqa: B006
+    widths: Counts = [128, 256, 256, 512, 512, 512, 512, 512, 512, 512],  # noqa: B006
+    pools: Counts = [2, 4, 6, 8],  # noqa: B006
     norm: Norm = "none",
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG11: 10 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain("vgg11", image_shape, num_classes, widths, pools, Recipe(norm, pool))
+    recipe = Recipe("vgg11", widths, pools, norm=norm, pool=pool)
+    return chain(recipe, image_shape, num_classes)
 
 
 @MODELS.register("small-cnn")
@@ -47,8 +49,8 @@ def small_cnn(
     image_shape: Shape,
     num_classes: int,
     *,
-    widths: Widths = [48, 96, 192, 384],  # noqa: B006
-    pools: Places | None = None,
+    widths: Counts = [48, 96, 192, 384],  # noqa: B006
+    pools: Counts | None = None,
     norm: Norm = "none",
     pool: Pool = "avg",
 ) -> nn.Sequential:
@@ -57,19 +59,17 @@ def small_cnn(
     A pooling that would leave less than 2 pixels is left out.
     """
     pools = list(range(1, len(widths))) if pools is None else pools
-    return chain(
-        "small-cnn", image_shape, num_classes, widths, pools, Recipe(norm, pool), skip_pools=True
-    )
+    recipe = Recipe("small-cnn", widths, pools, norm=norm, pool=pool, skip_pools=True)
+    return chain(recipe, image_shape, num_classes)
 
 
 Factor = Annotated[float, Field(ge=0.01, le=100)]
 """From a single channel in the narrowest layer to more than any memory holds."""
-Units = Annotated[int, Field(gt=0)]
 
 
 @MODELS.register("vgg8b")
 def vgg8b(
-    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
+    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: PositiveInt = 1024
 ) -> nn.Sequential:
     """PredSim's VGG8B (arXiv 1901.06656): 6 convolutions, 128 to 512 wide, one hidden layer.
 
@@ -79,14 +79,22 @@ def vgg8b(
         wider: factor on the convolutions' channels.
         hidden: units of the fully connected layer.
     """
-    widths = [round(wider * width) for width in (128, 256, 256, 512, 512, 512)]
-    return chain("vgg8b", image_shape, num_classes, widths, [2, 4, 5, 6], PREDSIM, [hidden])
+    recipe = _predsim("vgg8b", [128, 256, 256, 512, 512, 512], [2, 4, 5, 6], wider, hidden)
+    return chain(recipe, image_shape, num_classes)
 
 
 @MODELS.register("vgg11b")
 def vgg11b(
-    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: Units = 1024
+    image_shape: Shape, num_classes: int, *, wider: Factor = 1.0, hidden: PositiveInt = 1024
 ) -> nn.Sequential:
     """PredSim's VGG11B: 9 convolutions, 128 to 512 wide, one hidden layer; see `vgg8b`."""
-    widths = [round(wider * width) for width in (128, 128, 128, 256, 256, 512, 512, 512, 512)]
-    return chain("vgg11b", image_shape, num_classes, widths, [4, 6, 8, 9], PREDSIM, [hidden])
+    widths = [128, 128, 128, 256, 256, 512, 512, 512, 512]
+    recipe = _predsim("vgg11b", widths, [4, 6, 8, 9], wider, hidden)
+    return chain(recipe, image_shape, num_classes)
+
+
+def _predsim(
+    name: str, widths: Sequence[int], pools: Sequence[int], wider: float, hidden: int
+) -> Recipe:
+    widths = [round(wider * width) for width in widths]
+    return Recipe(name, widths, pools, [hidden], "batch", "max", "leaky-relu")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from goodness.config import Config
 from goodness.errors import InputError, unknown
+from goodness.models.stem import stem_changes
 from goodness.modes import evaluating
 from goodness.network.block import Block
 from goodness.plan import Plan
@@ -283,15 +284,17 @@ class Network(nn.Module):
         if index and self.changes_rows:
             view = self[index].spec.input_view
             x = view.gather(self.presentation.block_input(view.spread(x), training))
+        block = cast(Block, self.blocks[index])
         with self.autocast(x.device):
-            return self[index].body(x)
+            return block.body(x)
 
     def output(self, index: int, value: Tensor, draws: Draws | None = None) -> Tensor:
         """What block ``index`` gives to the next one, of what its body computed."""
         if draws is not None:
             draws.begin(value.device, "send", index)
+        block = cast(Block, self.blocks[index])
         with self.autocast(value.device):
-            return self[index].output(value)
+            return block.output(value)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """Mixed precision for what happens inside blocks, as the configuration says."""
@@ -368,7 +371,10 @@ class Network(nn.Module):
         }
 
     def facts(self) -> list[dict[str, Any]]:
-        """One record per block: name, shapes, parameters, and what its objective derived."""
+        """One record per block: name, shapes, parameters, and what its objective derived.
+
+        ``stem`` says what was changed in a block for small images, if anything was.
+        """
         records = []
         for block in self:
             record: dict[str, Any] = {
@@ -380,6 +386,8 @@ class Network(nn.Module):
             }
             if block.objective is not None:
                 record |= block.objective.facts()
+            if changes := stem_changes(block.body, block.tail):
+                record["stem"] = changes
             records.append(record)
         return records
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from goodness.models.stem import stem_changes
 from goodness.partition.pieces import split
 
 IMAGES = 2
@@ -32,7 +33,8 @@ def costs(
     Returns:
         ``name``, ``input`` and ``output`` (shapes without the batch), ``parameters``, and per image
         ``flops`` (forward, by torch's counter) and ``activation_bytes``: what a step that trains
-        this block keeps for its backward pass, in float32.
+        this block keeps for its backward pass, in float32; and ``stem``, what was changed in it for
+        small images, if anything was.
 
     Raises:
         InputError: the network cannot be cut.
@@ -68,5 +70,7 @@ def costs(
                 "activation_bytes": sum(kept.values()) // IMAGES,
             }
         )
+        if changes := stem_changes(*part.children()):
+            records[-1]["stem"] = changes
         x = output.detach()
     return records
