@@ -6,8 +6,7 @@ A block replayed alone, or a run resumed at any step, draws the same numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -42,11 +41,11 @@ def seed_generators(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-@contextmanager
-def kept_generators(device: torch.device) -> Iterator[None]:
+def kept_generators(device: torch.device) -> AbstractContextManager[None]:
     """Leave the default generators of the CPU and ``device`` as they were: they are the user's."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
+    kept: AbstractContextManager[None]
+    kept = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    return kept
 
 
 def permutation(count: int, seed: int) -> torch.Tensor:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodness.boundary.base import BOUNDARIES, Boundary, Fraction
+from goodness.boundary.base import BOUNDARIES, Boundary
 from goodness.functional import group_normalise, layer_normalise, rms_normalise
-
-Eps = Annotated[float, Field(ge=0)]
+from goodness.types import Fraction, NonNegative
 
 
 @BOUNDARIES.register("rms")
@@ -27,7 +23,9 @@ class RMS(Boundary):
         eps: added to the root.
     """
 
-    def __init__(self, num_classes: int, *, dropout: Fraction = 0.0, eps: Eps = 1e-8) -> None:
+    def __init__(
+        self, num_classes: int, *, dropout: Fraction = 0.0, eps: NonNegative = 1e-8
+    ) -> None:
         super().__init__(num_classes, dropout=dropout)
         self.eps = eps
 

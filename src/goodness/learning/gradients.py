@@ -33,15 +33,15 @@ class Gradients:
         self._held: dict[str, dict[int, Tensor]] = {owner: {} for owner in parameters}
         self._steps = dict.fromkeys(parameters, 0)
         self._applied = False
+        self.scales = self._scaler.is_enabled()
+        """Whether losses are multiplied by anything."""
 
     def scale(self, loss: Tensor) -> Tensor:
         """The loss times a factor that keeps half precision's gradients from vanishing."""
         return self._scaler.scale(loss)
 
-    def scaled(self, factor: Tensor | None, rows: Tensor) -> Tensor | None:
-        """The same for losses that are multiplied by ``factor``; None where that would be 1."""
-        if not self._scaler.is_enabled():
-            return factor
+    def scaled(self, factor: Tensor | None, rows: Tensor) -> Tensor:
+        """The same for losses that are multiplied by ``factor``; None is 1."""
         return self._scaler.scale(torch.ones((), device=rows.device) if factor is None else factor)
 
     def apply(self, owner: str, optimizer: torch.optim.Optimizer) -> None:

@@ -22,7 +22,7 @@ from goodness.network.network import Network
 from goodness.objective import Context, Objective
 from goodness.optim.lr_schedules import LR_SCHEDULES
 from goodness.optim.optimizers import OPTIMIZERS
-from goodness.plan import Segment
+from goodness.plan import Plan, Segment
 from goodness.readout import Readout
 from goodness.seeds import Draws, kept_generators
 
@@ -163,6 +163,7 @@ class Learner:
         }
         schedule = dict(config.lr_schedule)
         self._lr_schedule = partial(LR_SCHEDULES[schedule.pop("name")], **schedule)
+        self._lr: tuple[Clock, float] | None = None
         self._gradients = Gradients(self.parameters, config, network.device)
         self._averaged: ModelEmaV3 | None = None
         if config.ema is not None:
@@ -172,6 +173,8 @@ class Learner:
         self._needs_later_scores = any(
             block.objective is not None and block.objective.needs_later_scores for block in network
         )
+        constant = type(network.plan).at is Plan.at
+        self._segments = network.plan.segments() if constant else None
         self._bad_step = torch.full((len(network),), -1, device=network.device)
         self._result: StepResult | None = None
 
@@ -213,7 +216,9 @@ class Learner:
 
     def lr_factor(self, clock: Clock) -> float:
         """The factor on every learning rate at this step; behind the run's end the last one's."""
-        return self._lr_schedule(clock.within_run())
+        if self._lr is None or self._lr[0] != clock:
+            self._lr = clock, self._lr_schedule(clock.within_run())
+        return self._lr[1]
 
     # The step.
 
@@ -255,17 +260,17 @@ class Learner:
         context = Context(state.x, images.new_empty((0, *network.image_shape)) if first else images)
         if self._needs_later_scores:
             context.later_scores = later_scores(network, Batch(state.x, y, context), clock)
-        learning = self.learning_readouts(clock)
+        learning, weights = self.learning_readouts(clock), self.image_weights(y)
         # Readouts learn from what the blocks see when they are asked.
         extracts_here = bool(learning) and network.presentation.queries == 1
-        plan = network.plan.at(clock)
+        plan = self._segments or network.plan.at(clock)
         last = max((s.blocks[-1] for s in plan if s.training or s.losses), default=-1)
         for segment in filter(None, (self._inside(segment, first) for segment in plan)):
             if segment.blocks[0] > last and not extracts_here:
                 state.losses += [None] * len(segment.blocks)
                 state.scores += [None] * len(segment.blocks)
                 continue
-            turn = Turn(self, segment, Batch(state.x, y, context), clock)
+            turn = Turn(self, segment, Batch(state.x, y, context, weights=weights), clock)
             if segment.losses:
                 yield turn
             result = turn.result
@@ -317,7 +322,7 @@ class Learner:
             )
         if images.is_meta:
             return images, y
-        return images.to(network.device), y.to(network.device)
+        return images.detach().to(network.device), y.to(network.device)
 
     def receive(self, images: Tensor, y: Tensor, clock: Clock, first: int) -> PipelineState:
         """What enters the first block that is trained here, or block ``first``."""
@@ -406,24 +411,23 @@ class Learner:
         weights = self._class_weights[y]
         return weights / weights.mean()
 
-    def loss_weights(self, rows: Tensor, weights: Tensor | None, share: float) -> Tensor | None:
+    def loss_weights(self, rows: Tensor, part: Batch) -> Tensor | None:
         """What losses are multiplied by, so that the means of all parts add up to the batch's.
 
         Args:
             rows: losses (rows, ...).
-            weights: of the images (n,); their rows come one presentation after the other.
-            share: of the batch's images.
+            part: of the batch, whose rows come one presentation after the other.
 
         Returns:
             A tensor that broadcasts over ``rows``, or None where it would be 1.
         """
         factor: Tensor | None = None
-        if weights is not None:
-            own = weights.repeat(len(rows) // len(weights))
+        if part.weights is not None:
+            own = part.weights.repeat(len(rows) // len(part.weights))
             factor = own.reshape(-1, *(1,) * (rows.dim() - 1))
-        if share < 1:
-            factor = rows.new_tensor(share) if factor is None else factor * share
-        return self._gradients.scaled(factor, rows)
+        if part.share < 1:
+            factor = rows.new_tensor(part.share) if factor is None else factor * part.share
+        return self._gradients.scaled(factor, rows) if self._gradients.scales else factor
 
     def apply(self, owner: str, clock: Clock) -> None:
         """Update an owner's parameters by the gradients that a backward pass has left."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,15 +24,14 @@ class Batch:
     """Which part of the batch this is."""
     share: float = 1.0
     """Of the batch's images, 0 to 1."""
-    images: slice = field(default_factory=lambda: slice(None))
-    """Their places in the batch."""
+    weights: Tensor | None = None
+    """(n,), the images' class weights; their mean over the whole batch is 1."""
 
-    def parts(self, size: int | None) -> Iterator[Batch]:
-        """The batch in parts of at most ``size`` images; None leaves it whole."""
-        count = len(self.y)
-        if size is None or size >= count:
-            yield self
-            return
+    def parts(self, size: int) -> list[Batch]:
+        """The batch in parts of at most ``size`` images."""
+        count, found = len(self.y), []
+        if size >= count:
+            return [self]
         for number, start in enumerate(range(0, count, size)):
             images = slice(start, min(start + size, count))
             scores = self.context.later_scores
@@ -43,7 +42,9 @@ class Batch:
             )
             share = (images.stop - start) / count
             x = _chosen(self.x, images, count)
-            yield Batch(x, self.y[images], context, number, share, images)
+            weights = None if self.weights is None else self.weights[images]
+            found.append(Batch(x, self.y[images], context, number, share, weights))
+        return found
 
 
 @dataclass
@@ -60,19 +61,15 @@ class SegmentResult:
     """By block, what its objective is to `observe`, detached; none where it observes nothing."""
 
 
-def joined(results: Sequence[SegmentResult], shares: Sequence[float], count: int) -> SegmentResult:
-    """The result of a whole batch.
-
-    Args:
-        results: of its parts, in order.
-        shares: each part's share of the images.
-        count: images of the batch.
-    """
+def joined(results: Sequence[SegmentResult], parts: Sequence[Batch]) -> SegmentResult:
+    """The result of a whole batch, of those of its parts."""
     if len(results) == 1:
         return results[0]
+    count = sum(len(part.y) for part in parts)
     losses: list[Tensor | None] = []
     for own in zip(*(result.losses for result in results), strict=True):
-        terms = [loss * share for loss, share in zip(own, shares, strict=True) if loss is not None]
+        pairs = zip(own, parts, strict=True)
+        terms = [loss * part.share for loss, part in pairs if loss is not None]
         losses.append(torch.stack(terms).sum() if terms else None)
     return SegmentResult(
         losses,

@@ -39,18 +39,15 @@ class Turn:
         self.learner = learner
         self.segment = segment
         self.clock = clock
+        self.blocks: list[Block] = [learner.network[index] for index in segment.blocks]
+        """The blocks that learn in this turn."""
         self._batch = batch
         self._result: SegmentResult | None = None
 
     @property
-    def blocks(self) -> list[Block]:
-        """The blocks that learn in this turn."""
-        return [self.learner.network[index] for index in self.segment.blocks]
-
-    @property
     def block(self) -> Block:
-        """The last of them; most segments have one block."""
-        return self.learner.network[self.segment.blocks[-1]]
+        """The last of its blocks; most segments have one."""
+        return self.blocks[-1]
 
     @property
     def result(self) -> SegmentResult:
@@ -74,12 +71,14 @@ class Turn:
         Raises:
             InputError: a single image, from which a batch norm or a pairing cannot learn.
         """
-        network, batch = self.learner.network, self._batch
-        weights = self.learner.image_weights(batch.y)
+        batch, size = self._batch, self.learner.network.config.micro_batch
         try:
             with kept_generators(batch.x.device):
-                parts = list(batch.parts(network.config.micro_batch))
-                results = [self._run(network, part, weights) for part in parts]
+                if size is None:
+                    self._result = self._run(batch)
+                else:
+                    parts = batch.parts(size)
+                    self._result = joined([self._run(part) for part in parts], parts)
         except ValueError as error:
             # What torch's batch norms say when a channel has one value only.
             if "more than 1 value per channel" not in str(error):
@@ -88,9 +87,10 @@ class Turn:
                 "a network cannot learn from a batch of one where a batch norm has a single value"
                 " per channel (use a larger --batch-size)"
             ) from None
-        self._result = joined(results, [part.share for part in parts], len(batch.y))
         for index, features in self._result.observed.items():
-            network[index].objective.observe(features, batch.y)  # type: ignore[union-attr]
+            objective = self.learner.network[index].objective
+            assert objective is not None
+            objective.observe(features, batch.y)
 
     def step(self) -> None:
         """Update the segment's parameters by their gradients."""
@@ -102,19 +102,19 @@ class Turn:
         self.backward()
         self.step()
 
-    def _run(self, network: Network, part: Batch, weights: Tensor | None) -> SegmentResult:
+    def _run(self, part: Batch) -> SegmentResult:
         """Forward and backward of a part; its output is computed when the graph is gone."""
-        segment, update = self.segment, network.update
+        network, segment = self.learner.network, self.segment
+        update = network.update
         draws = Draws(network.noise_seed, self.clock.step, part.number)
         result = SegmentResult()
         protected = _Statistics(self.blocks) if network.config.amp == "fp16" else None
         with update.recording(self.blocks) if segment.losses else nullcontext():
             rows, value = self._forward(network, part, draws, result)
-            if rows is not None:
+            if rows is not None and not update.records_body:
                 rows = update.recorded(rows)
         if rows is not None:
-            own = None if weights is None else weights[part.images]
-            update.backward(rows, self.learner.loss_weights(rows, own, part.share))
+            update.backward(rows, self.learner.loss_weights(rows, part))
             if protected is not None:
                 protected.keep_unless_finite(rows)
         rows = None
@@ -131,8 +131,8 @@ class Turn:
         last = segment.blocks[-1]
         records = segment.training and bool(segment.losses) and network.update.records_body
         total: Tensor | None = None
-        for index in segment.blocks:
-            block = network[index].train(segment.training)
+        for index, block in zip(segment.blocks, self.blocks, strict=True):
+            block.train(segment.training)
             output: Tensor | None = None
             # Behind the segment's last block no gradient flows, so that no graph is kept for it.
             inside = records and index != last
@@ -145,7 +145,7 @@ class Turn:
             if index in segment.losses and (objective := block.objective) is not None:
                 objective.train()  # a head learns on top of a frozen block too
                 features = block.features(value)
-                part.context.input = block.spec.input_view(x.detach())
+                part.context.input = block.input(x.detach())
                 own = objective.scores(features)
                 rows = objective.loss(features, own, part.y, part.context)
                 if objective.observes:
@@ -187,7 +187,7 @@ def later_scores(network: Network, batch: Batch, clock: Clock) -> list[Tensor | 
     Batch norms see the batch, but their running statistics stay as they were.
     """
     found: list[list[Tensor | None]] = []
-    for part in batch.parts(network.config.micro_batch):
+    for part in batch.parts(network.config.micro_batch or len(batch.y)):
         draws = Draws(network.noise_seed, clock.step, part.number)
         scores: list[Tensor | None] = []
         with kept_buffers(network.blocks), kept_generators(part.x.device):

@@ -30,7 +30,10 @@ class Block(nn.Module):
         self.tail = piece.tail
         self.boundary = boundary
         self.objective = objective
-        self._views_output = type(spec.output_view) is not View
+        # Most values are maps already.
+        self._maps_in, self._maps, self._maps_out = (
+            type(view) is View for view in (spec.input_view, spec.feature_view, spec.output_view)
+        )
 
     @property
     def path(self) -> tuple[nn.Module, ...]:
@@ -41,14 +44,18 @@ class Block(nn.Module):
         """The block's output for rows ``x``, with graph."""
         return self.output(self.body(x))
 
+    def input(self, x: Tensor) -> Tensor:
+        """What enters the block as a map (N, C, H, W)."""
+        return x if self._maps_in else self.spec.input_view(x)
+
     def features(self, value: Tensor) -> Tensor:
         """What the body computed as a map (N, C, H, W) in float32, for the objective."""
         # Squares overflow half precision, so that losses are always computed in float32.
-        return self.spec.feature_view(value).float()
+        return (value if self._maps else self.spec.feature_view(value)).float()
 
     def output(self, value: Tensor) -> Tensor:
         """What goes on to the next block, of what the body computed, with graph."""
-        if not self._views_output:
+        if self._maps_out:
             return self.boundary(self.tail(value))
         view = self.spec.output_view
         return view.gather(self.boundary(view.spread(self.tail(value))))

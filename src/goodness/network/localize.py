@@ -55,7 +55,7 @@ def localize(
         num_classes: K; a last linear layer of another width is replaced by a fresh one. None
             takes the model's.
         values: configuration keys, e.g. ``lr=1e-3``. Learning rates are constant unless ``epochs``
-            and ``steps_per_epoch`` log how long the run is, or ``rate`` is given.
+            and ``steps_per_epoch`` say how long the run is, or ``rate`` is given.
 
     Raises:
         InputError: the network cannot be cut, or the method needs to know the run's length.
@@ -99,4 +99,4 @@ def _ends_in_a_map(module: nn.Module, image_shape: tuple[int, int, int]) -> bool
         with evaluating(module), torch.no_grad():
             return bool(module(torch.zeros(2, *image_shape, device=device_of(module))).dim() == 4)
     except Exception:  # whatever the user's own code raises
-        return False  # the cut will log what is wrong
+        return False  # the cut will say what is wrong

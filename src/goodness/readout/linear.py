@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.clock import Clock
 from goodness.objective import BlockSpec
+from goodness.partition.view import View
 from goodness.readout.base import READOUTS, Readout
+from goodness.types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=1)]
 Init = Literal["kaiming", "zero"]
 
 
@@ -41,19 +38,21 @@ class LinearReadout(Readout):
         self,
         specs: Sequence[BlockSpec],
         *,
-        lr: Rate | None = None,
-        weight_decay: Decay | None = None,
-        pool: Side = 1,
-        skip: Count = 0,
+        lr: Positive | None = None,
+        weight_decay: NonNegative | None = None,
+        pool: PositiveInt = 1,
+        skip: NonNegativeInt = 0,
         bias: bool = True,
         init: Init = "kaiming",
-        start: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        start: Fraction = 0.0,
     ) -> None:
         super().__init__(specs)
         self.start = start
         self._options = {"lr": lr, "weight_decay": weight_decay}
         self.skip = min(skip, len(specs) - 1)
-        self.views = [spec.output_view for spec in specs]
+        # Most outputs are maps already.
+        views = (spec.output_view for spec in specs)
+        self.views = [None if type(view) is View else view for view in views]
         self.pools = [min(pool, *spec.output[1:]) for spec in specs]
         self.maps = nn.ModuleList(
             _linear(spec.output[0] * side**2, spec.num_classes, bias, init)
@@ -89,16 +88,21 @@ class LinearReadout(Readout):
             .detach()
             .reshape(1, -1, side, side)
         )
-        features = self.views[index](output).float()
+        features = self._map(index, output)
         # Each position has the weights of its cell, and there are side^2 cells.
         weight = F.interpolate(weight, size=features.shape[2:], mode="nearest") * side**2
         return (weight * features).sum(1)[0]
+
+    def _map(self, index: int, output: Tensor) -> Tensor:
+        """A block's output as a map (N, C, H, W) in float32."""
+        view = self.views[index]
+        return (output if view is None else view(output)).float()
 
     def extract(self, index: int, scores: Tensor | None, output: Tensor) -> Tensor | None:
         """Pooled features (N, C * pool^2) in float32."""
         if index < self.skip:
             return None
-        features = self.views[index](output).float()
+        features = self._map(index, output)
         return F.adaptive_avg_pool2d(features, self.pools[index]).flatten(1)
 
 
@@ -148,12 +152,12 @@ class Output(Fusion):
         self,
         specs: Sequence[BlockSpec],
         *,
-        lr: Rate | None = None,
-        weight_decay: Decay | None = None,
-        pool: Side = 1,
+        lr: Positive | None = None,
+        weight_decay: NonNegative | None = None,
+        pool: PositiveInt = 1,
         bias: bool = True,
         init: Init = "zero",
-        start: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        start: Fraction = 0.0,
     ) -> None:
         super().__init__(
             specs,

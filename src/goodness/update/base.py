@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ UPDATES: Registry[type[Update]]
 class Update:
     """How the parameters of a segment get their gradient, in two phases.
 
-    with update.recording(blocks):
-        rows = ...  # forward of the segment, with at least one loss
-        rows = update.recorded(rows)
-    update.backward(rows, factor)
+    First the forward, with at least one loss, then the gradients:
+
+        with update.recording(blocks):
+            rows = ...
+            if not update.records_body:
+                rows = update.recorded(rows)
+        update.backward(rows, factor)
     """
 
     records_body = True
@@ -33,17 +36,12 @@ class Update:
         """What of a block is trained."""
         return list(block.parameters())
 
-    @contextmanager
-    def recording(self, blocks: Sequence[Block]) -> Iterator[None]:
-        """Around the forward of a segment.
-
-        Args:
-            blocks: the segment's blocks.
-        """
-        yield
+    recording: Callable[[Sequence[Block]], AbstractContextManager[object]] = nullcontext
+    """Around the forward of a segment's blocks."""
 
     def recorded(self, rows: Tensor) -> Tensor:
-        """The losses (rows, ...) as `backward` takes them; called while recording."""
+        """The losses (rows, ...) as `backward` takes them; called while recording, where autograd
+        does not record the bodies."""
         return rows
 
     def backward(self, rows: Tensor, factor: Tensor | None) -> None:
