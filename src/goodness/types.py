@@ -23,3 +23,5 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 """0 <= x < 1."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """0 <= x <= 1."""
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+"""0 < x <= 1."""

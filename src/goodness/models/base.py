@@ -7,6 +7,7 @@ from torch import nn
 
 from goodness.errors import InputError
 from goodness.registry import Registry
+from goodness.types import Shape
 
 FAMILIES = ("torchvision", "timm")
 MADE_OF = ("norm", "pool", "activation")
@@ -45,7 +46,7 @@ class Models(Registry[Callable[..., nn.Module]]):
         return {key: v for key, v in super().kept(given, name).items() if key in MADE_OF}
 
 
-def _passed(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def _passed(image_shape: Shape, num_classes: int) -> nn.Module:
     """A network that cannot be built by name."""
     raise InputError("this network was made of a module of yours: pass it to localize again")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from goodness.errors import InputError, reason
 from goodness.models.classifier import last_linear
+from goodness.types import Shape
 
 INSIDE_A_RUN = re.compile(
     r"blocks\.\d+\.(?:body|tail|objective\.classifier)\.(?P<a>.+)|_readouts\.head\.head\.(?P<b>.+)"
@@ -26,7 +27,7 @@ def start_from(
     part: Mapping[str, Any],
     pretrained: bool,
     init_from: str | None,
-    image_shape: tuple[int, int, int],
+    image_shape: Shape,
     num_classes: int,
 ) -> None:
     """Load the weights that a configuration names, if it names any.

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from goodness.errors import InputError, reason
 from goodness.models.base import FAMILIES
 from goodness.models.stem import fit_stem
+from goodness.types import Shape
 
-Shape = tuple[int, int, int]
 Stem = Literal["auto", "own"]
 
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
-from goodness.objective.classifier import Side, feature_grid
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from goodness.objective.classifier import feature_grid
+from goodness.types import NonNegative, PositiveInt
 
 
 @OBJECTIVES.register("anchors")
@@ -37,11 +35,11 @@ class Anchors(Objective):
         spec: BlockSpec,
         *,
         anchors: Literal["learned", "random"] = "learned",
-        margin: Weight = 0.5,
-        push: Weight = 0.03,
-        pool: Side | None = None,
-        most: Side | None = 2048,
-        feedback: Weight = 0.0,
+        margin: NonNegative = 0.5,
+        push: NonNegative = 0.03,
+        pool: PositiveInt | None = None,
+        most: PositiveInt | None = 2048,
+        feedback: NonNegative = 0.0,
     ) -> None:
         super().__init__()
         self.grid = feature_grid(spec.features, pool, most)

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import supervised_contrast
-from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective, Shape
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
+from goodness.types import NonNegative, Positive, PositiveInt, Shape
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Head = Literal["mlp-sr", "1c2f", "linear"]
 
 
@@ -33,7 +32,7 @@ class Auxiliary(Objective):
         spec: BlockSpec,
         *,
         head: Head = "mlp-sr",
-        width: Annotated[int, Field(ge=1)] | None = None,
+        width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         self.head = head_network(head, spec.features, spec.num_classes, width)
@@ -101,12 +100,12 @@ class Information(Auxiliary):
         self,
         spec: BlockSpec,
         *,
-        first: tuple[Weight, Weight] = (5.0, 0.5),
-        last: tuple[Weight, Weight] = (1.0, 1.0),
+        first: tuple[NonNegative, NonNegative] = (5.0, 0.5),
+        last: tuple[NonNegative, NonNegative] = (1.0, 1.0),
         task: Literal["ce", "contrast"] = "ce",
-        temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07,
+        temperature: Positive = 0.07,
         head: Head = "1c2f",
-        width: Annotated[int, Field(ge=1)] | None = None,
+        width: PositiveInt | None = None,
     ) -> None:
         super().__init__(spec, head=head, width=width)
         self.task = task
@@ -161,9 +160,9 @@ class Transport(Auxiliary):
         self,
         spec: BlockSpec,
         *,
-        tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+        tau: Positive = 1.0,
         head: Head = "mlp-sr",
-        width: Annotated[int, Field(ge=1)] | None = None,
+        width: PositiveInt | None = None,
     ) -> None:
         super().__init__(spec, head=head, width=width)
         self.tau = tau

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
-from goodness.objective.classifier import Classifier, Side, feature_grid
+from goodness.objective.classifier import Classifier, feature_grid
+from goodness.types import NonNegative, PositiveInt
 
 
 @OBJECTIVES.register("least-squares")
@@ -33,9 +31,9 @@ class LeastSquares(Objective):
         self,
         spec: BlockSpec,
         *,
-        pool: Side | None = None,
-        most: Side | None = 8192,
-        ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6,
+        pool: PositiveInt | None = None,
+        most: PositiveInt | None = 8192,
+        ridge: NonNegative = 1e-6,
     ) -> None:
         super().__init__()
         self.grid = feature_grid(spec.features, pool, most)
@@ -100,7 +98,7 @@ class DirectFeedback(Classifier):
     back: Tensor
 
     def __init__(
-        self, spec: BlockSpec, *, pool: Side | None = None, most: Side | None = 2048
+        self, spec: BlockSpec, *, pool: PositiveInt | None = None, most: PositiveInt | None = 2048
     ) -> None:
         super().__init__(spec, pool=pool, most=most, init="zero")
         self.needs_later_scores = spec.index < spec.count - 1

@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from goodness.functional import group_matrix, stretch, supervised_contrast
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Targets = list[Annotated[int, Field(ge=2)]]
+from goodness.types import NonNegative, Positive, Share
 
 
 @OBJECTIVES.register("channel-groups")
@@ -48,9 +46,9 @@ class ChannelGroups(Objective):
         *,
         goodness: Literal["square", "mean"] = "square",
         loss: Literal["ce", "cwc", "pvn", "cwg"] = "ce",
-        targets: Targets | None = None,
-        coarse: Annotated[float, Field(ge=0, le=1)] = 0.0,
-        contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0,
+        targets: list[Annotated[int, Field(ge=2)]] | None = None,
+        coarse: Share = 0.0,
+        contrast: NonNegative = 0.0,
         temperature: Positive = 0.07,
     ) -> None:
         super().__init__()

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 
 from goodness.functional import class_goodness, margin_loss
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
+from goodness.types import NonNegative, PositiveInt
 
 
 @OBJECTIVES.register("class-maps")
@@ -28,8 +26,8 @@ class ClassMaps(Objective):
         self,
         spec: BlockSpec,
         *,
-        kernel: Annotated[int, Field(ge=1)] = 1,
-        margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0,
+        kernel: PositiveInt = 1,
+        margin: NonNegative = 1.0,
     ) -> None:
         super().__init__()
         self.margin = margin

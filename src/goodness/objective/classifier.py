@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import sparsemax_loss
-from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective, Shape
+from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
+from goodness.types import PositiveInt, Shape
 
-Side = Annotated[int, Field(ge=1)]
 Init = Literal["default", "zero", "ones"]
 
 
@@ -36,8 +35,8 @@ class Classifier(Objective):
         self,
         spec: BlockSpec,
         *,
-        pool: Side | None = 1,
-        most: Side | None = None,
+        pool: PositiveInt | None = 1,
+        most: PositiveInt | None = None,
         loss: Literal["ce", "sparsemax"] = "ce",
         bias: bool = True,
         init: Init = "default",

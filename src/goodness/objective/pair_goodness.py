@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from goodness.types import Fraction, NonNegative, Positive
 
 
 @OBJECTIVES.register("pair-goodness")
@@ -44,11 +42,11 @@ class PairGoodness(Objective):
         spec: BlockSpec,
         *,
         goodness: Literal["sum", "mean"] = "sum",
-        threshold: Weight | None = None,
+        threshold: NonNegative | None = None,
         loss: Literal["bce", "symba"] = "bce",
-        alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0,
-        peer: Weight = 0.0,
-        momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+        alpha: Positive = 4.0,
+        peer: NonNegative = 0.0,
+        momentum: Fraction = 0.9,
         collaborate: bool = False,
     ) -> None:
         super().__init__()

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
+from goodness.types import PositiveInt
 
 
 @OBJECTIVES.register("patch-groups")
@@ -33,8 +31,8 @@ class PatchGroups(Objective):
         self,
         spec: BlockSpec,
         *,
-        patches: Annotated[int, Field(ge=1)] = 4,
-        groups: Annotated[int, Field(ge=1)] = 1,
+        patches: PositiveInt = 4,
+        groups: PositiveInt = 1,
     ) -> None:
         super().__init__()
         channels, height, width = spec.features

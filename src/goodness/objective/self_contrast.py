@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.errors import InputError
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
-
-Level = Annotated[float, Field(allow_inf_nan=False)]
+from goodness.types import Finite, NonNegative
 
 
 @OBJECTIVES.register("self-contrast")
@@ -34,8 +30,8 @@ class SelfContrast(Objective):
         self,
         spec: BlockSpec,
         *,
-        levels: list[tuple[Level, Level]] = [(0.0, 1.0), (5.0, 9.0), (6.0, 10.0)],  # noqa: B006
-        decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0,
+        levels: list[tuple[Finite, Finite]] = [(0.0, 1.0), (5.0, 9.0), (6.0, 10.0)],  # noqa: B006
+        decay: NonNegative = 0.0,
     ) -> None:
         super().__init__()
         if not levels:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.functional import similarity_matrix
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context
-from goodness.objective.classifier import Classifier, Side
+from goodness.objective.classifier import Classifier
+from goodness.types import PositiveInt, Share
 
 
 @OBJECTIVES.register("similarity")
@@ -29,8 +27,8 @@ class Similarity(Classifier):
         self,
         spec: BlockSpec,
         *,
-        beta: Annotated[float, Field(ge=0, le=1)] = 0.99,
-        most: Side = 2048,
+        beta: Share = 0.99,
+        most: PositiveInt = 2048,
     ) -> None:
         super().__init__(spec, pool=None, most=most, init="zero")
         self.beta = beta

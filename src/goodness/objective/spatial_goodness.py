@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from goodness.functional import goodness_grid, pooled_squares
 from goodness.objective.base import OBJECTIVES, BlockSpec, Objective
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from goodness.types import Positive, PositiveInt
 
 
 @OBJECTIVES.register("spatial-goodness")
@@ -43,7 +39,7 @@ class SpatialGoodness(Objective):
         spec: BlockSpec,
         *,
         alpha: Positive = 1.0,
-        reference: Annotated[int, Field(gt=0)] | None = None,
+        reference: PositiveInt | None = None,
         scale: Positive = 1.0,
         unit_scale: bool = False,
         temperature: tuple[Positive, Positive] | None = None,

@@ -10,11 +10,10 @@ from pydantic import Field
 
 from goodness.clock import Clock
 from goodness.registry import Registry
-from goodness.types import Share
+from goodness.types import PositiveShare, Share
 
 LR_SCHEDULES: Registry[Callable[..., float]] = Registry("lr_schedule")
 """Functions ``(clock, *, options) -> factor`` on the optimizer's learning rate."""
-AboveZero = Annotated[float, Field(gt=0, le=1)]
 
 
 @LR_SCHEDULES.register("constant")
@@ -55,8 +54,8 @@ def one_cycle(
     clock: Clock,
     *,
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3,
-    start: AboveZero = 0.04,
-    final: AboveZero = 4e-6,
+    start: PositiveShare = 0.04,
+    final: PositiveShare = 4e-6,
 ) -> float:
     """Half a cosine up to 1, and another one down; torch's OneCycleLR.
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from goodness.registry import Registry
+from goodness.types import Fraction, NonNegative, Positive
 
 OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Betas = tuple[Beta, Beta]
+Betas = tuple[Fraction, Fraction]
 
 
 @OPTIMIZERS.register("adamw")
 def adamw(
     parameters: Iterable[nn.Parameter],
     *,
-    lr: Rate = 1e-3,
-    weight_decay: Decay = 1e-2,
+    lr: Positive = 1e-3,
+    weight_decay: NonNegative = 1e-2,
     betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
@@ -37,8 +33,8 @@ def adamw(
 def adam(
     parameters: Iterable[nn.Parameter],
     *,
-    lr: Rate = 1e-3,
-    weight_decay: Decay = 0.0,
+    lr: Positive = 1e-3,
+    weight_decay: NonNegative = 0.0,
     betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
@@ -52,9 +48,9 @@ def adam(
 def sgd(
     parameters: Iterable[nn.Parameter],
     *,
-    lr: Rate = 0.1,
-    weight_decay: Decay = 0.0,
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    lr: Positive = 0.1,
+    weight_decay: NonNegative = 0.0,
+    momentum: Fraction = 0.9,
     nesterov: bool = False,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent with momentum.

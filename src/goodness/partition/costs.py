@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from goodness.models.stem import stem_changes
 from goodness.partition.pieces import split
+from goodness.types import Shape
 
 IMAGES = 2
 """As many as a batch norm needs."""
@@ -18,7 +19,7 @@ IMAGES = 2
 
 def costs(
     module: nn.Module,
-    image_shape: tuple[int, int, int],
+    image_shape: Shape,
     num_classes: int,
     partition: Mapping[str, Any],
 ) -> list[dict[str, Any]]:

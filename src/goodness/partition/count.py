@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
-
-from pydantic import Field
 
 from goodness.errors import InputError
 from goodness.partition.balanced import balanced
@@ -11,10 +8,11 @@ from goodness.partition.base import PARTITIONS
 from goodness.partition.block import block
 from goodness.partition.chain import Chain
 from goodness.partition.layer import layer
+from goodness.types import PositiveInt
 
 
 @PARTITIONS.register("count")
-def count(chain: Chain, *, blocks: Annotated[int, Field(ge=1)] = 4) -> set[int]:
+def count(chain: Chain, *, blocks: PositiveInt = 4) -> set[int]:
     """So many blocks of about equal cost.
 
     Residual blocks stay whole where there are enough of them; otherwise layers are counted. The

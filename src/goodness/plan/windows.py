@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from goodness.clock import Clock
 from goodness.errors import InputError
 from goodness.functional import stretch
 from goodness.plan.base import PLANS, Segment
 from goodness.plan.together import Together
+from goodness.types import NonNegative, Positive, PositiveShare
 
-Part = Annotated[float, Field(gt=0, le=1)]
-Window = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+Window = tuple[NonNegative, Positive]
 
 
 @PLANS.register("windows")
@@ -39,9 +35,9 @@ class Windows(Together):
         self,
         count: int,
         *,
-        length: Part = 0.5,
+        length: PositiveShare = 0.5,
         windows: list[Window] | None = None,
-        total: Annotated[float, Field(gt=0)] | None = None,
+        total: Positive | None = None,
     ) -> None:
         super().__init__(count)
         if windows is None:
@@ -89,5 +85,5 @@ class Sequential(Windows):
         until: part of the run that belongs to the blocks; the rest is for the readouts.
     """
 
-    def __init__(self, count: int, *, until: Part = 1.0) -> None:
+    def __init__(self, count: int, *, until: PositiveShare = 1.0) -> None:
         super().__init__(count, windows=[(i, i + 1) for i in range(count)], total=count / until)

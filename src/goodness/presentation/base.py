@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from goodness.functional import rms_normalise
 from goodness.registry import Registry
+from goodness.types import Shape
 
-Shape = tuple[int, int, int]
 RowNorm = Literal["none", "rms", "layer"]
 PRESENTATIONS: Registry[type[Presentation]]
 

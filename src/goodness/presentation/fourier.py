@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm, Shape
+from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm
+from goodness.types import PositiveShare, Shape
 
 RELEASED = ((0, 6), (2, 0), (0, 4), (0, 2), (6, 0), (4, 0), (1, -1), (2, -2), (2, 2), (1, 1))
 """Waves (rows, columns) of a third-party implementation's ten classes, up to the sign, for which a
@@ -41,7 +41,7 @@ class Fourier(Labelled):
         image_shape: Shape,
         num_classes: int,
         *,
-        intensity: Annotated[float, Field(gt=0, le=1)] = 0.35,
+        intensity: PositiveShare = 0.35,
         mix: Literal["blend", "add"] = "blend",
         norm: RowNorm = "layer",
     ) -> None:

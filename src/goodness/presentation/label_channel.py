@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from goodness.presentation.base import PRESENTATIONS, Labelled, Shape
+from goodness.presentation.base import PRESENTATIONS, Labelled
+from goodness.types import Shape
 
 
 @PRESENTATIONS.register("label-channel")

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm, Shape
+from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm
+from goodness.types import Positive, Shape
 
 
 @PRESENTATIONS.register("label-pixels")
@@ -30,7 +30,7 @@ class LabelPixels(Labelled):
         image_shape: Shape,
         num_classes: int,
         *,
-        value: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+        value: Positive = 1.0,
         norm: RowNorm = "rms",
     ) -> None:
         super().__init__(image_shape, num_classes, norm=norm)

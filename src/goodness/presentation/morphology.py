@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm, Shape
+from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm
+from goodness.types import PositiveShare, Shape
 
 LINES = ("horizontal", "vertical", "falling", "rising")
 
@@ -34,7 +34,7 @@ class Morphology(Labelled):
         image_shape: Shape,
         num_classes: int,
         *,
-        intensity: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        intensity: PositiveShare = 1.0,
         norm: RowNorm = "layer",
     ) -> None:
         super().__init__(image_shape, num_classes, norm=norm)

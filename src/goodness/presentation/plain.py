@@ -5,7 +5,8 @@ from typing import Literal
 from torch import Tensor
 
 from goodness.functional import rms_normalise
-from goodness.presentation.base import PRESENTATIONS, Presentation, Shape
+from goodness.presentation.base import PRESENTATIONS, Presentation
+from goodness.types import Shape
 
 
 @PRESENTATIONS.register("plain")

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from goodness.functional import sparsemax
 from goodness.objective import BlockSpec
 from goodness.readout.base import READOUTS, Readout
-
-Count = Annotated[int, Field(ge=0)]
+from goodness.types import NonNegativeInt
 
 
 @READOUTS.register("sum")
@@ -20,7 +18,7 @@ class Sum(Readout):
     Args:
         specs: one per block.
         of: the scores themselves, or each block's ``"softmax"`` or ``"sparsemax"`` of them (CaFo).
-        skip: leading blocks that have no log; the last block always has. Forward-Forward leaves out
+        skip: leading blocks that have no say; the last block always has. Forward-Forward leaves out
             the first one, DeeperForward's interval begins where validation says.
     """
 
@@ -29,7 +27,7 @@ class Sum(Readout):
         specs: Sequence[BlockSpec],
         *,
         of: Literal["scores", "softmax", "sparsemax"] = "scores",
-        skip: Count = 0,
+        skip: NonNegativeInt = 0,
     ) -> None:
         super().__init__(specs)
         self.of = of
