@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,6 +17,7 @@ from typing import (
 )
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
@@ -43,12 +44,13 @@ class Key:
         metavar: what stands for its value in help; a key that is neither a switch nor a choice of
             words has no option of its own without it.
         text: what it does; of a field of `Config` its docstring.
-        option: its option, where that is not ``--`` and the name.
+        option: its option; of a field by default its name, "" where it has none.
         resume: whether a resumed run may change it: it says how long and where, and no network or
             learner reads it.
         path: whether a relative path in it is made absolute, to be the same from everywhere.
         compare: what decides it in a comparison, which sets it for every run.
         part: of a short form, the part whose option it is.
+        kinds: what its value may be: types, and the words of a choice; of a field its annotation.
     """
 
     scope: Scope
@@ -59,6 +61,7 @@ class Key:
     path: bool = False
     compare: str = ""
     part: str = ""
+    kinds: tuple[Any, ...] = (float,)
 
 
 class Config(BaseModel):
@@ -163,7 +166,7 @@ class Config(BaseModel):
     images."""
 
     device: Annotated[str, Key("machine", "NAME", resume=True)] = "auto"
-    """auto, cpu, cuda, cuda:1 …"""
+    """Where to compute: auto, cpu, cuda, cuda:1 …"""
     num_workers: Annotated[NonNegativeInt, Key("machine", "N", resume=True)] = 0
     """Processes that decode images when they do not fit in memory."""
     num_threads: Annotated[PositiveInt | None, Key("machine", "N", resume=True)] = None
@@ -183,20 +186,32 @@ class Config(BaseModel):
 
 
 SHORT_FORMS = {
-    "lr": Key("training", "RATE", "Learning rate.", part="optimizer"),
-    "weight_decay": Key("training", "RATE", "Weight decay.", part="optimizer"),
+    "lr": Key("training", "RATE", "Learning rate.", option="--lr", part="optimizer"),
+    "weight_decay": Key(
+        "training", "RATE", "Weight decay.", option="--weight-decay", part="optimizer"
+    ),
 }
 """Keys that stand for options of a part: ``lr`` is ``optimizer.lr``."""
-KEYS: Mapping[str, Key] = {
-    **{
-        name: replace(
-            next(fact for fact in field.metadata if isinstance(fact, Key)),
-            text=" ".join((field.description or "").split()),
-        )
-        for name, field in Config.model_fields.items()
-    },
-    **SHORT_FORMS,
-}
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(arguments[0])
+    if origin in (Union, UnionType):
+        return tuple(kind for argument in arguments for kind in _kinds(argument))
+    return arguments if origin is Literal else (origin or annotation,)
+
+
+def _declared(name: str, field: FieldInfo) -> Key:
+    key = next(fact for fact in field.metadata if isinstance(fact, Key))
+    text, kinds = " ".join((field.description or "").split()), _kinds(field.annotation)
+    given = key.metavar or kinds[0] is bool or isinstance(kinds[0], str)
+    option = key.option or (f"--{name.replace('_', '-')}" if given else "")
+    return replace(key, text=text, kinds=kinds, option=option)
+
+
+KEYS = {name: _declared(name, field) for name, field in Config.model_fields.items()} | SHORT_FORMS
 RESUMABLE = tuple(name for name, key in KEYS.items() if key.resume)
 
 
@@ -286,7 +301,7 @@ def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]
     for key in given:
         if key not in KEYS:
             raise unknown("configuration key", key, KEYS)
-    values = {key: v for key, v in given.items() if v is not None or NoneType in kinds_of(key)}
+    values = {key: v for key, v in given.items() if v is not None or NoneType in KEYS[key].kinds}
     if isinstance(files := values.get("imports"), str):
         values["imports"] = [files]
     import_files(values.get("imports", ()))
@@ -367,35 +382,19 @@ def _validated(values: dict[str, Any]) -> Config:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Check values that are used by themselves, and not as a part of a configuration.
+    """Check values that are used by themselves, and not as part of a configuration.
 
     Raises:
         InputError: one of a wrong type or range.
     """
-    for key, value in values.items():
-        field = Config.model_fields[key]
-        try:
-            TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
-        except ValidationError as error:
-            raise InputError(f"{key}: {error.errors()[0]['msg']} (got {value!r})") from None
-
-
-def kinds_of(name: str) -> list[Any]:
-    """What a key's value may be: types, and the words of a choice.
-
-    >>> kinds_of("amp"), kinds_of("epochs")
-    (['none', 'bf16', 'fp16'], [<class 'int'>])
-    """
-    return [float] if name in SHORT_FORMS else list(_kinds(Config.model_fields[name].annotation))
-
-
-def _kinds(annotation: Any) -> Iterable[Any]:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _kinds(arguments[0])
-    if origin in (Union, UnionType):
-        return [kind for argument in arguments for kind in _kinds(argument)]
-    return arguments if origin is Literal else [origin or annotation]
+    for key, field in Config.model_fields.items():
+        if key in values and dict not in KEYS[key].kinds:
+            of: Any = Annotated[field.annotation, field]
+            try:
+                TypeAdapter(of).validate_python(values[key])
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise InputError(f"{key}: {reason} (got {values[key]!r})") from None
 
 
 def _mapping(key: str, value: Any) -> Mapping[str, Any]:

@@ -8,8 +8,20 @@ from typing import Any
 import pytest
 
 from goodness.cli import main
+from goodness.results import BlockPrediction, DryRun, Evaluation, Prediction, Result
 
 BLOCKS = ["conv1", "conv2"]
+FIGURES = {
+    "seconds": 1.0,
+    "images_per_second": None,
+    "data_share": 0.5,
+    "peak_memory_bytes": 1,
+    "parameters": 1,
+    "joules": None,
+    "joules_source": None,
+    "epochs": 3,
+    "best_epoch": 2,
+}
 
 
 def record(**values: Any) -> dict[str, Any]:
@@ -25,53 +37,49 @@ def record(**values: Any) -> dict[str, Any]:
     }
 
 
+def epoch_row(epoch: int, accuracy: float) -> dict[str, Any]:
+    blocks = [
+        {"name": name, "loss": None, "accuracy": own}
+        for name, own in zip(BLOCKS, (None, accuracy), strict=True)
+    ]
+    return {
+        **{"epoch": epoch, "step": epoch, "seconds": 1.0, "images_per_second": None},
+        **{"data_share": 0.5, "learning_rate": 0.1, "train": {"blocks": blocks}, "val": record()},
+    }
+
+
 class FakeRun:
     """A finished run of two blocks, the first of which has no scores."""
+
+    network = SimpleNamespace(names=BLOCKS)
+    preprocessing = SimpleNamespace(load=lambda image: None)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.classes = ["cat", "dog"]
-        self.result = {
-            "blocks": BLOCKS,
-            "train": {"best_epoch": 2},
-            "val": record(per_block=[None, 0.375]),
-            "test": record(per_block=[None, 0.25]),
-        }
-        rows = [
+        self.result = Result.from_json(
             {
-                "epoch": epoch,
-                "train": {
-                    "blocks": [
-                        {"name": "conv1", "accuracy": None},
-                        {"name": "conv2", "accuracy": accuracy},
-                    ]
-                },
+                **{"schema": 1, "method": "asge", "data": "pets", "blocks": BLOCKS},
+                "val": record(per_block=[None, 0.375]),
+                "test": record(per_block=[None, 0.25]),
+                "train": FIGURES,
             }
-            for epoch, accuracy in ((1, 0.1), (2, 0.875), (3, 0.9))
-        ]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "metrics.jsonl").write_text(text)
+        )
+        rows = (epoch_row(*row) for row in ((1, 0.1), (2, 0.875), (3, 0.9)))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.asked: dict[str, Any] = {}
 
-    def evaluate(self, data: str | None = None, **values: Any) -> dict[str, Any]:
+    def evaluate(self, data: str | None = None, **values: Any) -> Evaluation:
         self.asked = {"data": data, **values}
-        return {
-            "data": data or "pets",
-            "split": values["split"],
-            "blocks": BLOCKS,
-            **record(),
-            "confusion": [[2, 0], [1, 1]],
-        }
+        return Evaluation(
+            **{"data": data or "pets", "split": values["split"], "blocks": BLOCKS, **record()},
+            confusion=[[2, 0], [1, 1]],
+        )
 
-    def predict(self, paths: list[Path]) -> list[dict[str, Any]]:
-        blocks = [
-            {"name": "conv1", "class": None, "probability": None},
-            {"name": "conv2", "class": "cat", "probability": 0.5},
-        ]
-        return [
-            {"file": str(path), "class": "dog", "index": 1, "probability": 0.75, "blocks": blocks}
-            for path in paths
-        ]
+    def predict(self, paths: list[Path], **values: Any) -> list[Prediction]:
+        self.asked = values
+        blocks = [BlockPrediction("conv1", None, None), BlockPrediction("conv2", "cat", 0.5)]
+        return [Prediction(str(path), "dog", 1, 0.75, blocks) for path in paths]
 
 
 @pytest.fixture
@@ -79,31 +87,31 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """`goodness.api` replaced by functions that note what they are called with."""
     from goodness import api
 
-    noted = SimpleNamespace(fit=None, plan=None, resume=None, load=None, run=FakeRun(tmp_path))
+    noted = SimpleNamespace(fit=None, resume=None, load=None, run=FakeRun(tmp_path))
+    noted.dry_run = None
+    noted.planned = DryRun(
+        config={"method": "asge", "model": {"name": "vgg8"}},
+        blocks=[
+            {"name": "conv1", "features": [8, 4, 4], "parameters": 1234, "loss": False},
+            {"name": "conv2", "features": [16], "parameters": 99, "loss": True, "grid": 4},
+        ],
+        parameters=1333,
+        train_examples=4000,
+        epochs=10,
+        seconds_per_epoch=30.0,
+        cache_bytes=None,
+    )
 
-    def note(name: str, answer: Any) -> None:
+    def note(name: str, answer: str) -> None:
         def called(*args: Any, **values: Any) -> Any:
             setattr(noted, name, (args, values))
-            return answer
+            return getattr(noted, answer)
 
         monkeypatch.setattr(api, name, called)
 
-    note("fit", noted.run)
-    note("resume", noted.run)
-    note("load", noted.run)
-    noted.plan_answer = {
-        "config": {"method": "asge", "model": {"name": "vgg8"}},
-        "blocks": [
-            {"name": "conv1", "judged": [8, 4, 4], "parameters": 1234, "loss": False},
-            {"name": "conv2", "judged": [16], "parameters": 99, "loss": True, "grid": 4},
-        ],
-        "parameters": 1333,
-        "train_examples": 4000,
-        "epochs": 10,
-        "seconds_per_epoch": 30.0,
-        "cache_bytes": None,
-    }
-    note("plan", noted.plan_answer)
+    for name in ("fit", "resume", "load"):
+        note(name, "run")
+    note("dry_run", "planned")
     return noted
 
 
@@ -111,10 +119,24 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
 def goodness(capsys: pytest.CaptureFixture[str]):
     """Runs the command line in this process: (exit code, standard output, standard error)."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+    def run(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exit_:
             main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         return exit_.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(goodness):
+    """Runs a command line that is bad input, and gives the one line that says so."""
+
+    def run(*arguments: object) -> str:
+        code, out, err = goodness(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
 
     return run

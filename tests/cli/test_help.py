@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "kornia", "matplotlib", "sklearn", "numpy", "goodness.config")
+HEAVY = ("torch", "torchvision", "kornia", "matplotlib", "sklearn", "numpy", "goodness.registry")
 
 
 @pytest.mark.parametrize(

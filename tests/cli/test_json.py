@@ -58,7 +58,6 @@ def test_evaluate_for_people(goodness, calls):
 
 def test_explain_draws_a_picture_of_each_image(goodness, calls, monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(calls.run, "pixels", lambda image: None, raising=False)
     monkeypatch.setattr(
         calls.run, "explain", lambda pixels: SimpleNamespace(answer=1), raising=False
     )
@@ -83,8 +82,10 @@ def test_an_unknown_split_exits_with_2(goodness, calls):
 
 
 def test_predict(goodness, calls):
-    code, out, err = goodness("predict", calls.run.folder, "a.png", "b.png", "--json")
-    assert (code, err) == (0, "")
+    code, out, err = goodness(
+        "predict", calls.run.folder, "a.png", "b.png", "--json", "--skip-unreadable"
+    )
+    assert (code, err, calls.run.asked) == (0, "", {"skip_unreadable": True})
     first, second = json.loads(out)
     assert first == {
         "schema": 1,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from goodness import api, outputs
+from goodness import api, files
 from goodness.errors import InputError
 
 
@@ -40,10 +40,10 @@ def test_what_cannot_be_written_is_refused_before_any_work(
 def test_a_folder_of_someone_else_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match=f"nothing can be written in '{tmp_path}'"):
-        outputs.check_folder(tmp_path / "a" / "b")
+        files.check_folder(tmp_path / "a" / "b")
 
 
 def test_a_new_folder_or_file_is_fine_and_not_made(tmp_path):
-    outputs.check_folder(tmp_path / "a" / "b")
-    outputs.check_file(tmp_path / "a")
+    files.check_folder(tmp_path / "a" / "b")
+    files.check_file(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ TORCH_LACKS_MEMORY = (
     "not enough memory",
     "size calculation over",
 )
-"""What torch's errors log on a CPU, on CUDA, on other systems, and of more bytes than can be
+"""What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
 counted. By their words, as a type of torch would need torch."""
 
 

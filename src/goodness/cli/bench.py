@@ -6,36 +6,24 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import (
-    AsJson,
-    Channels,
-    Device,
-    ImageSize,
-    ModelArgs,
-    NumClasses,
-    NumThreads,
-    Out,
-    Settings,
-    Steps,
-)
-from goodness.cli.output import console, keep_record, page, print_json, record_head, table
-from goodness.cli.values import gather, model_part
+from goodness.cli.options import OF_A_STEP, AsJson, Channels, NumClasses, Out, Steps, Values, takes
+from goodness.cli.output import console, page, record_head, show_record, table
+from goodness.cli.values import images_of
+from goodness.errors import InputError
 from goodness.files import check_folder
 
 NUMBERS = ("images/s", "× backprop", "of bound", "activations", "× backprop's", "in all")
 MIB = 2**20
 
 
+@takes(*OF_A_STEP, model="vgg8", image_size=32, batch_size=128)
 def bench(
     methods: Annotated[
         list[str], typer.Argument(metavar="METHOD...", help="Local methods.", show_default=False)
     ],
-    model: Annotated[str, typer.Option(metavar="NAME", help="See 'goodness models'.")] = "vgg8",
-    model_arg: ModelArgs = None,
-    image_size: ImageSize = 32,
+    values: Values,
     channels: Channels = 3,
     num_classes: NumClasses = 10,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
     steps: Steps = 10,
     depths: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also memory at these depths.")
@@ -47,9 +35,6 @@ def bench(
     batches: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
     ] = None,
-    settings: Settings = None,
-    num_threads: NumThreads = None,
-    device: Device = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,33 +45,26 @@ def bench(
     """
     if out is not None:
         check_folder(out)
-    values = gather(None, settings or [], {"num_threads": num_threads, "device": device})
+    asked = values()
+    image, batch = images_of(asked, channels, least=2)
     sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
     from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep
     from goodness.profiling.figures import draw_bench
     from goodness.training.machine import set_machine
 
-    chosen = set_machine(device, num_threads)
-    part = model_part(model, model_arg or []) or model
-    image = (channels, image_size, image_size)
-    setup = Bench(methods, part, image, num_classes, batch_size, steps, chosen, values)
-    log = console()
-    with log.status("building") as status:
+    chosen = set_machine(asked.get("device", "auto"), asked.get("num_threads"))
+    model = asked.pop("model")
+    setup = Bench(methods, model, image, num_classes, batch, steps, chosen, asked)
+    with console().status("building") as status:
         record = {
             **record_head(chosen),
-            "model": setup.network(),
-            "image": image,
-            "batch": batch_size,
-            "steps": steps,
+            **{"model": setup.network(), "image": image, "batch": batch, "steps": steps},
             **compare_steps(setup, status.update),
+            "batches": batch_sweep(setup, sweep_batches, status.update),
         }
-        record["batches"] = batch_sweep(setup, sweep_batches, status.update)
         deep = setup._replace(image_shape=(channels, side, side))
         record["depths"] = depth_sweep(deep, sweep_depths, width, status.update)
-    if out is not None:
-        keep_record(record, out, "bench", draw_bench)
-    if as_json:
-        print_json(record)
+    if show_record(record, out, "bench", draw_bench, as_json):
         return
     sheet = page()
     shown = table("way", *NUMBERS, numbers=NUMBERS)
@@ -113,8 +91,6 @@ def bench(
 
 
 def _numbers(option: str, text: str | None) -> list[int]:
-    from goodness.errors import InputError
-
     try:
         numbers = [int(part) for part in (text or "").split(",") if part.strip()]
     except ValueError:

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import DEVICES
+from goodness.cli.options import Values, takes
 from goodness.cli.output import console
-from goodness.cli.values import gather
+from goodness.config import KEYS, Config
 from goodness.training.signals import interruptible
+
+SHARED = [name for name, key in KEYS.items() if key.option and not key.compare]
+"""Keys that one value can be given of for all runs."""
 
 
 class ProtocolName(str, Enum):
@@ -21,17 +24,13 @@ class ProtocolName(str, Enum):
     PAPER = "paper"
 
 
+@takes("data", "data_root", *SHARED)
 def compare(
     methods: Annotated[
         list[str],
         typer.Argument(metavar="METHOD...", help="Names, or 'all'.", show_default=False),
     ],
-    data: Annotated[
-        str, typer.Option(metavar="NAME|DIR", help="See 'goodness data'; or a folder.")
-    ] = "digits",
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where named data sets are kept.")
-    ] = None,
+    values: Values,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
     budget: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="Training time per method and seed.")
@@ -44,26 +43,15 @@ def compare(
         Path | None,
         typer.Option(metavar="DIR", help="Folder; a comparison in it is continued or extended."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="A value for all methods."),
-    ] = None,
-    num_threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a run.")] = None,
-    device: Annotated[str | None, typer.Option(help=DEVICES)] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Methods trained at the same time.")] = 1,
 ) -> None:
     """Train methods one after another for the same time and compare them; can be continued."""
-    values = gather(None, settings or [], {"num_threads": num_threads, "device": device})
+    asked = values()
     from goodness.comparison import Study, write_report
     from goodness.comparison.study import Terms, methods_of
 
-    terms = Terms(
-        data,
-        budget,
-        protocol.value,
-        None if data_root is None else str(data_root),
-        values,
-    )
+    data = asked.pop("data", Config.model_fields["data"].default)
+    terms = Terms(data, budget, protocol.value, asked.pop("data_root", None), asked)
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol.value}-{budget:g}s"
     study = Study.create(folder, terms, methods_of(methods), seeds)
     log = console()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from goodness.cli.options import AsJson, Device
+from goodness.cli.options import AsJson, RunFolder, Values, takes
 from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
+from goodness.cli.values import load_run
+
+if TYPE_CHECKING:
+    from goodness.results import Evaluation
 
 
 class SplitName(str, Enum):
@@ -20,60 +24,46 @@ class SplitName(str, Enum):
     TRAIN = "train"
 
 
+@takes(
+    "data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False
+)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    data: Annotated[
-        str | None, typer.Option(help="Name or folder of other data; default: the run's.")
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Where data sets known by name are kept.")
-    ] = None,
+    run: RunFolder,
+    values: Values,
     split: Annotated[SplitName, typer.Option(help="Which part of the data.")] = SplitName.TEST,
-    device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 256,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a run's accuracy on a part of the data and draw the confusion matrix."""
-    from goodness import api
+    loaded, asked = load_run(run, values())
     from goodness.reports.confusion import draw_confusion
 
-    loaded = api.load(run, device=device)
-    result = loaded.evaluate(
-        data,
-        split=split.value,
-        data_root=data_root,
-        batch_size=batch_size,
-        skip_unreadable=skip_unreadable,
-    )
-    confusion = result.pop("confusion")
+    result = loaded.evaluate(split=split.value, **asked)
     # The result first: it must not be lost when the picture cannot be written.
     if as_json:
-        print_json({"schema": SCHEMA, **result})
+        fields = result.to_json()
+        del fields["confusion"]
+        print_json({"schema": SCHEMA, **fields})
     else:
         _show(result)
     # Of other data a picture of its own, beside that of the run's.
-    name = Path(result["data"]).name
-    of = "" if data is None else f"{name}-"
+    name = Path(result.data).name
+    of = "" if "data" not in asked else f"{name}-"
     picture = loaded.folder / f"confusion-{of}{split.value}.png"
-    title = f"{name} {split.value}: {percent(result['accuracy'])} right"
-    draw_confusion(confusion, loaded.classes, picture, title)
+    title = f"{name} {split.value}: {percent(result.accuracy)} right"
+    draw_confusion(result.confusion, loaded.classes, picture, title)
     if not as_json:
         console().print(f"confusion matrix: {picture}", soft_wrap=True)
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: Evaluation) -> None:
     out = page()
     shown = table("block", "accuracy", numbers=("accuracy",))
-    for name, accuracy in zip(result["blocks"], result["per_block"], strict=True):
+    for name, accuracy in zip(result.blocks, result.per_block, strict=True):
         shown.add_row(name, percent(accuracy))
     out.print(shown)
-    top5 = "" if result["top5"] is None else f", top 5 {percent(result['top5'])}"
+    top5 = "" if result.top5 is None else f", top 5 {percent(result.top5)}"
     out.print(
-        f"\n{result['data']} {result['split']}: accuracy {percent(result['accuracy'])}{top5}"
-        f" ({result['readout']} readout, {result['examples']} images,"
-        f" {result['seconds']:.1f} s)",
+        f"\n{result.data} {result.split}: accuracy {percent(result.accuracy)}{top5}"
+        f" ({result.readout} readout, {result.examples} images, {result.seconds:.1f} s)",
         soft_wrap=True,
     )

@@ -8,33 +8,32 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import Device
+from goodness.cli.options import Images, RunFolder, Values, takes
 from goodness.cli.output import console
+from goodness.cli.values import load_run
 from goodness.files import check_folder
 
 
+@takes("num_threads", "device", settings=False)
 def explain(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
-    ],
+    run: RunFolder,
+    images: Images,
+    values: Values,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the pictures go; default: RUN/explained."),
     ] = None,
-    device: Device = "auto",
 ) -> None:
     """Draw how the answer about each image forms from block to block."""
-    from goodness import api
     from goodness.reports.explanation import draw_explanation
 
-    loaded = api.load(run, device=device)
+    loaded, _ = load_run(run, values())
     folder = loaded.folder / "explained" if out is None else out
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for image in images:
-        pixels = loaded.pixels(image)
+        pixels = loaded.preprocessing.load(image)
         explanation = loaded.explain(pixels)
         # Two images of one name, from two folders, get two pictures.
         names = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))

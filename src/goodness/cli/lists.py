@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import fnmatch
 import inspect
 from typing import Annotated, Any
 
 import typer
 
-from goodness.cli.options import AsJson
+from goodness.cli.options import AsJson, Values, takes
 from goodness.cli.output import SCHEMA, page, print_json, table
-from goodness.errors import InputError, unknown
+from goodness.errors import InputError
 
 
-def methods(as_json: AsJson = False) -> None:
+@takes("imports", settings=False)
+def methods(values: Values, as_json: AsJson = False) -> None:
     """List the methods, each a named combination of parts."""
+    values()
     from goodness.methods import METHODS
+    from goodness.presentation import PRESENTATIONS
 
-    rows = []
-    for name in METHODS:
-        method = METHODS[name]
-        presentation = method.values.get("presentation", "plain")
-        rows.append(
-            {
-                "name": name,
-                "title": method.title,
-                "paper": method.paper,
-                "locality": method.locality.value,
-                "presentation": (
-                    presentation if isinstance(presentation, str) else presentation["name"]
-                ),
-            }
-        )
+    rows = [
+        {
+            "name": method.name,
+            "title": method.title,
+            "paper": method.paper,
+            "locality": method.locality.value,
+            "presentation": PRESENTATIONS.long_form(method.values["presentation"])["name"],
+        }
+        for method in map(METHODS.__getitem__, METHODS)
+    ]
     _show(rows, as_json)
 
 
+@takes("imports", settings=False)
 def models(
+    values: Values,
     family: Annotated[
         str | None,
         typer.Argument(metavar="[torchvision|timm]", help="Whose models; default: our own."),
@@ -46,22 +45,16 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the models: our own, or all that classify images of torchvision or timm."""
+    values()
+    from goodness.listings import list_models
     from goodness.models import FAMILIES, MODELS
 
+    rows = [{"name": name} for name in list_models(like, family)]
     if family is None:
-        rows = [
-            {"name": name, "title": (inspect.getdoc(MODELS[name]) or "").partition("\n")[0]}
-            for name in fnmatch.filter(MODELS, like)
-        ]
+        for row in rows:
+            row["title"] = (inspect.getdoc(MODELS[row["name"]]) or "").partition("\n")[0]
         if not as_json:
-            rows.append({"name": "torchvision/…", "title": "See 'goodness models torchvision'."})
-            rows.append({"name": "timm/…", "title": "See 'goodness models timm'."})
-    elif family in FAMILIES:
-        from goodness.models.zoo import names
-
-        rows = [{"name": f"{family}/{name}"} for name in fnmatch.filter(names(family), like)]
-    else:
-        raise unknown("family of models", family, FAMILIES)
+            rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in FAMILIES]
     if not rows:
         raise InputError(f"no model of {family} is like '{like}'")
     _show(rows, as_json)

@@ -56,18 +56,27 @@ def record_head(device: torch.device) -> dict[str, Any]:
     return {"schema": SCHEMA, "command": command_line(), "environment": found}
 
 
-def keep_record(
+def show_record(
     record: Mapping[str, Any],
-    folder: Path,
+    folder: Path | None,
     name: str,
     draw: Callable[[Mapping[str, Any], Path], None],
-) -> None:
-    """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``."""
+    as_json: bool,
+) -> bool:
+    """Write ``<name>.json`` and what ``draw`` makes of it, ``<name>.png``, where there is a folder.
+
+    Returns:
+        Whether it was printed too.
+    """
     from goodness.files import write_json
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{name}.json", record)
-    draw(record, folder / f"{name}.png")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{name}.json", record)
+        draw(record, folder / f"{name}.png")
+    if as_json:
+        print_json(record)
+    return as_json
 
 
 def percent(share: float | None) -> str:
@@ -76,7 +85,7 @@ def percent(share: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person would log it."""
+    """A time as a person would say it."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

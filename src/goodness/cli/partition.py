@@ -6,31 +6,32 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import AsJson, Channels, ImageSize, ModelArgs, NumClasses, Rule
+from goodness.cli.options import AsJson, Channels, ModelArgs, NumClasses, Values, takes
 from goodness.cli.output import SCHEMA, page, print_json, table
 from goodness.cli.values import model_part
+from goodness.types import HEAD
 
 NUMBERS = ("parameters", "MFLOPs", "activations")
 
 
+@takes("partition", "imports", "image_size", settings=False, partition="block", image_size=32)
 def partition(
     model: Annotated[str, typer.Argument(help="A model, e.g. timm/resnet18.", show_default=False)],
-    rule: Rule = "block",
-    image_size: ImageSize = 32,
+    values: Values,
     channels: Channels = 3,
     num_classes: NumClasses = 10,
     model_arg: ModelArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Show where a model is cut, with shapes, parameters, FLOPs and activation memory."""
-    from goodness.config import as_partition
+    asked = values()
     from goodness.models import MODELS
     from goodness.partition import PARTITIONS
     from goodness.partition.costs import costs
 
-    part = MODELS.resolve(model_part(model, model_arg or []) or model)
-    image = (channels, image_size, image_size)
-    cut = PARTITIONS.resolve(as_partition(rule))
+    part = MODELS.resolve(model_part(model, model_arg or []))
+    image = (channels, asked["image_size"], asked["image_size"])
+    cut = PARTITIONS.resolve(asked["partition"])
     rows = costs(MODELS.make(part, image, num_classes), image, num_classes, cut)
     if as_json:
         print_json({"schema": SCHEMA, "model": part, "image": image, "blocks": rows})
@@ -47,7 +48,13 @@ def partition(
         )
     sheet = page()
     sheet.print(shown)
-    blocks = sum(row["name"] != "head" for row in rows)
+    if changed := [row["stem"] for row in rows if "stem" in row]:
+        sheet.print(
+            f"\nmade for larger images, and changed for {image[1]}x{image[2]} pixels (train with"
+            f" --set model.stem=own to leave it as it is): {', '.join(changed)}",
+            soft_wrap=True,
+        )
+    blocks = sum(row["name"] != HEAD for row in rows)
     highest = max(row["activation_bytes"] for row in rows)
     total = sum(row["activation_bytes"] for row in rows)
     sheet.print(

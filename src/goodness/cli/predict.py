@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from goodness.cli.options import AsJson, Device
+from goodness.cli.options import AsJson, Images, RunFolder, Values, takes
 from goodness.cli.output import SCHEMA, page, percent, print_json, table
+from goodness.cli.values import load_run
 
 
-def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
-    ],
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
+@takes("skip_unreadable", "num_threads", "device", settings=False)
+def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = False) -> None:
     """Tell the class of each image, and what each block would have said."""
-    from goodness import api
-
-    predictions = api.load(run, device=device).predict(images)
+    loaded, asked = load_run(run, values())
+    predictions = loaded.predict(images, **asked)
     if as_json:
-        print_json([{"schema": SCHEMA, **prediction} for prediction in predictions])
+        print_json([{"schema": SCHEMA, **prediction.to_json()} for prediction in predictions])
         return
-    names = [block["name"] for block in predictions[0]["blocks"]]
+    names = loaded.network.names
     shown = table("file", "class", "probability", *names, numbers=("probability",))
     for prediction in predictions:
         shown.add_row(
-            str(prediction["file"]),
-            prediction["class"],
-            percent(prediction["probability"]),
-            *(_opinion(block) for block in prediction["blocks"]),
+            prediction.file,
+            prediction.class_name,
+            percent(prediction.probability),
+            # A dash for a block that has no scores.
+            *(block.class_name or "–" for block in prediction.blocks),
         )
     page().print(shown)
-
-
-def _opinion(block: dict[str, object]) -> str:
-    """A block's own class; a dash for a block that has no scores."""
-    return "–" if block["class"] is None else str(block["class"])

@@ -2,84 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from goodness.cli.options import (
-    AsJson,
-    Channels,
-    Device,
-    ImageSize,
-    ModelArgs,
-    NumClasses,
-    NumThreads,
-    Out,
-    Settings,
-    Steps,
-)
-from goodness.cli.output import console, keep_record, page, print_json, record_head, table
-from goodness.cli.values import gather, model_part
+from goodness.cli.options import OF_A_STEP, AsJson, Channels, NumClasses, Out, Steps, Values, takes
+from goodness.cli.output import console, page, record_head, show_record, table
+from goodness.cli.values import images_of
 from goodness.files import check_folder
 
 MIB = 2**20
 
 
+@takes("method", *OF_A_STEP, method="sff", image_size=32, batch_size=128)
 def profile(
-    method: Annotated[str, typer.Option(metavar="NAME", help="See 'goodness methods'.")] = "sff",
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="See 'goodness models'.")
-    ] = None,
-    model_arg: ModelArgs = None,
-    partition: Annotated[
-        str | None, typer.Option(metavar="NAME|N", help="layer, block, stage, or a number.")
-    ] = None,
-    image_size: ImageSize = 32,
+    values: Values,
     channels: Channels = 3,
     num_classes: NumClasses = 10,
-    batch_size: Annotated[int, typer.Option(min=4, help="Images of a step.")] = 128,
     steps: Steps = 10,
-    settings: Settings = None,
-    num_threads: NumThreads = None,
-    device: Device = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a training step block by block on random images: time, memory, and what-if."""
-    options = {
-        "method": method,
-        "model": model_part(model, model_arg or []),
-        "partition": partition,
-        "batch_size": batch_size,
-        "num_threads": num_threads,
-        "device": device,
-    }
     if out is not None:
         check_folder(out)
-    values = gather(None, settings or [], options)
+    asked = values()
+    image, batch = images_of(asked, channels, least=4)
     from goodness.config import resolve
     from goodness.profiling.figures import draw_profile
     from goodness.profiling.profile import profile as measure
     from goodness.profiling.timing import PHASES
     from goodness.training.machine import set_machine
 
-    config = resolve(values)
-    chosen = set_machine(device, num_threads)
-    image = (channels, image_size, image_size)
-    log = console()
-    with log.status("building") as status:
+    config = resolve({**asked, "batch_size": batch})
+    chosen = set_machine(config.device, config.num_threads)
+    with console().status("building") as status:
         record = {
             **record_head(chosen),
-            "method": config.method,
-            "model": config.model,
-            "image": image,
-            "batch": batch_size,
+            **{"method": config.method, "model": config.model, "image": image, "batch": batch},
             **measure(config, image, num_classes, chosen, steps, status.update),
         }
-    if out is not None:
-        keep_record(record, out, "profile", draw_profile)
-    if as_json:
-        print_json(record)
+    if show_record(record, out, "profile", draw_profile, as_json):
         return
     numbers = (*(f"{phase}, ms" for phase in PHASES), "activations", "MFLOPs", "parameters")
     sheet = page()
@@ -94,7 +53,7 @@ def profile(
         )
     sheet.print(shown)
     sheet.print(
-        f"\n{batch_size / record['step_seconds']:,.1f} images/s;"
+        f"\n{batch / record['step_seconds']:,.1f} images/s;"
         f" {record['share_of_bound']:.0%} of a step is what its convolutions take alone;"
         f" augmentation {1e3 * record['data_seconds']:.1f} ms a batch;"
         f" peak of activations {record['memory']['activations'] / MIB:,.1f} MiB,"

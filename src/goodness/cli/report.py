@@ -10,28 +10,29 @@ from goodness.cli.output import console, duration, page, percent, table
 
 if TYPE_CHECKING:
     from goodness.api import Run
+    from goodness.results import DryRun, Result
 
 
-def show_plan(plan: dict[str, Any]) -> None:
+def show_plan(plan: DryRun) -> None:
     """The resolved configuration, the blocks, and how long it will take."""
     out = page()
-    out.print(yaml.safe_dump(plan["config"], sort_keys=False, allow_unicode=True), soft_wrap=True)
-    columns = list(dict.fromkeys(key for block in plan["blocks"] for key in block))
+    out.print(yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True), soft_wrap=True)
+    columns = list(dict.fromkeys(key for block in plan.blocks for key in block))
     numbers = tuple(column for column in columns if column != "name")
     blocks = table(*columns, numbers=numbers)
-    for block in plan["blocks"]:
+    for block in plan.blocks:
         blocks.add_row(*(_cell(block.get(column)) for column in columns))
     out.print(blocks)
-    if plan["cache_bytes"] is not None:
+    if plan.cache_bytes is not None:
         from goodness.training.feature_cache import in_units
 
-        size, folder = in_units(plan["cache_bytes"]), plan["config"]["feature_cache"]
+        size, folder = in_units(plan.cache_bytes), plan.config["feature_cache"]
         out.print(f"\nfeatures on disk: up to {size} in '{folder}'", soft_wrap=True)
-    seconds = plan["seconds_per_epoch"]
+    seconds = plan.seconds_per_epoch
     out.print(
-        f"\n{plan['parameters']:,} parameters, {plan['train_examples']:,} training images\n"
-        f"about {duration(seconds)} per epoch, {duration(seconds * plan['epochs'])} for"
-        f" {plan['epochs']} epochs",
+        f"\n{plan.parameters:,} parameters, {plan.train_examples:,} training images\n"
+        f"about {duration(seconds)} per epoch, {duration(seconds * plan.epochs)} for"
+        f" {plan.epochs} epochs",
         soft_wrap=True,
     )
 
@@ -40,32 +41,30 @@ def show_result(run: Run) -> None:
     """Accuracy per block and per readout; the run folder alone on standard output."""
     out = console()
     result = run.result
-    names = result["blocks"]
-    splits = [split for split in ("val", "test") if result[split] is not None]
+    assert result is not None
+    splits = {"val": result.val, **({} if result.test is None else {"test": result.test})}
     blocks = table("block", "train", *splits, numbers=("train", *splits))
-    columns = [_train_accuracies(run), *(result[split]["per_block"] for split in splits)]
-    for name, *accuracies in zip(names, *columns, strict=True):
+    columns = [_train_accuracies(run, result), *(split.per_block for split in splits.values())]
+    for name, *accuracies in zip(result.blocks, *columns, strict=True):
         blocks.add_row(name, *map(percent, accuracies))
     out.print(blocks)
     out.print()
-    final = splits[-1]
-    readouts = table("readout", final, "", numbers=(final,))
-    for name, accuracy in result[final]["readouts"].items():
-        chosen = "chosen" if name == result[final]["readout"] else ""
-        readouts.add_row(name, percent(accuracy), chosen)
+    name, final = list(splits.items())[-1]
+    readouts = table("readout", name, "", numbers=(name,))
+    for readout, accuracy in final.readouts.items():
+        readouts.add_row(readout, percent(accuracy), "chosen" if readout == final.readout else "")
     out.print(readouts)
     print(run.folder)
 
 
-def _train_accuracies(run: Run) -> list[float | None]:
+def _train_accuracies(run: Run, result: Result) -> list[float | None]:
     """Each block's accuracy on the training images, in the epoch whose weights were kept."""
     from goodness.training.run_folder import RunFolder
 
-    best = run.result["train"]["best_epoch"]
     for row in RunFolder(run.folder).history():
-        if row["epoch"] == best:
-            return [block["accuracy"] for block in row["train"]["blocks"]]
-    return [None] * len(run.result["blocks"])
+        if row.epoch == result.train.best_epoch:
+            return [block.accuracy for block in row.train.blocks]
+    return [None] * len(result.blocks)
 
 
 def _cell(value: Any) -> str:

@@ -4,46 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from goodness.errors import InputError, unknown
+from goodness.config import KEYS, check_values, merge
+from goodness.errors import InputError
+from goodness.types import Shape
+
+if TYPE_CHECKING:
+    from goodness.api import Run
 
 
 def gather(
-    config: Path | None, settings: Iterable[str], options: Mapping[str, Any]
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    config: Path | None = None,
+    settings: Iterable[str] | None = None,
+    model_arg: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """The values of a run, without those that nobody gave.
+    """The values that were asked for, in their long form.
 
     Args:
+        options: the named options by key, None or empty where one is not given.
+        defaults: values that all others beat.
         config: a YAML file.
         settings: texts ``key.path=value`` of ``--set``, the later ones stronger.
-        options: the named options, None where one is not given.
+        model_arg: texts ``key=JSON``.
 
     Raises:
         InputError: a file that is missing or not a mapping, bad YAML, a setting without ``=``, an
-            unknown key.
+            unknown key or name, a bad value of an option.
     """
-    # Late: pydantic takes a while to import.
-    from goodness.config import SHORT_FORMS, Config, long_form
-
-    named = {key: value for key, value in options.items() if value is not None}
-    values: dict[str, Any] = {}
-    for source in (
-        read_config(config) if config else {},
-        *(read_setting(text) for text in settings),
-        named,
-    ):
-        values = merge(values, long_form(source))
-    for key in values:
-        # Here already, as `goodness.api.fit` has parameters that are no configuration.
-        if key not in Config.model_fields:
-            raise unknown("configuration key", key, [*Config.model_fields, *SHORT_FORMS])
-    return values
+    named = {key: _items(key, value) for key, value in options.items() if value not in (None, [])}
+    check_values(named)
+    if args := list(model_arg or ()):
+        named["model"] = model_part(named.get("model"), args)
+    given = [read_config(config)] if config else []
+    return merge(defaults, *given, *map(read_setting, settings or ()), named)
 
 
-def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any] | str | None:
+def _items(key: str, value: Any) -> Any:
+    """A list written with commas, where the key takes one."""
+    kinds = KEYS[key].kinds
+    if list not in kinds or not isinstance(value, str) or value in kinds:
+        return value
+    return [item.strip() for item in value.split(",")]
+
+
+def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any]:
     """A model with what ``--model-arg`` says, in the form of the configuration's ``model``.
 
     Arguments of a network of torchvision or timm go to its own constructor.
@@ -51,16 +60,40 @@ def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any] | str | 
     Raises:
         InputError: an argument without ``=``, or bad JSON.
     """
+    from goodness.models import FAMILIES
+
     given = {}
     for text in args:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--model-arg needs key=value, got '{text}'")
         given[key.strip()] = _parse(value, f"--model-arg {key.strip()}")
-    if not given:
-        return name
-    options = {"args": given} if name is not None and "/" in name else given
-    return options if name is None else {"name": name, **options}
+    if name is None:
+        return given
+    return {"name": name, **({"args": given} if name.partition("/")[0] in FAMILIES else given)}
+
+
+def images_of(values: dict[str, Any], channels: int, least: int) -> tuple[Shape, int]:
+    """The shape (C, H, W) of images and how many of them are in a batch; taken out of the values.
+
+    Raises:
+        InputError: fewer than are needed.
+    """
+    size, batch = values.pop("image_size"), values.pop("batch_size")
+    if batch < least:
+        raise InputError(f"batch_size: at least {least} images are needed (got {batch})")
+    return (channels, size, size), batch
+
+
+def load_run(folder: Path, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """A run on the device and with the threads that were asked for, and the other values."""
+    import torch
+
+    from goodness import api
+
+    if "num_threads" in values:
+        torch.set_num_threads(values.pop("num_threads"))
+    return api.load(folder, device=values.pop("device", "auto")), values
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -88,25 +121,6 @@ def read_setting(text: str) -> dict[str, Any]:
     for key in reversed(keys):
         parsed = {key: parsed}
     return parsed
-
-
-def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``under`` with the values of ``over`` put on top, key by key at every depth.
-
-    A bare name is short for a part, so ``"vgg8"`` and ``{"norm": "batch"}`` become
-    ``{"name": "vgg8", "norm": "batch"}``, and a name on top of options leaves them.
-    """
-    merged = dict(under)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, str):
-            value = {"name": value}
-        elif isinstance(old, str) and isinstance(value, Mapping):
-            old = {"name": old}
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            value = merge(old, value)
-        merged[key] = value
-    return merged
 
 
 def _parse(text: str, where: str) -> Any:
