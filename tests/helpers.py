@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from goodness.learning import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
 from goodness.objective import BlockSpec
+from goodness.results import EpochRow
+from goodness.training.callbacks import Callback
 
 TINY = {"name": "small-cnn", "widths": [8, 16], "pools": [1]}
 """The smallest network that has two blocks and a pooling."""
@@ -71,3 +75,28 @@ def step_at(learner: Learner, step: int, images: Tensor, y: Tensor):
     """A learner's step number ``step``, whatever it has done before."""
     learner.steps = step
     return learner.step(images, y)
+
+
+class At(Callback):
+    """Does something to the trainer after one step or one epoch, both counted from 1."""
+
+    def __init__(self, action, step=None, epoch=None):
+        self.action, self.step, self.epoch = action, step, epoch
+
+    def on_step(self, trainer):
+        if trainer.step == self.step:
+            self.action(trainer)
+
+    def on_epoch(self, trainer, row):
+        if row.epoch == self.epoch:
+            self.action(trainer)
+
+
+def interrupt(trainer):
+    """What a signal handler does."""
+    trainer.interrupted = signal.SIGTERM
+
+
+def without_times(row: EpochRow) -> EpochRow:
+    """What of an epoch's numbers is the same on every machine."""
+    return replace(row, seconds=0.0, images_per_second=None, data_share=0.0)

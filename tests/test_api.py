@@ -17,41 +17,16 @@ from PIL import Image
 import goodness
 from goodness import api
 from goodness.data import open_data
-from goodness.training import checkpoint
-from goodness.training.callbacks import Callback
 from goodness.models.weights import read_weights
+from goodness.training.run_folder import RunFolder
+from helpers import TINY, At, interrupt, same, saved_weights
 
-SMALL = {
-    "model": {"name": "small-cnn", "widths": [8, 16], "pools": [1]},
-    "boundary": {"dropout": 0.2},
-    "batch_size": 256,
-    "epochs": 3,
-}
-
-
-class InterruptAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step(self, trainer):
-        if trainer.step == self.step:
-            trainer.interrupted = signal.SIGINT
-
-
-def weights(folder, which="last"):
-    return checkpoint.load(folder / which, "network")[1]["network"]
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+SMALL = {"model": TINY, "boundary": {"dropout": 0.2}, "batch_size": 256, "epochs": 3}
+ONE = {**SMALL, "epochs": 1}
 
 
 def epochs_of(folder):
-    return [row["epoch"] for row in rows_of(folder)]
-
-
-def rows_of(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row.epoch for row in RunFolder(folder).history()]
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +47,9 @@ def pictures(tmp_path_factory):
 
 
 def test_the_run_folder_has_the_agreed_files(run):
-    names = {path.name for path in run.folder.iterdir()}
-
-    assert names >= {
-        "config.json",
-        "environment.json",
-        "metrics.jsonl",
-        "curves.png",
-        "result.json",
-        "tensorboard",
-        "best",
-        "last",
+    assert {path.name for path in run.folder.iterdir()} >= {
+        *("config.json", "environment.json", "metrics.jsonl", "result.json"),
+        *("curves.png", "tensorboard", "best", "last"),
     }
     assert json.loads((run.folder / "environment.json").read_text())["command"] == "a test"
     pickles = [p for p in run.folder.rglob("*") if p.suffix in (".pt", ".pth", ".pkl", ".ckpt")]
@@ -95,92 +62,105 @@ def test_a_run_knows_its_configuration_and_result(run):
     assert run.config.model_dump(mode="json") == stored
     assert run.config.epochs == 3
     assert run.classes == [str(digit) for digit in range(10)]
-    assert run.result == json.loads((run.folder / "result.json").read_text())
-
-
-def test_a_run_has_the_best_weights(run):
-    assert same(run.network.state_dict(), weights(run.folder, "best"))
+    assert run.result.to_json() == json.loads((run.folder / "result.json").read_text())
+    assert same(run.network.state_dict(), saved_weights(run.folder, "best"))
 
 
 def test_evaluate_repeats_the_result(run):
     for split in ("val", "test"):
-        record = run.evaluate(split=split)
+        found, before = run.evaluate(split=split), getattr(run.result, split)
 
-        for key in ("accuracy", "top5", "per_block", "readout", "readouts", "examples"):
-            assert record[key] == run.result[split][key], key
-        assert (record["data"], record["split"]) == ("digits", split)
-        assert record["blocks"] == ["conv1", "conv2"]
-        confusion = torch.tensor(record["confusion"])
+        assert {**vars(found), **vars(before), "seconds": found.seconds} == vars(found)
+        assert (found.data, found.split) == ("digits", split)
+        assert found.blocks == ["conv1", "conv2"]
+        confusion = torch.tensor(found.confusion)
         assert confusion.shape == (10, 10)
-        assert confusion.sum() == record["examples"]
-        assert confusion.trace() == round(record["accuracy"] * record["examples"])
-    json.dumps(record)
-
-
-def test_evaluate_does_not_depend_on_the_batch_size(run):
-    assert run.evaluate(batch_size=7)["accuracy"] == run.result["test"]["accuracy"]
+        assert confusion.sum() == found.examples
+        assert confusion.trace() == round(found.accuracy * found.examples)
+        assert json.loads(json.dumps(found.to_json())) == vars(found)
+    assert run.evaluate(batch_size=7).accuracy == run.result.test.accuracy
 
 
 def test_predict_answers_for_every_file_in_order(run, pictures):
     paths, _ = pictures
-    records = run.predict(paths)
+    predictions = run.predict(paths)
 
-    assert [record["file"] for record in records] == [str(path) for path in paths]
-    for record in records:
-        assert record["class"] == run.classes[record["index"]]
-        assert 0.1 <= record["probability"] <= 1
-        assert [block["name"] for block in record["blocks"]] == ["conv1", "conv2"]
-        assert all(block["class"] in run.classes for block in record["blocks"])
-    json.dumps(records)
+    assert [prediction.file for prediction in predictions] == [str(path) for path in paths]
+    for prediction in predictions:
+        assert prediction.class_name == run.classes[prediction.index]
+        assert 0.1 <= prediction.probability <= 1
+        assert [block.name for block in prediction.blocks] == ["conv1", "conv2"]
+        assert all(block.class_name in run.classes for block in prediction.blocks)
+        record = json.loads(json.dumps(prediction.to_json()))
+        assert set(record) == {"file", "class", "index", "probability", "blocks"}
+        assert set(record["blocks"][0]) == {"name", "class", "probability"}
 
 
 def test_predict_agrees_with_the_test_of_the_same_images(run, pictures):
     paths, _ = pictures
-    images, _ = next(open_data("digits").test.batches(12, "cpu"))
-    preprocessing = open_data("digits").preprocessing
-    answer = run.network.evaluate(preprocessing.apply(images, normalize=True))
-    expected = answer.final(run.result["test"]["readout"]).argmax(1).tolist()
+    data = open_data("digits")
+    images, _ = next(data.test.batches(12, "cpu"))
+    answer = run.network.evaluate(data.preprocessing(images))
+    expected = answer.final(run.result.test.readout).argmax(1).tolist()
 
-    assert [record["index"] for record in run.predict(paths)] == expected
+    assert [prediction.index for prediction in run.predict(paths)] == expected
     # More files than fit in one batch of answers, and one alone.
-    assert [r["index"] for r in run.predict(paths * 6)] == expected * 6
-    assert run.predict(paths[3:4])[0]["index"] == expected[3]
+    assert [p.index for p in run.predict(paths * 6)] == expected * 6
+    assert run.predict(paths[3:4])[0].index == expected[3]
     assert run.predict([]) == []
+
+
+@pytest.mark.parametrize("method", ["asge-fast", "ff"])
+def test_a_run_s_preprocessing_gives_what_its_network_takes(run, pictures, tmp_path, method):
+    paths, _ = pictures
+    if method == "ff":  # which takes images as they are
+        run = goodness.fit(out=tmp_path / "run", method="ff", **{**ONE, "batch_size": 1000})
+    images = run.preprocessing(paths)
+    predictions = run.predict(paths)
+
+    assert images.shape == (12, 1, 8, 8)
+    assert run.preprocessing.normalize is (method != "ff")
+    assert run.network.predict(images).tolist() == [p.index for p in predictions]
+    explanation = run.explain(paths[0])
+    assert explanation.answer == predictions[0].index
+    assert explanation.probability == pytest.approx(predictions[0].probability)
+    again = goodness.explain(run.network, images[0])
+    assert torch.equal(again.blocks[0].goodness, explanation.blocks[0].goodness)
 
 
 def test_a_run_can_be_loaded_again(run, pictures):
     again = goodness.load(run.folder)
 
     assert same(again.network.state_dict(), run.network.state_dict())
-    one, other = again.predict(pictures[0]), run.predict(pictures[0])
-    assert one == other
+    assert again.predict(pictures[0]) == run.predict(pictures[0])
+    assert again.preprocessing == run.preprocessing
 
 
 def test_backprop_reports_its_blocks_through_probes(tmp_path, pictures):
-    run = goodness.fit(out=tmp_path / "run", method="backprop", **{**SMALL, "epochs": 1})
+    run = goodness.fit(out=tmp_path / "run", method="backprop", **ONE)
 
-    assert all(0 <= accuracy <= 1 for accuracy in run.result["test"]["per_block"])
-    first, last = rows_of(run.folder)[0]["train"]["blocks"]
-    assert first["loss"] is None
-    assert last["loss"] > 0
-    assert run.predict(pictures[0])[0]["blocks"][0]["class"] in run.classes
+    assert all(0 <= accuracy <= 1 for accuracy in run.result.test.per_block)
+    first, last = RunFolder(run.folder).history()[0].train.blocks
+    assert first.loss is None
+    assert last.loss > 0
+    assert run.predict(pictures[0])[0].blocks[0].class_name in run.classes
 
 
 def test_a_block_without_scores_says_none(run, pictures):
     run.network.blocks[0].objective, kept = None, run.network.blocks[0].objective
     try:
-        block = run.predict(pictures[0])[0]["blocks"][0]
+        block = run.predict(pictures[0])[0].blocks[0]
     finally:
         run.network.blocks[0].objective = kept
 
-    assert block == {"name": "conv1", "class": None, "probability": None}
+    assert block.to_json() == {"name": "conv1", "class": None, "probability": None}
 
 
 @pytest.mark.parametrize("step", [2, 5])
 def test_resume_goes_on_as_if_it_had_never_stopped(run, tmp_path, step):
     with pytest.raises(goodness.Interrupted) as caught:
-        goodness.fit(out=tmp_path / "run", callbacks=[InterruptAt(step)], **SMALL)
-    assert caught.value.signum == signal.SIGINT
+        goodness.fit(out=tmp_path / "run", callbacks=[At(interrupt, step=step)], **SMALL)
+    assert caught.value.signum == signal.SIGTERM
     if step == 2:
         for read in (goodness.load, read_weights):
             with pytest.raises(goodness.InputError, match="no epoch has finished; go on with"):
@@ -188,26 +168,25 @@ def test_resume_goes_on_as_if_it_had_never_stopped(run, tmp_path, step):
 
     resumed = goodness.resume(tmp_path / "run")
 
-    assert same(weights(resumed.folder), weights(run.folder))
-    assert same(weights(resumed.folder, "best"), weights(run.folder, "best"))
-    assert resumed.result["test"]["accuracy"] == run.result["test"]["accuracy"]
+    assert same(saved_weights(resumed.folder), saved_weights(run.folder))
+    assert same(saved_weights(resumed.folder, "best"), saved_weights(run.folder, "best"))
+    assert resumed.result.test.accuracy == run.result.test.accuracy
     assert epochs_of(resumed.folder) == [1, 2, 3]
 
 
 def test_resume_for_more_epochs(tmp_path):
-    values = {**SMALL, "epochs": 1}
-    first = goodness.fit(out=tmp_path / "run", **values)
-    before = weights(first.folder)
+    first = goodness.fit(out=tmp_path / "run", **ONE)
+    before = saved_weights(first.folder)
     with pytest.raises(goodness.InputError, match=r"has finished, with epoch 1; .*--epochs"):
         goodness.resume(first.folder)
-    assert same(weights(first.folder), before)
+    assert same(saved_weights(first.folder), before)
 
     more = goodness.resume(first.folder, epochs=2)
 
     assert more.config.epochs == 2
-    assert more.result["train"]["epochs"] == 2
+    assert more.result.train.epochs == 2
     assert epochs_of(more.folder) == [1, 2]
-    assert not same(weights(first.folder), before)
+    assert not same(saved_weights(first.folder), before)
 
 
 def test_resume_needs_a_run_with_a_checkpoint(tmp_path):
@@ -226,18 +205,17 @@ def test_resume_needs_a_run_with_a_checkpoint(tmp_path):
 
 
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
-    values = {**SMALL, "epochs": 1}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2)))
     prepare = api._prepare
 
     def overtaken(*given, **options):
         monkeypatch.setattr(api, "_prepare", prepare)
-        goodness.fit(seed=1, **values)  # chooses its folder after the other run has begun
+        goodness.fit(seed=1, **ONE)  # chooses its folder after the other run has begun
         return prepare(*given, **options)
 
     monkeypatch.setattr(api, "_prepare", overtaken)
-    second = goodness.fit(seed=0, **values)
+    second = goodness.fit(seed=0, **ONE)
 
     first, other = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert first.startswith("20260102-000000-")
@@ -246,16 +224,15 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, 
 
 
 def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):
-    values = {**SMALL, "epochs": 1}
-    first = goodness.fit(out=tmp_path / "run", **values)
-    before = weights(first.folder)
+    first = goodness.fit(out=tmp_path / "run", **ONE)
+    before = saved_weights(first.folder)
     with pytest.raises(goodness.InputError, match=r"already holds a run.*--overwrite"):
-        goodness.fit(out=tmp_path / "run", seed=1, **values)
-    assert same(weights(first.folder), before)
+        goodness.fit(out=tmp_path / "run", seed=1, **ONE)
+    assert same(saved_weights(first.folder), before)
 
-    second = goodness.fit(out=tmp_path / "run", seed=1, overwrite=True, **values)
+    second = goodness.fit(out=tmp_path / "run", seed=1, overwrite=True, **ONE)
 
-    assert not same(weights(second.folder), before)
+    assert not same(saved_weights(second.folder), before)
     assert epochs_of(second.folder) == [1]
 
 
@@ -284,29 +261,28 @@ def test_bad_input_leaves_an_existing_run_alone(tmp_path, values, words):
     assert (existing / "config.json").read_text() == precious
 
 
-def test_plan_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):
+def test_a_dry_run_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = goodness.dry_run(**SMALL)
 
     assert list(tmp_path.iterdir()) == []
-    assert plan["config"]["batch_size"] == 256
-    assert plan["train_examples"] == len(open_data("digits").train)
-    assert plan["epochs"] == 3
-    assert plan["seconds_per_epoch"] > 0
-    assert [(b["name"], b["features"], b["output"]) for b in plan["blocks"]] == [
+    assert plan.config["batch_size"] == 256
+    assert plan.train_examples == len(open_data("digits").train)
+    assert plan.epochs == 3
+    assert plan.seconds_per_epoch > 0
+    assert [(b["name"], b["features"], b["output"]) for b in plan.blocks] == [
         ("conv1", [8, 8, 8], [8, 4, 4]),
         ("conv2", [16, 4, 4], [16, 4, 4]),
     ]
     # conv without bias, batch norm, and a fusion map of block 2 alone.
-    assert [b["parameters"] for b in plan["blocks"]] == [72 + 16, 1152 + 32]
-    assert plan["parameters"] == 72 + 16 + 1152 + 32 + 170
-    json.dumps(plan)
+    assert [b["parameters"] for b in plan.blocks] == [72 + 16, 1152 + 32]
+    assert plan.parameters == 72 + 16 + 1152 + 32 + 170
+    json.dumps(plan.to_json())
 
 
 def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = {**SMALL, "epochs": 1}
-    folders = {goodness.fit(**values).folder for _ in range(2)}
+    folders = {goodness.fit(**ONE).folder for _ in range(2)}
 
     assert len(folders) == 2
     assert all(folder.parent == Path("runs") for folder in folders)
@@ -365,6 +341,6 @@ def test_a_run_killed_three_times_ends_as_if_it_had_never_been(run, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert same(weights(folder), weights(run.folder))
-    assert same(weights(folder, "best"), weights(run.folder, "best"))
+    assert same(saved_weights(folder), saved_weights(run.folder))
+    assert same(saved_weights(folder, "best"), saved_weights(run.folder, "best"))
     assert epochs_of(folder) == [1, 2, 3]

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-from helpers import random_batch, tiny_network
 
 from goodness import Learner, audit
 from goodness.seeds import mix, permutation, seed_generators
+from helpers import random_batch, tiny_network
 
 
 def drawing():

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from goodness.analysis.explain import Explanation, explain
-from goodness.config import Config, resolve
+from goodness.config import Config, changed, resolve
 from goodness.data import Preprocessing, Subset, open_data, open_split
+from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.files import write_json
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
 from goodness.parallel.joining import join
+from goodness.results import BlockPrediction, DryRun, Evaluation, Prediction, Speed
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback
 from goodness.training.evaluation import evaluate
@@ -38,8 +40,9 @@ class Run:
         folder: the run folder.
         config: the resolved configuration.
         network: the blocks, with the best weights.
+        preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
-        result: the content of ``result.json``; empty before the run has ended.
+        result: the content of ``result.json``; None before the run has ended.
     """
 
     def __init__(self, folder: str | Path, device: str = "auto") -> None:
@@ -48,11 +51,12 @@ class Run:
         self.config = run.read_config()
         best = run.best_checkpoint()
         meta, _ = checkpoint.load(best, needs=checkpoint.META_KEYS)
-        self._preprocessing = Preprocessing.model_validate(meta["preprocessing"])
-        self.classes = self._preprocessing.classes
-        self.network = _network(self.config, self._preprocessing, initial=False).to(
-            choose_device(device)
+        self.preprocessing = Preprocessing.model_validate(
+            {"normalize": self.config.normalize, **meta["preprocessing"]}
         )
+        self.classes = self.preprocessing.classes
+        network = _network(self.config, self.preprocessing, initial=False)
+        self.network = network.to(choose_device(device))
         checkpoint.load_network(best, self.network)
         self.network.readout = meta["best"]["readout"]
         self.network.eval()
@@ -65,8 +69,8 @@ class Run:
         split: str = "test",
         data_root: str | Path | None = None,
         batch_size: int = 256,
-        skip_unreadable: bool = False,
-    ) -> dict[str, Any]:
+        skip_unreadable: bool | None = None,
+    ) -> Evaluation:
         """Accuracy on a split of the run's data, or of other images with the same classes.
 
         Args:
@@ -74,93 +78,74 @@ class Run:
             split: ``"train"``, ``"val"`` or ``"test"``.
             data_root: where names are looked up.
             batch_size: images at a time.
-            skip_unreadable: leave unreadable images out instead of refusing.
+            skip_unreadable: leave unreadable images out instead of refusing; None: as in the run.
 
-        Returns:
-            ``schema``, ``data``, ``split``, ``blocks`` (names), ``accuracy``, ``top5`` (None if
-            K <= 5), ``per_block``, ``readout``, ``readouts``, ``examples``, ``seconds`` and
-            ``confusion`` (K rows of counts, true class by answer). Fractions are 0 to 1.
+        Raises:
+            InputError: the data cannot be found or read, or has an unknown class.
         """
         own = data is None
         name = self.config.data if data is None else data
         images = open_split(
             name,
             split,
-            self._preprocessing,
+            self.preprocessing,
             root=data_root or self.config.data_root,
             val_fraction=self.config.val_fraction,
-            skip_unreadable=skip_unreadable or self.config.skip_unreadable,
+            skip_unreadable=(
+                self.config.skip_unreadable if skip_unreadable is None else skip_unreadable
+            ),
             whole=not own,
             subset=_subset(self.config) if own else Subset(),
         )
-        evaluation = evaluate(
-            self.network,
-            images,
-            self._preprocessing,
-            batch_size=batch_size,
+        network = self.network
+        counts = evaluate(network, images, self.preprocessing, batch_size=batch_size)
+        return Evaluation(
+            **vars(counts.result(network.readout)),
+            data=str(name),
+            split=split,
+            blocks=network.names,
+            confusion=counts.confusion[network.readout].tolist(),
         )
-        return {
-            "data": str(name),
-            "split": split,
-            "blocks": self.network.names,
-            **evaluation.record(self.network.readout),
-            "confusion": evaluation.confusion[self.network.readout].tolist(),
-        }
 
-    def predict(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-        """Classify image files.
+    def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
+        """Classify image files of any size.
 
         Returns:
-            One record per file: ``file``, ``class``, ``index``, ``probability`` (softmax of the
-            readout), ``blocks``: each block's ``name``, ``class`` and ``probability``, with None
-            where a block has no scores.
+            One prediction per file, in order.
+
+        Raises:
+            InputError: a file is missing, corrupt or no image.
         """
         files = [Path(path) for path in paths]
-        records: list[dict[str, Any]] = []
+        names, predictions = self.network.names, []
         for start in range(0, len(files), PREDICT_BATCH):
             part = files[start : start + PREDICT_BATCH]
-            pixels = torch.stack([self._preprocessing.load(path) for path in part])
-            images = self._preprocessing.apply(
-                pixels.to(self.network.device), self.config.normalize
-            )
-            found = self.network.evaluate(images)
-            guesses = self._guesses(found.final(self.network.readout))
-            per_block = [self._guesses(scores) for scores in found.blocks]
-            for row, path in enumerate(part):
-                blocks = [
-                    {
-                        "name": name,
-                        "class": block[row]["class"],
-                        "probability": block[row]["probability"],
-                    }
-                    for name, block in zip(self.network.names, per_block, strict=True)
-                ]
-                records.append({"file": str(path), **guesses[row], "blocks": blocks})
-        return records
+            found = self.network.evaluate(self.preprocessing(part))
+            own = [self._answers(scores, len(part)) for scores in found.blocks]
+            final = self._answers(found.final(self.network.readout), len(part))
+            for path, (class_name, index, probability), *others in zip(
+                part, final, *own, strict=True
+            ):
+                named = zip(names, others, strict=True)
+                blocks = [BlockPrediction(name, block[0], block[2]) for name, block in named]
+                predictions.append(Prediction(str(path), class_name, index, probability, blocks))
+        return predictions
 
-    def explain(self, image: str | Path | Tensor) -> Explanation:
-        """What each block has seen; see `goodness.analysis.explain.explain`.
+    def explain(self, image: ImageLike) -> Explanation:
+        """What each block has seen in an image; see `goodness.explain`.
 
         Args:
-            image: a file, or what `pixels` gave for it.
+            image: a file, a Pillow image, or uint8 (C, H, W) of the network's size.
         """
-        pixels = image if isinstance(image, Tensor) else self.pixels(image)
-        batch = pixels[None].to(self.network.device)
-        image = self._preprocessing.apply(batch, self.config.normalize)[0]
-        return explain(self.network, image, self.network.readout)
+        return explain(self.network, self.preprocessing(image)[0])
 
-    def pixels(self, path: str | Path) -> Tensor:
-        """An image file as the network gets it, uint8 (C, H, W)."""
-        return self._preprocessing.load(path)
-
-    def _guesses(self, scores: Tensor | None) -> list[dict[str, Any]]:
+    def _answers(self, scores: Tensor | None, count: int) -> list[tuple[Any, Any, Any]]:
+        """Per image its class, the class's number and its probability, for scores (N, K)."""
         if scores is None:
-            return [{"class": None, "index": None, "probability": None}] * PREDICT_BATCH
-        probability, index = scores.float().softmax(1).max(1)
-        return [
-            {"class": self.classes[i], "index": i, "probability": p}
-            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
-        ]
+            return [(None, None, None)] * count
+        probabilities, indices = scores.float().softmax(1).max(1)
+        each = zip(indices.tolist(), probabilities.tolist(), strict=True)
+        return [(self.classes[index], index, probability) for index, probability in each]
 
 
 def fit(
@@ -218,6 +203,9 @@ def resume(
     epochs: int | None = None,
     device: str | None = None,
     parallel: str | None = None,
+    num_workers: int | None = None,
+    num_threads: int | None = None,
+    feature_cache: str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
@@ -227,15 +215,20 @@ def resume(
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
         parallel: another way to share the work among processes; their number may change too.
+        num_workers: another number of processes that decode images.
+        num_threads: another number of CPU threads.
+        feature_cache: another folder for features.
         callbacks: as in `fit`.
 
     Raises:
         InputError: there is no run, nothing left to do, or the checkpoint does not fit.
     """
     run = RunFolder.open(run_folder)
-    changes = {"epochs": epochs, "device": device, "parallel": parallel}
-    config = run.read_config()
-    config = resolve({**config.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
+    changes = {
+        **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
+        **{"num_threads": num_threads, "feature_cache": feature_cache},
+    }
+    config = changed(run.read_config(), changes)
     if not run.has_checkpoint():
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
@@ -259,56 +252,48 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
     return Run(run_folder, device)
 
 
-def dry_run(
-    data: str | Path = "digits", *, method: str = "asge-fast", **values: Any
-) -> dict[str, Any]:
-    """What `fit` would do, without doing it.
+def dry_run(data: str | Path = "digits", *, method: str = "asge-fast", **values: Any) -> DryRun:
+    """What `fit` would do, without doing it; the arguments are those of `fit`.
 
-    Returns:
-        ``config`` (resolved), ``blocks`` (name, shapes, parameters and the objective's facts),
-        ``parameters``, ``train_examples``, ``epochs``, ``seconds_per_epoch`` (from a few steps) and
-        ``cache_bytes`` (the largest size on disk of cached features; None without a cache).
+    Raises:
+        InputError: as `fit` does.
     """
     config = resolve({**values, "data": _data(data), "method": method})
     trainer = _prepare(config, Ranks(set_machine(config.device, config.num_threads)))
     network = trainer.network
-    return {
-        "config": config.model_dump(mode="json"),
-        "blocks": network.facts(),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "train_examples": len(trainer.dataset.train),
-        "epochs": config.epochs,
-        "seconds_per_epoch": _time_step(trainer) * trainer.steps_per_epoch,
-        "cache_bytes": None if trainer.cache is None else trainer.cache.peak_bytes(),
-    }
+    return DryRun(
+        config=config.model_dump(mode="json"),
+        blocks=network.facts(),
+        parameters=sum(p.numel() for p in network.parameters()),
+        train_examples=len(trainer.dataset.train),
+        epochs=config.epochs,
+        seconds_per_epoch=_time_step(trainer) * trainer.steps_per_epoch,
+        cache_bytes=None if trainer.cache is None else trainer.cache.peak_bytes(),
+    )
 
 
-def measure(config: Mapping[str, Any]) -> dict[str, Any]:
+def measure(config: Mapping[str, Any]) -> Speed:
     """How fast a configuration trains on this machine, from a few steps on its own data.
 
     Args:
         config: a resolved configuration's keys.
-
-    Returns:
-        ``step`` and ``validation`` in seconds, ``steps_per_epoch``, and ``learns``: whether there
-        is anything that a learning rate is for.
     """
     resolved = resolve(config)
     trainer = _prepare(resolved, Ranks(set_machine(resolved.device, resolved.num_threads)))
     step = _time_step(trainer, 8)
     part = min(len(trainer.dataset.val), 512)
     pixels, _ = next(trainer.dataset.val.batches(part, trainer.network.device))
-    images = trainer.dataset.preprocessing.apply(pixels, resolved.normalize)
+    images = trainer.dataset.preprocessing.apply(pixels)
     trainer.network.evaluate(images[:8])  # the first call also sets things up
     started = time.perf_counter()
     trainer.network.evaluate(images)
     per_image = (time.perf_counter() - started) / part
-    return {
-        "step": step,
-        "validation": per_image * len(trainer.dataset.val),
-        "steps_per_epoch": trainer.steps_per_epoch,
-        "learns": any(owner.isdigit() for owner in trainer.learner.optimizers),
-    }
+    return Speed(
+        step=step,
+        validation=per_image * len(trainer.dataset.val),
+        steps_per_epoch=trainer.steps_per_epoch,
+        learns=bool(trainer.learner.optimizers.keys() - trainer.network.readouts.keys()),
+    )
 
 
 def _prepare(

@@ -1,4 +1,4 @@
-"""Small data sets on the disk, whose pixels log which image they are."""
+"""Small data sets on the disk, whose pixels say which image they are."""
 
 from __future__ import annotations
 

@@ -129,7 +129,9 @@ def test_skipping_does_not_move_the_split(tmp_path, write_classes, values):
 
 
 def test_nothing_is_skipped_from_good_data(tmp_path, write_classes):
-    assert open_data(write_classes(tmp_path, {"a": 10, "b": 10}), skip_unreadable=True).skipped == []
+    assert (
+        open_data(write_classes(tmp_path, {"a": 10, "b": 10}), skip_unreadable=True).skipped == []
+    )
 
 
 def test_a_class_of_unreadable_images_is_not_skipped(tmp_path, write_classes):

@@ -27,14 +27,45 @@ def test_unknown_keys_are_refused(preprocessing):
         Preprocessing(**preprocessing.model_dump(), colour=True)
 
 
-def test_apply_scales_and_standardises(preprocessing):
+def test_apply_scales_and_normalises(preprocessing):
     images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 6)
-    scaled = preprocessing.apply(images, normalize=False)
+    scaled = preprocessing.scaled(images)
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled[1, :, 2, 3], torch.tensor([0.0, 1.0, 0.2]))
-    standard = preprocessing.apply(images, normalize=True)
-    torch.testing.assert_close(standard[1, :, 2, 3], torch.tensor([-0.2, 3.2, -0.5]))
-    assert torch.equal(standard, preprocessing.normalize(scaled))
+    normal = preprocessing.apply(images)
+    torch.testing.assert_close(normal[1, :, 2, 3], torch.tensor([-0.2, 3.2, -0.5]))
+    assert torch.equal(normal, preprocessing.normalized(scaled))
+    as_they_are = preprocessing.model_copy(update={"normalize": False})
+    assert torch.equal(as_they_are.apply(images), scaled)
+
+
+def test_images_of_every_kind_become_one_tensor(tmp_path, preprocessing):
+    image = Image.effect_noise((9, 7), 80)
+    image.save(tmp_path / "noise.png")
+    pixels = preprocessing.load(tmp_path / "noise.png")
+    expected = preprocessing.apply(pixels[None])
+
+    given = [tmp_path / "noise.png", str(tmp_path / "noise.png"), image, pixels]
+    for one in (*given, [given[0]], pixels[None]):
+        assert torch.equal(preprocessing(one), expected)
+    assert torch.equal(preprocessing(given), expected.expand(4, 3, 4, 6))
+    assert preprocessing([]).shape == (0, 3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            torch.zeros(3, 4, 5, dtype=torch.uint8),
+            r"an image of \(3, 4, 5\), .*\(3, 4, 6\) is needed",
+        ),
+        (torch.zeros(2, 3, 4, 6), r"an image of \(2, 3, 4, 6\), torch.float32: uint8"),
+        (Image.new("F", (6, 4)), "image of floats"),
+    ],
+)
+def test_what_is_no_image_of_its_form_is_refused(preprocessing, image, message):
+    with pytest.raises(InputError, match=message):
+        preprocessing(image)
 
 
 def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes):
@@ -51,7 +82,7 @@ def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes
 def test_standardised_training_images_have_mean_0_and_deviation_1():
     data = open_data("digits")
     images, _ = next(data.train.batches(len(data.train), "cpu"))
-    standard = data.preprocessing.apply(images, normalize=True)
+    standard = data.preprocessing.apply(images)
     assert abs(standard.mean()) < 1e-5
     assert abs(standard.std() - 1) < 1e-4
 

@@ -1,34 +1,40 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from goodness.results import (
+    Best,
+    BlockTraining,
+    EpochRow,
+    EpochTraining,
+    EpochValidation,
+    Status,
+)
 
-def _row(epoch: int, blocks: int = 3) -> dict[str, Any]:
-    """A line of ``metrics.jsonl``; the first block has neither loss nor scores."""
+
+def _row(epoch: int, blocks: int = 3) -> EpochRow:
+    """An epoch's numbers; the first block has neither loss nor scores."""
     trained = [
-        {
-            "name": f"conv{place + 1}",
-            "loss": (place + 1) / epoch if place else None,
-            "accuracy": 1 - (place + 1) / (10 * epoch) if place else None,
-        }
+        BlockTraining(
+            name=f"conv{place + 1}",
+            loss=(place + 1) / epoch if place else None,
+            accuracy=1 - (place + 1) / (10 * epoch) if place else None,
+        )
         for place in range(blocks)
     ]
-    return {
-        "epoch": epoch,
-        "step": 10 * epoch,
-        "images_per_second": 1234.5 if epoch > 1 else None,
-        "learning_rate": 0.01,
-        "train": {"blocks": trained},
-        "val": {
-            "accuracy": 0.75,
-            "readout": "sum",
-            "readouts": {"last": 0.5, "sum": 0.75},
-            "per_block": [block["accuracy"] for block in trained],
-        },
-    }
+    accuracies = [block.accuracy for block in trained]
+    return EpochRow(
+        epoch=epoch,
+        step=10 * epoch,
+        seconds=1.0 * epoch,
+        images_per_second=1234.5 if epoch > 1 else None,
+        data_share=0.1,
+        learning_rate=0.01,
+        train=EpochTraining(trained),
+        val=EpochValidation(0.75, "sum", {"last": 0.5, "sum": 0.75}, accuracies),
+    )
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def make_row():
 
 @pytest.fixture
 def trainer(tmp_path):
-    """What the reports see of a loop of 4 epochs of 10 steps, before the first step."""
+    """What the reports see of a trainer of 4 epochs of 10 steps, before the first step."""
     fake = SimpleNamespace(
         config=SimpleNamespace(method="asge"),
         dataset=SimpleNamespace(name="digits"),
@@ -49,24 +55,23 @@ def trainer(tmp_path):
         step=0,
         epoch=0,
         history=[],
+        best=Best(1, 0.75, "sum", 0.75),
     )
-    fake.live = lambda: {
-        "blocks": _row(1)["train"]["blocks"],
-        "images_per_second": 2000.0 if fake.step else None,
-        "eta": 3661.0 if fake.step else None,
-    }
+    fake.status = lambda: Status(
+        _row(1).train.blocks, *((2000.0, 3661.0) if fake.step else (None, None))
+    )
     return fake
 
 
 @pytest.fixture
 def finish_epoch(trainer):
-    """Ends an epoch of the loop as the engine does: history first, then the callbacks."""
+    """Ends an epoch as the trainer does: history first, then the callbacks."""
 
     def finish(callback) -> None:
         row = _row(len(trainer.history) + 1)
         trainer.history.append(row)
-        trainer.step = row["step"]
-        trainer.epoch = row["epoch"]
+        trainer.step = row.step
+        trainer.epoch = row.epoch
         callback.on_epoch(trainer, row)
 
     return finish

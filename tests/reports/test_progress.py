@@ -72,8 +72,8 @@ def test_live_progress_shows_blocks_speed_and_time_left(trainer, finish_epoch):
 def test_live_progress_looks_at_the_device_rarely(trainer, monkeypatch):
     now, looks = [100.0], []
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    numbers = trainer.live()
-    trainer.live = lambda: looks.append(now[0]) or numbers
+    numbers = trainer.status()
+    trainer.status = lambda: looks.append(now[0]) or numbers
     with LiveProgress(Console(file=io.StringIO(), force_terminal=True)) as live:
         live.on_start(trainer)
         for _ in range(20):

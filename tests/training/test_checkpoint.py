@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from goodness.training import checkpoint
 from goodness.errors import InputError
+from goodness.training import checkpoint
 
 
 def content(value):

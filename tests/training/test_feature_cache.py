@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import same, tiny_network
 
 import goodness
 from goodness.clock import Clock
 from goodness.data import open_data
 from goodness.data.source import Files, make_source
 from goodness.data.split import LazyImages, Split
-from goodness.training import checkpoint, feature_cache
-from goodness.network.build import build
-from goodness.training.callbacks import Callback
-from goodness.training.feature_cache import Stage, in_units, stages
-from goodness.training.trainer import Trainer
-from goodness.training.run_folder import RunFolder
 from goodness.errors import InputError, Interrupted
 from goodness.plan import PLANS, Frozen
+from goodness.training.callbacks import Callback
+from goodness.training.feature_cache import Stage, in_units, stages
+from goodness.training.run_folder import RunFolder
+from goodness.training.trainer import Trainer
+from helpers import At, interrupt, same, saved_weights, tiny_network, without_times
 
 MODEL = {"name": "cnn", "widths": [8, 12, 16], "pools": [1], "norm": "batch"}
 PLAIN = {"readouts": {}, "presentation": "plain", "epochs": 3, "batch_size": 128}
@@ -48,7 +45,7 @@ def make(digits, tmp_path):
         values = {"augment": {"crop": 0, "flip": False}, **values}
         if cache is not None:
             values["feature_cache"] = str(tmp_path / cache)
-        network = build(method, image_shape=(1, 8, 8), num_classes=10, **values)
+        network = tiny_network(method, num_classes=10, **values)
         run = None
         if folder is not None:
             run = RunFolder(tmp_path / folder)
@@ -78,26 +75,7 @@ def whole(make):
 
 
 def weights(trainer):
-    return checkpoint.load(trainer.run.last, "network")[1]["network"]
-
-
-def without_times(row):
-    return {k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_share")}
-
-
-class At(Callback):
-    """Does something at one step, counted from 1."""
-
-    def __init__(self, action, step):
-        self.action, self.step = action, step
-
-    def on_step(self, trainer):
-        if trainer.step == self.step:
-            self.action(trainer)
-
-
-def interrupt(trainer):
-    trainer.interrupted = signal.SIGTERM
+    return saved_weights(trainer.run.path)
 
 
 def runs(trainer, index):
@@ -156,7 +134,7 @@ def test_what_is_learnt_does_not_depend_on_the_cache(make, values):
     assert same(plain.network.state_dict(), cached.network.state_dict())
     for mine, theirs in zip(cached.history, plain.history, strict=True):
         assert without_times(mine) == without_times(theirs)
-    assert results[0]["test"]["readouts"] == results[1]["test"]["readouts"]
+    assert results[0].test.readouts == results[1].test.readouts
     assert list(cached.cache.folder.iterdir()) == []
 
 
@@ -223,10 +201,6 @@ def test_an_interrupted_run_goes_on_bit_for_bit(make, whole, epochs, step):
         assert again.images == 0  # the features were there
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("moment", ["writing", "written", "learning"])
 @pytest.mark.parametrize("epochs", [3, 2])
 def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epochs):
@@ -235,7 +209,7 @@ def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epoc
     beyond = killed.cache.stages[2].start
 
     def die(*_):
-        raise Killed
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         if moment == "learning":
@@ -251,7 +225,7 @@ def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epoc
                     die()
 
             patch.setattr(killed.cache, "_write", write)
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             killed.fit()
 
     resumed = make("run", cache="features", epochs=epochs)
@@ -322,7 +296,7 @@ def test_features_lie_in_memory_as_the_block_sends_them(make, digits, channels_l
     features = trainer.cache.open(1, lambda: None)
     order = torch.tensor([3, 499, 0, 3])
     (rows, labels), (last, _) = features.batches(3, torch.device("cpu"), order=order)
-    images = digits.preprocessing.apply(digits.train._images[order], normalize=True)
+    images = digits.preprocessing.apply(digits.train._images[order])
     trainer.network.eval()
     with torch.no_grad():
         sent = trainer.network.features(images)[0]
@@ -428,11 +402,11 @@ def test_a_plan_tells_the_size_and_writes_nothing(tmp_path, monkeypatch):
     values = {"method": "mono-forward", "model": MODEL, **plain}
     plan = goodness.dry_run(feature_cache="features", **values)
 
-    images = plan["train_examples"]
-    assert plan["cache_bytes"] == 4 * images * (8 + 12) * 4 * 4
-    assert goodness.dry_run(**values)["cache_bytes"] is None
+    images = plan.train_examples
+    assert plan.cache_bytes == 4 * images * (8 + 12) * 4 * 4
+    assert goodness.dry_run(**values).cache_bytes is None
     assert not any(tmp_path.iterdir())
-    assert feature_cache.in_units(plan["cache_bytes"]).endswith("MB")
+    assert in_units(plan.cache_bytes).endswith("MB")
 
 
 def test_images_that_are_not_in_memory_go_by_their_names():

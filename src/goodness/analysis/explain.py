@@ -40,8 +40,8 @@ class Explanation:
     """For methods that write the label into the image: a row per class, (K, C, H, W)."""
 
 
-def explain(network: Network, image: Tensor, readout: str) -> Explanation:
-    """Context at one image with every block.
+def explain(network: Network, image: Tensor, readout: str | None = None) -> Explanation:
+    """Look at one image with every block.
 
     The class activation map of a linear readout is its weights' sum over channels at every position
     (Zhou et al., arXiv 1512.04150), for each block as in arXiv 2312.14924. A block's own map is its
@@ -50,10 +50,14 @@ def explain(network: Network, image: Tensor, readout: str) -> Explanation:
 
     Args:
         network: trained.
-        image: one preprocessed image (C, H, W).
-        readout: which readout answers.
+        image: one preprocessed image (C, H, W), on any device.
+        readout: which readout answers; None takes ``network.readout``.
+
+    Raises:
+        InputError: an image of another shape, or no such readout.
     """
-    images = image[None]
+    readout = network.chosen_readout(readout)
+    images = image[None].to(network.device)
     found = network.evaluate(images)
     probability, index = found.final(readout)[0].float().softmax(0).max(0)
     k = int(index)

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from goodness.comparison.summary import Row
+from goodness.methods import baseline
 from goodness.reports.figure import INK, save_figure
 
-BASE = "backprop"
-BASELINE, GREY = "#222222", "#c4c4c4"
+BLACK, GREY = "#222222", "#c4c4c4"
 
 
 def draw(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
@@ -34,10 +34,10 @@ def draw(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
 def _colours(rows: Sequence[Row]) -> dict[str, Any]:
     """The best methods have one each, the others are grey; the baseline is always black."""
     palette = colormaps["tab10"]
-    named = [row.method for row in rows if row.method != BASE][:10]
+    named = [row.method for row in rows if row.method != baseline()][:10]
     colours: dict[str, Any] = {row.method: GREY for row in rows}
     colours |= {method: palette(place) for place, method in enumerate(named)}
-    return {**colours, BASE: BASELINE}
+    return {**colours, baseline(): BLACK}
 
 
 def _style(row: Row, colours: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _style(row: Row, colours: dict[str, Any]) -> dict[str, Any]:
     grey = colours[row.method] == GREY
     return {
         "color": colours[row.method],
-        "linewidth": 2.5 if row.method == BASE else 0.9 if grey else 1.4,
+        "linewidth": 2.5 if row.method == baseline() else 0.9 if grey else 1.4,
         "zorder": 1 if grey else 2,
         "label": None if grey else row.method,
     }
@@ -77,8 +77,8 @@ def _over_time(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
         style = _style(row, colours)
         for history in row.histories:
             axes.plot(
-                [epoch["seconds"] for epoch in history],
-                [epoch["val"]["accuracy"] for epoch in history],
+                [epoch.seconds for epoch in history],
+                [epoch.val.accuracy for epoch in history],
                 marker=".",
                 **style,
             )

@@ -9,16 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from goodness import api
 from goodness.comparison.protocol import FACTORS, Protocol, values_for
-from goodness.config import Config, resolve
+from goodness.config import KEYS, Config, located, resolve
 from goodness.errors import InputError, RunError
 from goodness.files import check_folder, write_json
+from goodness.plugins import import_files
+from goodness.results import Result
 from goodness.training.callbacks import Callback
 from goodness.training.run_folder import RunFolder
 
@@ -26,15 +28,6 @@ FILE = "study.json"
 REFUSED = "refused.txt"
 TRIAL_SHARE = 0.2
 """Each trial of a learning rate takes this part of a run's budget."""
-SET_HERE = {
-    "method": "METHOD...",
-    "data": "--data",
-    "data_root": "--data-root",
-    "seed": "--seeds",
-    "epochs": "--budget",
-    "steps_per_epoch": "--budget",
-}
-"""Values that a comparison sets for every run, and what they follow from."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,7 @@ class Study:
     ) -> None:
         self.path = path
         self.terms = terms
+        import_files(terms.values.get("imports", ()))
         self.seeds = dict(seeds)
         self.methods = tuple(methods)
         self._stopping = Event()
@@ -93,11 +87,11 @@ class Study:
             InputError: the folder holds another comparison or other files or cannot be made, or a
                 value is bad.
         """
-        if "final_test" in terms.values:
-            raise InputError("final_test: a comparison ends with the test split")
         for key in terms.values:
-            if key in SET_HERE:
-                raise InputError(f"{key}: a comparison sets it for every run (use {SET_HERE[key]})")
+            if key in KEYS and (how := KEYS[key].compare):
+                raise InputError(f"{key}: a comparison sets it for every run ({how})")
+        places = located({"data": terms.data, "data_root": terms.data_root})
+        terms = replace(terms, **places, values=located(terms.values))
         wanted = json.loads(json.dumps(asdict(terms)))
         check_folder(path)
         asked: dict[str, int] = {}
@@ -240,7 +234,7 @@ class Study:
             return plan
         measured = file.with_name("speed.json")  # kept: trials of one length, whatever happens
         if not measured.exists():
-            write_json(measured, api.measure(self.config(method).model_dump()))
+            write_json(measured, api.measure(self.config(method).model_dump()).to_json())
         speed = json.loads(measured.read_text())
         plan = {"speed": speed, "trials": [], "run": {}}
         if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
@@ -253,8 +247,8 @@ class Study:
                 run = RunFolder(file.with_name(f"trial-{place}"))
                 try:
                     result = self._train(run, config, log, callbacks)
-                    accuracy = result["val"]["accuracy"]
-                    seconds = result["train"]["seconds"]
+                    accuracy = result.val.accuracy
+                    seconds = result.train.seconds
                 except RunError as error:  # it diverged
                     log(f"{method} lr {lr:g}: {error}")
                 trial = {"lr": lr, "val_accuracy": accuracy, "seconds": seconds}
@@ -278,7 +272,7 @@ class Study:
         config: Config,
         log: Callable[[str], None],
         callbacks: Sequence[Callback],
-    ) -> dict[str, Any]:
+    ) -> Result:
         """One run, continued if it was stopped; its result."""
         if not run.result_file.exists():
             if run.has_checkpoint():
@@ -287,10 +281,11 @@ class Study:
                 values = config.model_dump()
                 api.fit(out=run.path, overwrite=True, callbacks=callbacks, **values)
         result = run.read_result()
-        split = "test" if result["test"] else "val"
+        assert result is not None
+        split, found = ("val", result.val) if result.test is None else ("test", result.test)
         log(
             f"{config.method} {run.path.name} lr {config.optimizer['lr']:g}:"
-            f" {split} {result[split]['accuracy']:.2%} in {result['train']['seconds']:.0f} s"
+            f" {split} {found.accuracy:.2%} in {result.train.seconds:.0f} s"
         )
         return result
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from goodness.comparison.protocol import adaptations
 from goodness.comparison.study import REFUSED, Study
 from goodness.methods import METHODS
+from goodness.results import EpochRow
 
 TARGET = 0.95
 """Part of the best method's validation accuracy that counts as arrival."""
@@ -30,7 +31,7 @@ class Row:
     accuracies: list[float] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
     per_block: list[list[float | None]] = field(default_factory=list)
-    histories: list[list[dict[str, Any]]] = field(default_factory=list)
+    histories: list[list[EpochRow]] = field(default_factory=list)
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory_bytes: float | None = None
@@ -56,7 +57,8 @@ class Row:
 def summarise(study: Study) -> tuple[list[Row], float | None]:
     """The rows of a comparison, best first, and the target accuracy."""
     rows = [_row(study, method) for method in study.seeds]
-    best = max((max(_validation(h)) for row in rows for h in row.histories if h), default=None)
+    histories = [history for row in rows for history in row.histories]
+    best = max((epoch.val.accuracy for history in histories for epoch in history), default=None)
     target = None if best is None else TARGET * best
     for row in rows:
         times = [t for history in row.histories if (t := _arrival(history, target)) is not None]
@@ -101,28 +103,30 @@ def _row(study: Study, method: str) -> Row:
         row.lr = json.loads(plan.read_text())["run"].get("lr")
     finished = [run for run in study.runs(method) if run.result_file.exists()]
     row.histories = [run.history() for run in finished]
-    if results := [run.read_result() for run in finished]:
-        row.accuracies = [result["test"]["accuracy"] for result in results]
-        row.blocks = results[0]["blocks"]
-        row.per_block = [result["test"]["per_block"] for result in results]
-        trained = [result["train"] for result in results]
-        row.seconds = statistics.mean(t["seconds"] for t in trained)
-        row.epochs = statistics.mean(t["epochs"] for t in trained)
-        speeds = [t["images_per_second"] for t in trained if t["images_per_second"]]
-        row.images_per_second = statistics.mean(speeds) if speeds else None
-        row.peak_memory_bytes = max(t["peak_memory_bytes"] for t in trained)
-        counted = [t["joules"] for t in trained if t["joules"] is not None]
-        row.joules = statistics.mean(counted) if counted else None
-        row.parameters = results[0]["train"]["parameters"]
+    results = [result for run in finished if (result := run.read_result()) is not None]
+    tests = [result.test for result in results if result.test is not None]
+    if tests:
+        row.accuracies = [test.accuracy for test in tests]
+        row.per_block = [test.per_block for test in tests]
+        row.blocks = results[0].blocks
+        trained = [result.train for result in results]
+        row.seconds = statistics.mean(t.seconds for t in trained)
+        row.epochs = statistics.mean(t.epochs for t in trained)
+        row.images_per_second = _mean(t.images_per_second for t in trained)
+        row.peak_memory_bytes = max(t.peak_memory_bytes for t in trained)
+        row.joules = _mean(t.joules for t in trained)
+        row.parameters = trained[0].parameters
     return row
 
 
-def _validation(history: list[dict[str, Any]]) -> list[float]:
-    return [epoch["val"]["accuracy"] for epoch in history]
-
-
-def _arrival(history: list[dict[str, Any]], target: float | None) -> float | None:
+def _arrival(history: list[EpochRow], target: float | None) -> float | None:
     if target is None:
         return None
-    reached = (e["seconds"] for e in history if e["val"]["accuracy"] >= target)
+    reached = (row.seconds for row in history if row.val.accuracy >= target)
     return next(reached, None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,11 @@ class Dataset:
     def skipped(self) -> list[str]:
         """The names of the unreadable images left out of any part."""
         return self.train.skipped + self.val.skipped + self.test.skipped
+
+    def normalized(self, normalize: bool) -> Dataset:
+        """The same images for a network that takes them normalised, or as they are."""
+        changed = self.preprocessing.model_copy(update={"normalize": normalize})
+        return replace(self, preprocessing=changed)
 
 
 def open_data(

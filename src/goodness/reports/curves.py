@@ -18,6 +18,7 @@ from goodness.reports.figure import INK, plain, save_figure
 from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from goodness.results import EpochRow, Result
     from goodness.training.trainer import Trainer
 
 VALIDATION: Any = "-"
@@ -36,7 +37,7 @@ class Curves(Callback):
     def __init__(self) -> None:
         self._next = 0.0
 
-    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Draw the whole history, which a resumed run brings along."""
         started = time.monotonic()
         if started >= self._next:
@@ -44,7 +45,7 @@ class Curves(Callback):
             ended = time.monotonic()
             self._next = ended + 9 * (ended - started)
 
-    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: Result) -> None:
         """Draw the last epoch."""
         self._draw(trainer)
 
@@ -54,7 +55,7 @@ class Curves(Callback):
             draw_curves(trainer.history, trainer.run.path / "curves.png", title)
 
 
-def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
+def draw_curves(history: Sequence[EpochRow], path: Path, title: str = "") -> None:
     """Draw the curves of a run as a PNG.
 
     Args:
@@ -62,24 +63,24 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
         path: the file to write.
         title: above the picture.
     """
-    names = [block["name"] for block in history[0]["train"]["blocks"]]
+    names = [block.name for block in history[0].train.blocks]
     # Perceptually ordered: the darker the colour, the nearer a block is to the image. The last
     # tenth of the map is a yellow that white paper swallows.
     shades = matplotlib.colormaps["viridis"]
     colours = [shades(0.9 * place / max(len(names) - 1, 1)) for place in range(len(names))]
-    epochs = [row["epoch"] for row in history]
+    epochs = [row.epoch for row in history]
 
     # Fixed margins: a layout that measures its texts takes three times as long, every epoch.
     figure = Figure(figsize=(11, 4))
     figure.subplots_adjust(left=0.06, right=0.81, bottom=0.13, top=0.86, wspace=0.2)
     losses, accuracies = figure.subplots(1, 2)
     for place, colour in enumerate(colours):
-        trained = [row["train"]["blocks"][place] for row in history]
-        _line(losses, epochs, [block["loss"] for block in trained], colour, TRAINING)
-        _line(accuracies, epochs, [block["accuracy"] for block in trained], colour, TRAINING)
-        validated = [row["val"]["per_block"][place] for row in history]
+        trained = [row.train.blocks[place] for row in history]
+        _line(losses, epochs, [block.loss for block in trained], colour, TRAINING)
+        _line(accuracies, epochs, [block.accuracy for block in trained], colour, TRAINING)
+        validated = [row.val.per_block[place] for row in history]
         _line(accuracies, epochs, validated, colour, VALIDATION)
-    chosen = [row["val"]["accuracy"] for row in history]
+    chosen = [row.val.accuracy for row in history]
     _line(accuracies, epochs, chosen, "black", VALIDATION, width=2.2)
 
     _dress(losses, "loss")
@@ -87,7 +88,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") 
     accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     figure.suptitle(plain(title), x=0.06, ha="left", color=INK, fontsize=12)
     handles = [Line2D([], [], color=c, label=name) for c, name in zip(colours, names, strict=True)]
-    readout = f"{history[-1]['val']['readout']} readout"
+    readout = f"{history[-1].val.readout} readout"
     handles += [
         Line2D([], [], color="black", linewidth=2.2, label=readout),
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +14,7 @@ from rich.table import Table
 from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from goodness.results import EpochRow, Result, Status
     from goodness.training.trainer import Trainer
 
 REFRESH_SECONDS = 0.5
@@ -36,20 +38,20 @@ class PlainProgress(Callback):
         self._started = time.monotonic()
         self._done_before = len(trainer.history)
 
-    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Print the epoch's numbers; the loss is the mean over the blocks that have one."""
-        seconds = (time.monotonic() - self._started) / (row["epoch"] - self._done_before)
-        blocks = row["train"]["blocks"]
-        losses = [block["loss"] for block in blocks if block["loss"] is not None]
+        seconds = (time.monotonic() - self._started) / (row.epoch - self._done_before)
+        blocks = row.train.blocks
+        losses = [block.loss for block in blocks if block.loss is not None]
         # Blocks without scores have no accuracy; the last one that has is the most telling.
-        accuracies = [block["accuracy"] for block in blocks if block["accuracy"] is not None]
+        accuracies = [block.accuracy for block in blocks if block.accuracy is not None]
         parts = [
-            f"epoch {row['epoch']}/{trainer.epochs}",
+            f"epoch {row.epoch}/{trainer.epochs}",
             f"loss {sum(losses) / len(losses):.4f}" if losses else "",
             f"train accuracy {accuracies[-1]:.2%}" if accuracies else "",
-            f"val accuracy {row['val']['accuracy']:.2%} ({row['val']['readout']})",
-            _speed(row["images_per_second"]),
-            f"{_clock(seconds * (trainer.epochs - row['epoch']))} left",
+            f"val accuracy {row.val.accuracy:.2%} ({row.val.readout})",
+            _speed(row.images_per_second),
+            f"{_clock(seconds * (trainer.epochs - row.epoch))} left",
         ]
         self._console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
@@ -105,41 +107,41 @@ class LiveProgress(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Show the bar, part-filled when the run is resumed."""
         past = trainer.history[-1:]
-        self._validated = past[0]["val"]["per_block"] if past else [None] * len(trainer.block_names)
+        self._validated = past[0].val.per_block if past else [None] * len(trainer.block_names)
         self._live.start()
-        self._show(trainer, trainer.live())
+        self._show(trainer, trainer.status())
 
     def on_step(self, trainer: Trainer) -> None:
         """Refresh, when the last time is long enough ago."""
         if time.monotonic() >= self._next:
-            self._show(trainer, trainer.live())
+            self._show(trainer, trainer.status())
             self._next = time.monotonic() + REFRESH_SECONDS
 
-    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Refresh with the epoch's validation."""
-        self._validated = row["val"]["per_block"]
-        self._show(trainer, {**trainer.live(), "blocks": row["train"]["blocks"]})
+        self._validated = row.val.per_block
+        self._show(trainer, replace(trainer.status(), blocks=row.train.blocks))
 
-    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: Result) -> None:
         """Clear the display; the result follows."""
         self._live.stop()
 
-    def _show(self, trainer: Trainer, live: dict[str, Any]) -> None:
+    def _show(self, trainer: Trainer, status: Status) -> None:
         self._bar.update(
             self._task,
             total=trainer.epochs * trainer.steps_per_epoch,
             completed=trainer.step,
             epoch=f"{min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs}",
-            speed=_speed(live["images_per_second"]),
-            left="" if live["eta"] is None else f"{_clock(live['eta'])} left",
+            speed=_speed(status.images_per_second),
+            left="" if status.eta is None else f"{_clock(status.eta)} left",
         )
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("block")
         for column in ("loss", "train accuracy", "val accuracy"):
             table.add_column(column, justify="right")
-        for block, validated in zip(live["blocks"], self._validated, strict=True):
-            loss = "–" if block["loss"] is None else f"{block['loss']:.4f}"
-            table.add_row(block["name"], loss, _percent(block["accuracy"]), _percent(validated))
+        for block, validated in zip(status.blocks, self._validated, strict=True):
+            loss = "–" if block.loss is None else f"{block.loss:.4f}"
+            table.add_row(block.name, loss, _percent(block.accuracy), _percent(validated))
         self._live.update(Group(self._bar, table), refresh=True)
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from goodness.results import EpochRow, Result
     from goodness.training.trainer import Trainer
 
 
@@ -15,10 +16,10 @@ class Callback:
     def on_step(self, trainer: Trainer) -> None:
         """After every step."""
 
-    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """After an epoch's validation; ``row`` is its line of ``metrics.jsonl``."""
 
-    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: Result) -> None:
         """After the test; ``result`` is the content of ``result.json``."""
 
     def on_close(self, trainer: Trainer) -> None:
@@ -37,11 +38,11 @@ class EarlyStopping(Callback):
         self.patience = patience
         self.min_delta = min_delta
 
-    def on_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Context back over the whole history, so that a resumed run stops at the same epoch."""
         best, since = -1.0, 0
         for past in trainer.history:
-            accuracy = past["val"]["accuracy"]
+            accuracy = past.val.accuracy
             if accuracy > best + self.min_delta:
                 best, since = accuracy, 0
             else:

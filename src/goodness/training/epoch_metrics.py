@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from goodness.learning.learner import StepResult
+from goodness.results import BlockTraining
 
 
 class EpochMetrics:
@@ -26,14 +26,14 @@ class EpochMetrics:
                 self.sums[2, index] += (scores.argmax(1) == y).sum()
                 self.sums[3, index] += rows
 
-    def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Mean loss and accuracy of every block so far; None where there is none."""
-        loss, judged, right, asked = self.sums.tolist()
+    def read(self, names: Sequence[str]) -> list[BlockTraining]:
+        """Mean loss and accuracy of every block so far."""
+        loss, losses, right, answers = self.sums.tolist()
         return [
-            {
-                "name": name,
-                "loss": loss[i] / judged[i] if judged[i] else None,
-                "accuracy": right[i] / asked[i] if asked[i] else None,
-            }
+            BlockTraining(
+                name,
+                loss[i] / losses[i] if losses[i] else None,
+                right[i] / answers[i] if answers[i] else None,
+            )
             for i, name in enumerate(names)
         ]

@@ -1,67 +1,56 @@
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from goodness.data import Preprocessing, Split
 from goodness.network.network import Network
+from goodness.results import SplitResult
 
 
 @dataclass
-class Evaluation:
-    """Counts over one split, on the device until they are asked for."""
+class Counts:
+    """Right answers over one split, on the device until they are asked for."""
 
+    classes: int
     blocks: list[Tensor | None]
-    """Correct answers of every block; None where it has no scores."""
+    """Of every block; None where it has no scores."""
     readouts: dict[str, Tensor] = field(default_factory=dict)
-    """Correct answers of every readout."""
+    """Of every readout."""
     top5: dict[str, Tensor] = field(default_factory=dict)
     confusion: dict[str, Tensor] = field(default_factory=dict)
     """Per readout, (K, K) counts: row = true class, column = answer."""
     examples: int = 0
-    classes: int = 0
     seconds: float = 0.0
-
-    def accuracy(self, readout: str) -> float:
-        """Fraction of right answers, 0 to 1."""
-        return int(self.readouts[readout]) / self.examples
-
-    def per_block(self) -> list[float | None]:
-        """Each block's own accuracy, in network order."""
-        return [None if count is None else int(count) / self.examples for count in self.blocks]
-
-    def accuracies(self) -> dict[str, float]:
-        """Every readout's accuracy."""
-        return {name: self.accuracy(name) for name in self.readouts}
 
     def best_readout(self) -> str:
         """The readout with the most right answers; the first of equals."""
         return max(self.readouts, key=lambda name: int(self.readouts[name]))
 
-    def record(self, readout: str) -> dict[str, Any]:
-        """The JSON form, fractions 0 to 1; ``top5`` is None where K <= 5."""
-        return {
-            "accuracy": self.accuracy(readout),
-            "top5": int(self.top5[readout]) / self.examples if self.classes > 5 else None,
-            "per_block": self.per_block(),
-            "readout": readout,
-            "readouts": self.accuracies(),
-            "examples": self.examples,
-            "seconds": round(self.seconds, 3),
-        }
+    def result(self, readout: str) -> SplitResult:
+        """The counts as fractions, where this readout answers."""
+
+        def share(count: Tensor) -> float:
+            return int(count) / self.examples
+
+        return SplitResult(
+            accuracy=share(self.readouts[readout]),
+            top5=share(self.top5[readout]) if self.classes > 5 else None,
+            per_block=[None if count is None else share(count) for count in self.blocks],
+            readout=readout,
+            readouts={name: share(count) for name, count in self.readouts.items()},
+            examples=self.examples,
+            seconds=round(self.seconds, 3),
+        )
 
 
 def evaluate(
-    network: Network,
-    split: Split,
-    preprocessing: Preprocessing,
-    *,
-    batch_size: int,
-) -> Evaluation:
+    network: Network, split: Split, preprocessing: Preprocessing, *, batch_size: int
+) -> Counts:
     """Ask the network about every image of a split, without augmentation.
 
     Args:
@@ -71,28 +60,39 @@ def evaluate(
         batch_size: images per batch; the answers do not depend on it.
     """
     started = time.perf_counter()
-    config = network.config
     classes = len(preprocessing.classes)
-    result = Evaluation(blocks=[None] * len(network), classes=classes)
-    for images, y in split.batches(batch_size, network.device, num_workers=config.num_workers):
-        found = network.evaluate(preprocessing.apply(images, config.normalize))
-        result.examples += len(y)
+    counts = Counts(classes, [None] * len(network))
+    for images, y in split.batches(
+        batch_size, network.device, num_workers=network.config.num_workers
+    ):
+        found = network.evaluate(preprocessing.apply(images))
+        counts.examples += len(y)
         for index, scores in enumerate(found.blocks):
             if scores is not None:
+                before = counts.blocks[index]
                 right = (scores.argmax(1) == y).sum()
-                previous = result.blocks[index]
-                result.blocks[index] = right if previous is None else previous + right
+                counts.blocks[index] = right if before is None else before + right
         for name in found.readouts:
             final = found.final(name)
             guess = final.argmax(1)
             pairs = torch.bincount(y * classes + guess, minlength=classes**2)
             top5 = (final.topk(min(5, classes), dim=1).indices == y[:, None]).sum()
-            _add(result.readouts, name, (guess == y).sum())
-            _add(result.top5, name, top5)
-            _add(result.confusion, name, pairs.reshape(classes, classes))
-    result.seconds = time.perf_counter() - started
-    return result
+            _add(counts.readouts, name, (guess == y).sum())
+            _add(counts.top5, name, top5)
+            _add(counts.confusion, name, pairs.reshape(classes, classes))
+    counts.seconds = time.perf_counter() - started
+    return counts
 
 
 def _add(counts: dict[str, Tensor], name: str, more: Tensor) -> None:
     counts[name] = counts[name] + more if name in counts else more
+
+
+def standard_error(accuracy: float, examples: int) -> float:
+    """Of a fraction measured on that many examples, 0 to 0.5.
+
+    Epochs within one standard error of the highest validation accuracy are equals, and the latest
+    of them is the best: on a few hundred images a lucky early epoch is no better than the ones
+    after the learning rate has fallen.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / examples)

@@ -256,7 +256,7 @@ class FeatureCache:
         for images, y in dataset.train.batches(
             batch_size, device, order=order, num_workers=num_workers
         ):
-            x = dataset.preprocessing.apply(images, network.config.normalize)
+            x = dataset.preprocessing.apply(images)
             yield network.query_rows(x), y
 
     def _identity(self, depth: int) -> dict[str, Any]:
@@ -282,7 +282,7 @@ class FeatureCache:
 
 
 def in_units(size: float) -> str:
-    """Bytes as a person would log them."""
+    """Bytes as a person would say them."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

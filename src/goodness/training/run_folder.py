@@ -8,6 +8,7 @@ from typing import Any
 from goodness.config import Config, resolve
 from goodness.errors import InputError
 from goodness.files import check_folder, write_json, write_whole
+from goodness.results import EpochRow, Result
 from goodness.training.checkpoint import find
 
 
@@ -89,9 +90,14 @@ class RunFolder:
         """Keep the resolved configuration."""
         write_json(self.config_file, config.model_dump(mode="json"))
 
-    def read_result(self) -> dict[str, Any]:
-        """The content of ``result.json``; empty before the run has ended."""
-        return self._read(self.result_file) if self.result_file.is_file() else {}
+    def read_result(self) -> Result | None:
+        """The content of ``result.json``; None before the run has ended."""
+        if not self.result_file.is_file():
+            return None
+        try:
+            return Result.from_json(self._read(self.result_file))
+        except ValueError:
+            raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
@@ -114,27 +120,27 @@ class RunFolder:
             )
         return self.best
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: EpochRow) -> None:
         """Add a line to ``metrics.jsonl``."""
         with self.metrics_file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(_line(row))
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[EpochRow]:
         """The rows of ``metrics.jsonl``, one per epoch."""
         if not self.metrics_file.exists():
             return []
         rows = []
         for line in self.metrics_file.read_text().splitlines():
             try:
-                rows.append(json.loads(line))
+                rows.append(EpochRow.from_json(json.loads(line)))
             except ValueError:  # half a line, from a killed process
                 break
         return rows
 
-    def cut_history(self, until_step: int) -> list[dict[str, Any]]:
+    def cut_history(self, until_step: int) -> list[EpochRow]:
         """Leave only the rows of ``metrics.jsonl`` up to a checkpoint's step; these rows."""
-        rows = [row for row in self.history() if row["step"] <= until_step]
-        write_whole(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        rows = [row for row in self.history() if row.step <= until_step]
+        write_whole(self.metrics_file, "".join(map(_line, rows)).encode())
         return rows
 
     def _holds_run(self) -> bool:
@@ -155,3 +161,7 @@ class RunFolder:
             return json.loads(path.read_text())
         except ValueError:
             raise InputError(f"'{path}' is damaged: not valid JSON") from None
+
+
+def _line(row: EpochRow) -> str:
+    return json.dumps(row.to_json()) + "\n"

@@ -6,12 +6,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goodness.errors import Interrupted
 from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from goodness.results import Result
     from goodness.training.trainer import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,7 +36,7 @@ class StopOnSignal(Callback):
         """From here on there is a state worth saving."""
         self._trainer = trainer
 
-    def on_end(self, trainer: Trainer, result: dict[str, Any]) -> None:
+    def on_end(self, trainer: Trainer, result: Result) -> None:
         """All is saved; nothing is left to ask of the trainer."""
         self._trainer = None
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -16,16 +15,26 @@ from goodness.data import Augmentation, Dataset, Split
 from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
 from goodness.network.network import Network
-from goodness.seeds import mix, permutation, seed_generators
+from goodness.results import (
+    Best,
+    EpochRow,
+    EpochTraining,
+    EpochValidation,
+    Result,
+    Status,
+    TrainFigures,
+)
+from goodness.seeds import mix, seed_generators
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
 from goodness.training.epoch_metrics import EpochMetrics
-from goodness.training.evaluation import Evaluation, evaluate
+from goodness.training.evaluation import Counts, evaluate, standard_error
 from goodness.training.feature_cache import FeatureCache, Features, Stage
 from goodness.training.machine import peak_memory
 from goodness.training.ranks import CONTINUE, SAVE, Ranks, State
 from goodness.training.run_folder import RunFolder
+from goodness.training.sampling import balanced_weights, epoch_order
 from goodness.training.throughput import Throughput
 
 SAVE_SECONDS = 300.0
@@ -57,7 +66,7 @@ class Trainer:
     ) -> None:
         config = network.config
         self.config = config
-        self.dataset = dataset
+        self.dataset = dataset = dataset.normalized(config.normalize)
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
@@ -65,14 +74,16 @@ class Trainer:
         self.ranks.request = self._request
         self.augment = Augmentation(config.augment, dataset.train.image_shape)
         self.epochs = config.epochs
-        self._whole = len(dataset.train) // config.batch_size
-        self.steps_per_epoch = config.steps_per_epoch or self._whole
+        self.steps_per_epoch = config.steps_per_epoch or len(dataset.train) // config.batch_size
         check_run(config, len(dataset.train), self.epochs * self.steps_per_epoch)
         length = Clock(0, self.steps_per_epoch, self.epochs)
-        self.learner = self.ranks.learner(network, self._class_weights(), length)
+        weights = None
+        if config.class_weights == "balanced":
+            weights = balanced_weights(dataset.train.labels, len(dataset.classes))
+        self.learner = self.ranks.learner(network, weights, length)
         self.block_names = network.names
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {"highest": 0.0}
+        self.history: list[EpochRow] = []
+        self.best = Best()
         self.stop = False
         """A callback sets this to end the run after the epoch."""
         self.interrupted: int | None = None
@@ -109,25 +120,19 @@ class Trainer:
         """Steps done and the length of the run."""
         return self.learner.clock
 
-    def live(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """The state of this moment for a display; waits for the device."""
         rate = self._throughput.images_per_second
         left = self.epochs * self.steps_per_epoch - self.step
-        return {
-            "blocks": self._totals.read(self.block_names),
-            "images_per_second": rate,
-            "eta": None if rate is None else left * self.config.batch_size / rate,
-        }
+        eta = None if rate is None else left * self.config.batch_size / rate
+        return Status(self._totals.read(self.block_names), rate, eta)
 
-    def fit(self) -> dict[str, Any]:
+    def fit(self) -> Result:
         """Train to the end.
-
-        Returns:
-            The content of ``result.json``.
 
         Raises:
             RunError: a loss or weight is not finite.
-            OSError: the disk is full, log; the last checkpoint is kept.
+            OSError: the disk is full, say; the last checkpoint is kept.
             Interrupted: a signal came; the state is saved.
         """
         self._throughput.start()
@@ -140,7 +145,7 @@ class Trainer:
                 callback.on_start(self)
             return self._train_and_test()
 
-    def _train_and_test(self) -> dict[str, Any]:
+    def _train_and_test(self) -> Result:
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()
@@ -153,34 +158,48 @@ class Trainer:
                 raise self._interruption()
         if self.cache is not None:
             self.cache.drop()
-        result = self.ranks.broadcast(self._test() if self.ranks.is_leader else {})
+        result = self.ranks.broadcast(self._test() if self.ranks.is_leader else None)
+        assert result is not None
         for callback in self.callbacks:
             callback.on_end(self, result)
         return result
 
     def _train_epoch(self) -> None:
+        config, start = self.config, self.epoch * self.steps_per_epoch
+        end = start + self.steps_per_epoch
+        order = epoch_order(
+            len(self.dataset.train), config.batch_size, end - start, self.epoch, config.seed
+        )
         self._throughput.begin(self.step)
-        for x, labels, first in self._batches():
-            self._throughput.data_ready(self.step)
-            step = self.step
-            with self._saying_what_is_kept():
-                result = self.learner.step(x, labels, first)
-            self._totals.add(result, labels)
-            self._throughput.end(step)
-            if self._meter is not None:
-                self._meter.watch()
-            for callback in self.callbacks:
-                callback.on_step(self)
-            decision = self.ranks.decide()
-            if decision != CONTINUE and self.step % self.steps_per_epoch:
-                state = self._gather()
-                if self.ranks.is_leader:
-                    self._save_last(state)
-                if decision != SAVE:
-                    self.interrupted = decision
-                    raise self._interruption()
-            self._throughput.begin(self.step)
+        for stage in [Stage(0, start, end)] if self.cache is None else self.cache.stages:
+            if (stop := min(stage.stop, end)) <= self.step:
+                continue  # done, or of a later epoch
+            rows = order[: (stop - start) * config.batch_size]
+            for x, labels in self._batches(stage.depth, rows, self.step - start):
+                self._train_step(x, labels, stage.depth)
         self._check_weights()
+
+    def _train_step(self, x: Tensor, labels: Tensor, depth: int) -> None:
+        """Learn from rows that enter block ``depth``; what is asked for in between is done."""
+        step = self.step
+        self._throughput.data_ready(step)
+        with self._saying_what_is_kept():
+            result = self.learner.step(x, labels, depth)
+        self._totals.add(result, labels)
+        self._throughput.end(step)
+        if self._meter is not None:
+            self._meter.watch()
+        for callback in self.callbacks:
+            callback.on_step(self)
+        decision = self.ranks.decide()
+        if decision != CONTINUE and self.step % self.steps_per_epoch:
+            state = self._gather()
+            if self.ranks.is_leader:
+                self._save_last(state)
+            if decision != SAVE:
+                self.interrupted = decision
+                raise self._interruption()
+        self._throughput.begin(self.step)
 
     def _request(self) -> int:
         """What is to be done after this step."""
@@ -194,36 +213,26 @@ class Trainer:
             self.learner.check_finite()
         return self.ranks.gather(self.learner, self._totals)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """This rank's share of what is left of this epoch: rows, their labels, and the first block
-        that they enter."""
-        config = self.config
-        order = self._order()
-        if not self.ranks.reads_images:
-            yield from self._labels(order)
-            return
-        start = self.epoch * self.steps_per_epoch
-        end = start + self.steps_per_epoch
-        while self.step < end:
-            stage = Stage(0, start, end) if self.cache is None else self.cache.stage(self.step)
-            batches = self._source(stage.depth).batches(
-                config.batch_size,
-                self.network.device,
-                order=order[: (min(stage.stop, end) - start) * config.batch_size],
-                start=self.step - start,
-                num_workers=config.num_workers,
-            )
-            for rows, labels in batches:
-                x = rows if stage.depth else self.prepare(rows)
-                yield *self.ranks.share(x, labels), stage.depth
+    def _batches(self, depth: int, order: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's share of batches: rows that enter block ``depth``, and their labels.
 
-    def _labels(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """For ranks that need no images: on this device any use of them is an error."""
-        train, size = self.dataset.train, self.config.batch_size
-        nothing = torch.empty(size, *train.image_shape, device="meta")
-        start = self.step % self.steps_per_epoch
-        for labels in train.label_batches(size, self.network.device, order=order, start=start):
-            yield nothing, labels, 0
+        Args:
+            depth: 0 for images.
+            order: the rows of the epoch.
+            start: batches that are left out.
+        """
+        size, device, train = self.config.batch_size, self.network.device, self.dataset.train
+        if not self.ranks.reads_images:
+            # On this device any use of an image is an error.
+            nothing = torch.empty(size, *train.image_shape, device="meta")
+            for labels in train.label_batches(size, device, order=order, start=start):
+                yield nothing, labels
+            return
+        workers = self.config.num_workers
+        for rows, labels in self._source(depth).batches(
+            size, device, order=order, start=start, num_workers=workers
+        ):
+            yield self.ranks.share(rows if depth else self.prepare(rows), labels)
 
     def _source(self, depth: int) -> Split | Features:
         """The images, or what so many finished blocks send on for them."""
@@ -246,33 +255,11 @@ class Trainer:
             self._save_last(self._gather())
             raise self._interruption()
 
-    def _order(self) -> Tensor:
-        """The images of this epoch, which may see every one several times, or only some."""
-        config = self.config
-        passes = -(-self.steps_per_epoch // self._whole)
-        # The last, smaller batch is left out; another shuffle leaves out other images.
-        orders = [
-            permutation(len(self.dataset.train), mix(config.seed, "order", number))
-            for number in range(self.epoch * passes, (self.epoch + 1) * passes)
-        ]
-        shuffled = torch.cat([order[: self._whole * config.batch_size] for order in orders])
-        return shuffled[: self.steps_per_epoch * config.batch_size]
-
-    def _class_weights(self) -> Tensor | None:
-        chosen = self.config.class_weights
-        if chosen != "balanced":
-            return None if chosen is None else torch.tensor(chosen)
-        dataset = self.dataset
-        counts = torch.bincount(dataset.train.labels, minlength=len(dataset.classes))
-        seen = counts > 0
-        # A class without an image has no loss to weigh, but needs a place.
-        return torch.where(seen, counts.sum() / (seen.sum() * counts), 1.0)
-
     def prepare(self, images: Tensor) -> Tensor:
         """Augmented and standardised images; the draws belong to (seed, step)."""
         seed_generators(images.device, mix(self.config.seed, "augment", self.step))
-        x = self.augment(self.dataset.preprocessing.apply(images, normalize=False))
-        return self.dataset.preprocessing.normalize(x) if self.config.normalize else x
+        preprocessing = self.dataset.preprocessing
+        return preprocessing.normalized(self.augment(preprocessing.scaled(images)))
 
     @contextmanager
     def _saying_what_is_kept(self) -> Iterator[None]:
@@ -298,7 +285,7 @@ class Trainer:
                 where = f"block '{self.block_names[int(index)]}'" if part == "blocks" else name
                 raise Diverged(f"a weight of {where}", self.step - 1)
 
-    def evaluate(self, split: str) -> Evaluation:
+    def evaluate(self, split: str) -> Counts:
         """Ask the network about ``"val"`` or ``"test"``."""
         return evaluate(
             self._evaluated,
@@ -314,52 +301,37 @@ class Trainer:
         _, height, width = self.dataset.train.image_shape
         return max(self.config.batch_size, min(256, ASKED_PIXELS // (height * width)))
 
-    def _chosen(self, evaluation: Evaluation) -> str:
-        fixed = self.config.readout
-        return evaluation.best_readout() if fixed == "auto" else fixed
-
     def _validate(self, state: State) -> None:
         """Close the epoch: validate, log, keep the best, save."""
         self._totals.sums.copy_(state.sums)
-        evaluation = self.evaluate("val")
-        readout = self._chosen(evaluation)
-        accuracy = evaluation.accuracy(readout)
-        epoch = self.step // self.steps_per_epoch
+        counts = self.evaluate("val")
+        fixed = self.config.readout
+        val = counts.result(counts.best_readout() if fixed == "auto" else fixed)
         last_step = self.clock._replace(step=self.step - 1)
-        row = {
-            "epoch": epoch,
-            "step": self.step,
+        row = EpochRow(
+            epoch=self.step // self.steps_per_epoch,
+            step=self.step,
             **self._throughput.record(),
-            "learning_rate": self.config.optimizer["lr"] * self.learner.lr_factor(last_step),
-            "train": {"blocks": self._totals.read(self.block_names)},
-            "val": {
-                "accuracy": accuracy,
-                "readout": readout,
-                "readouts": evaluation.accuracies(),
-                "per_block": evaluation.per_block(),
-            },
-        }
+            learning_rate=self.config.optimizer["lr"] * self.learner.lr_factor(last_step),
+            train=EpochTraining(self._totals.read(self.block_names)),
+            val=EpochValidation(val.accuracy, val.readout, val.readouts, val.per_block),
+        )
         self.history.append(row)
         self._totals = EpochMetrics(len(self.network), self.network.device)
         state = state._replace(sums=self._totals.sums)
-        highest = max(accuracy, self.best["highest"])
-        if accuracy >= highest - standard_error(highest, evaluation.examples):
-            self.best = {
-                "accuracy": accuracy,
-                "epoch": epoch,
-                "readout": readout,
-                "highest": highest,
-            }
+        highest = max(val.accuracy, self.best.highest)
+        if val.accuracy >= highest - standard_error(highest, val.examples):
+            self.best = Best(row.epoch, val.accuracy, val.readout, highest)
         if self.run is not None:
             self.run.append(row)
             # `last` first: if the process dies in between, it holds the weights that `best` lacks.
             self._save_last(state)
-            if self.best["epoch"] == epoch:
+            if self.best.epoch == row.epoch:
                 self._save_best()
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
-    def _test(self) -> dict[str, Any]:
+    def _test(self) -> Result:
         """Evaluate on validation again and, this once, on the test split.
 
         The best weights, or without a run folder, which keeps them, the last; with the best
@@ -368,26 +340,29 @@ class Trainer:
         if self.run is not None:
             checkpoint.load_network(self.run.best, self.network)
             self._evaluated = self.network
-        readout = self.best["readout"]
-        result: dict[str, Any] = {
-            "schema": checkpoint.SCHEMA,
-            "method": self.config.method,
-            "data": self.dataset.name,
-            "blocks": self.block_names,
-            "val": self.evaluate("val").record(readout),
-            "test": self.evaluate("test").record(readout) if self.config.final_test else None,
-        }
-        result["train"] = {
+        readout = self.best.readout
+        val = self.evaluate("val").result(readout)
+        test = self.evaluate("test").result(readout) if self.config.final_test else None
+        train = TrainFigures(
             **self._throughput.record(),
-            "peak_memory_bytes": peak_memory(self.network.device),
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "joules": None if self._meter is None else self._meter.joules(),
-            "joules_source": None if self._meter is None else self._meter.source,
-            "epochs": len(self.history),
-            "best_epoch": self.best["epoch"],
-        }
+            peak_memory_bytes=peak_memory(self.network.device),
+            parameters=sum(p.numel() for p in self.network.parameters()),
+            joules=None if self._meter is None else self._meter.joules(),
+            joules_source=None if self._meter is None else self._meter.source,
+            epochs=len(self.history),
+            best_epoch=self.best.epoch,
+        )
+        result = Result(
+            checkpoint.SCHEMA,
+            self.config.method,
+            self.dataset.name,
+            self.block_names,
+            val,
+            test,
+            train,
+        )
         if self.run is not None:
-            write_json(self.run.result_file, result)
+            write_json(self.run.result_file, result.to_json())
         return result
 
     def _interruption(self) -> Interrupted:
@@ -403,7 +378,7 @@ class Trainer:
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "seconds": self._throughput.seconds,
-            "best": self.best,
+            "best": self.best.to_json(),
             "config": self.config.model_dump(mode="json"),
             "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
             "blocks": self.network.facts(),
@@ -451,20 +426,10 @@ class Trainer:
             self._totals.sums.copy_(groups["totals"]["sums"])
         if self.cache is not None:
             self.cache.check_space(self.step)
-        self.best = meta["best"]
+        self.best = Best.from_json(meta["best"])
         self._throughput.go_on(meta["seconds"])
         if not self.ranks.is_leader:
             return
         self.history = self.run.cut_history(until_step=self.step)
-        if "epoch" in self.best and self.step == self.best["epoch"] * self.steps_per_epoch:
+        if self.best.epoch and self.step == self.best.epoch * self.steps_per_epoch:
             self._save_best()  # the process may have died before it was written
-
-
-def standard_error(accuracy: float, examples: int) -> float:
-    """Of a fraction measured on that many examples, 0 to 0.5.
-
-    Epochs within one standard error of the highest validation accuracy are equals, and the latest
-    of them is the best: on a few hundred images a lucky early epoch is no better than the ones
-    after the learning rate has fallen.
-    """
-    return math.sqrt(accuracy * (1 - accuracy) / examples)

@@ -1,0 +1,247 @@
+"""What training, evaluation and prediction give back. Accuracies are fractions, 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+RecordType = TypeVar("RecordType", bound="Record")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Values by name; as JSON an object with the same names (``class`` for ``class_name``)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers."""
+        return asdict(self, dict_factory=_named)
+
+    @classmethod
+    def from_json(cls: type[RecordType], content: Mapping[str, Any]) -> RecordType:
+        """Take back what `to_json` gave; names of other versions are left out.
+
+        Raises:
+            ValueError: a value is missing or of another type.
+        """
+        return cast(RecordType, _adapter(cast(Any, cls)).validate_python(content))
+
+
+def _named(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {"class" if name == "class_name" else name: value for name, value in items}
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+# While a network is trained.
+
+
+@dataclass(frozen=True)
+class BlockTraining(Record):
+    """A block over the training images of an epoch so far."""
+
+    name: str
+    loss: float | None
+    """The mean; None where the block has no loss of its own."""
+    accuracy: float | None
+    """Of its own scores; None where it has none."""
+
+
+@dataclass(frozen=True)
+class EpochTraining(Record):
+    """Training in one epoch."""
+
+    blocks: list[BlockTraining]
+    """In network order."""
+
+
+@dataclass(frozen=True)
+class EpochValidation(Record):
+    """Validation after one epoch."""
+
+    accuracy: float
+    """Of the readout that answers."""
+    readout: str
+    """Its name."""
+    readouts: dict[str, float]
+    """Every readout's accuracy."""
+    per_block: list[float | None]
+    """Every block's own accuracy, in network order; None where it has no scores."""
+
+
+@dataclass(frozen=True)
+class EpochRow(Record):
+    """One epoch of a run: a line of ``metrics.jsonl``."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Steps done by its end."""
+    seconds: float
+    """Since the run's start, validation included."""
+    images_per_second: float | None
+    """In the steps alone; None within the first ones."""
+    data_share: float
+    """Part of a step that data and augmentation take, 0 to 1."""
+    learning_rate: float
+    """At its last step."""
+    train: EpochTraining
+    val: EpochValidation
+
+
+@dataclass(frozen=True)
+class Best(Record):
+    """The epoch whose weights are kept so far."""
+
+    epoch: int = 0
+    """Counted from 1; 0 before the first one has ended."""
+    accuracy: float = 0.0
+    """On validation."""
+    readout: str = ""
+    """The readout that answers."""
+    highest: float = 0.0
+    """The highest validation accuracy of any epoch."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run is at this moment, in an epoch."""
+
+    blocks: list[BlockTraining]
+    images_per_second: float | None
+    eta: float | None
+    """Seconds that are left; None while the speed is not known."""
+
+
+# What comes out of it.
+
+
+@dataclass(frozen=True)
+class SplitResult(Record):
+    """Accuracy on one split."""
+
+    accuracy: float
+    """Of the readout that answers."""
+    top5: float | None
+    """How often the true class is among the best five; None of at most 5 classes."""
+    per_block: list[float | None]
+    """Every block's own accuracy, in network order; None where it has no scores."""
+    readout: str
+    """Which readout answers."""
+    readouts: dict[str, float]
+    """Every readout's accuracy."""
+    examples: int
+    """Images."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation(SplitResult):
+    """What `Run.evaluate` finds."""
+
+    data: str
+    """The name or folder of the data."""
+    split: str
+    """``"train"``, ``"val"`` or ``"test"``."""
+    blocks: list[str]
+    """The blocks' names."""
+    confusion: list[list[int]]
+    """(K, K) counts of images, the true class by the answer."""
+
+
+@dataclass(frozen=True)
+class TrainFigures(Record):
+    """What training took."""
+
+    seconds: float
+    """Validation included."""
+    images_per_second: float | None
+    """In the steps alone, without the first ones."""
+    data_share: float
+    """Part of a step that data and augmentation take, 0 to 1."""
+    peak_memory_bytes: int
+    """CUDA: the allocator's peak; CPU: the largest resident set of the process."""
+    parameters: int
+    joules: float | None
+    """None where nothing counts them."""
+    joules_source: str | None
+    """``"nvml"`` or ``"rapl"``."""
+    epochs: int
+    """Epochs trained."""
+    best_epoch: int
+    """The one whose weights are kept, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Result(Record):
+    """The end of a run: the content of ``result.json``."""
+
+    schema: int
+    method: str
+    data: str
+    blocks: list[str]
+    """The blocks' names."""
+    val: SplitResult
+    test: SplitResult | None
+    """None where ``final_test`` is off."""
+    train: TrainFigures
+
+
+@dataclass(frozen=True)
+class BlockPrediction(Record):
+    """What one block alone says about an image; None where it has no scores."""
+
+    name: str
+    class_name: str | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """What a network says about an image."""
+
+    file: str
+    class_name: str
+    index: int
+    """The class's number."""
+    probability: float
+    """Softmax of the readout that answers, 0 to 1."""
+    blocks: list[BlockPrediction]
+    """In network order."""
+
+
+# Before it is trained.
+
+
+@dataclass(frozen=True)
+class DryRun(Record):
+    """What a run would be."""
+
+    config: dict[str, Any]
+    """The resolved configuration."""
+    blocks: list[dict[str, Any]]
+    """Of every block its name, shapes (C, H, W), parameters and its objective's facts."""
+    parameters: int
+    train_examples: int
+    epochs: int
+    seconds_per_epoch: float
+    """Told from a few steps."""
+    cache_bytes: int | None
+    """The largest size of cached features on disk; None without a cache."""
+
+
+@dataclass(frozen=True)
+class Speed(Record):
+    """How fast a configuration trains on a machine, in seconds."""
+
+    step: float
+    validation: float
+    steps_per_epoch: int
+    learns: bool
+    """Whether there is anything that a learning rate is for."""
