@@ -8,7 +8,7 @@ ran is not said): MNIST 99.65, FashionMNIST 93.41, CIFAR-10 90.62, CIFAR-100 65.
 
 from __future__ import annotations
 
-from goodness.methods.base import SHORT_RUN, Locality, Method, register
+from goodness.methods.base import LAYERWISE, SHORT_RUN, Locality, Method, register
 
 NATURAL = {"crop": 4, "flip": True, "jitter": [0.4, 0.4, 0.4, 0.1], "grayscale": 0.2}
 
@@ -21,14 +21,12 @@ ASGE = register(
         paper="arXiv 2509.12394",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {"name": "vgg8", "norm": "none", "pool": "avg"},
-            "partition": "layer",
             "presentation": {"name": "plain", "norm": "rms"},
             "objective": {"name": "spatial-goodness", "alpha": 1.0, "scale": 1.0},
             # The code's eps is e^-50, which keeps an all-zero row at zero and changes no other.
             "boundary": {"name": "rms", "dropout": 0.1, "eps": 1.9e-22},
-            "update": "gradient",
-            "plan": "together",
             "readouts": {"last": {}, "sum": {}, "fusion": {"skip": 1}},
             "optimizer": {"name": "adamw", "lr": 2e-4, "weight_decay": 1e-3},
             "lr_schedule": {"name": "cosine", "final": 0.05, "every": "epoch"},
@@ -44,12 +42,7 @@ ASGE = register(
             "fashion_mnist": {"augment": {"flip": True}},
             "svhn": {"augment": {}},
         },
-        published={
-            "mnist": 99.65,
-            "fashion_mnist": 93.41,
-            "cifar10": 90.62,
-            "cifar100": 65.42,
-        },
+        published={"mnist": 99.65, "fashion_mnist": 93.41, "cifar10": 90.62, "cifar100": 65.42},
         equal={"lr": 3e-3},
         equal_note=SHORT_RUN,
     )

@@ -29,9 +29,6 @@ ASGE_FAST = register(
             "normalize": True,
             "augment": CROP_AND_FLIP,
         },
-        for_data={
-            **BY_DATA,
-            "digits": {**BY_DATA["digits"], "epochs": 40, "batch_size": 64},
-        },
+        for_data={**BY_DATA, "digits": {**BY_DATA["digits"], "epochs": 40, "batch_size": 64}},
     )
 )

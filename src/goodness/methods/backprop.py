@@ -1,4 +1,4 @@
-"""The baseline: end-to-end backpropagation of the same networks; linear probes tell per block."""
+"""The baseline: end-to-end backpropagation of the same networks, with linear probes per block."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ BACKPROP = register(
         # Everything that is not the learning rule is what `asge-fast` uses, for a fair comparison.
         values={
             **ASGE_FAST.values,
-            "presentation": "plain",
             "objective": {"name": "classifier", "own": True},
-            "boundary": "identity",
             "plan": "end-to-end",
             "readouts": {"last": {}, "probe": {}},
-            "optimizer": {**ASGE_FAST.values["optimizer"], "lr": 3e-3},
+            "lr": 3e-3,
         },
         for_data=ASGE_FAST.for_data,
+        baseline=True,
     )
 )

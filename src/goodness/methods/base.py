@@ -41,6 +41,7 @@ class Method:
         published: test accuracy in % by data set, as its authors report it.
         equal: values that it keeps when methods are compared on equal terms.
         equal_note: why.
+        baseline: whether it is what the others are measured against.
     """
 
     name: str
@@ -54,8 +55,17 @@ class Method:
     published: Mapping[str, float] = field(default_factory=dict)
     equal: Mapping[str, Any] = field(default_factory=dict)
     equal_note: str = ""
+    baseline: bool = False
 
 
+LAYERWISE: Mapping[str, Any] = {
+    "partition": "layer",
+    "presentation": "plain",
+    "boundary": "identity",
+    "update": "gradient",
+    "plan": "together",
+}
+"""Every layer learns at every step, from its own loss on images without labels in them."""
 CROP_AND_FLIP = {"crop": 4, "flip": True}
 """The augmentation of natural images in most of the field's code."""
 BY_DATA: Mapping[str, Mapping[str, Any]] = {
@@ -73,3 +83,8 @@ METHODS: Registry[Method] = Registry("method", __package__)
 def register(method: Method) -> Method:
     """Enter a method under its own name."""
     return METHODS.register(method.name)(method)
+
+
+def baseline() -> str:
+    """The name of the method that the others are measured against."""
+    return next(name for name in METHODS if METHODS[name].baseline)

@@ -1,10 +1,10 @@
-"""Cascaded Forward, CaFo (arXiv 2303.09728): random blocks, a predictor on each, answers added up.
+"""Cascaded Forward, CaFo (arXiv 2303.09728): random blocks, a predictor on each.
 
 The released code never trains its convolutions. `cafo` solves each predictor's least squares in
 closed form from streamed sums; `cafo-ce` trains them by cross-entropy (or sparsemax, with
 `--set objective.loss=sparsemax --set readouts.sum.of=sparsemax`); `cafo-dfa` trains the blocks too,
-by direct feedback alignment, which the paper describes and the code lacks. The answer is the sum of
-the blocks' softmax.
+by direct feedback alignment, which the paper describes and the code lacks. The prediction is the
+sum of the blocks' softmax.
 
 CIFAR-10 test errors in the code's comments: .3486 (MSE), .3257 (CE), .3365 (sparsemax).
 Deviations: images are normalised by the data set's own mean and standard deviation (the code has
@@ -19,7 +19,7 @@ by minibatches of Adam instead of 5000 full-batch steps.
 
 from __future__ import annotations
 
-from goodness.methods.base import Locality, Method, register
+from goodness.methods.base import LAYERWISE, Locality, Method, register
 
 CAFO = register(
     Method(
@@ -30,17 +30,14 @@ CAFO = register(
         paper="arXiv 2303.09728",
         locality=Locality.READOUT_ONLY,
         values={
+            **LAYERWISE,
             "model": {
                 "name": "cnn",
                 "widths": [32, 128, 512],
-                "pools": [1, 2, 3],
                 "order": "conv-act-pool-norm",
                 "skip_pools": True,
             },
-            "partition": "layer",
-            "presentation": "plain",
             "objective": "least-squares",
-            "boundary": "identity",
             "update": "heads",
             "plan": "calibrated",
             "readouts": {"sum": {"of": "softmax"}, "last": {}},
@@ -52,9 +49,7 @@ CAFO = register(
         for_data={"digits": {"batch_size": 100}},
         published={"cifar10": 65.14},
         equal={"batch_size": 500},
-        equal_note=(
-            "solved in two passes over the images: no learning rate, and no use for more time"
-        ),
+        equal_note="solved in two passes over the images: no learning rate, no use for more time",
     )
 )
 

@@ -17,7 +17,7 @@ the first epoch on (SGD .01 in the code, and from epoch 85 on CIFAR-100).
 
 from __future__ import annotations
 
-from goodness.methods.base import Locality, Method, register
+from goodness.methods.base import LAYERWISE, Locality, Method, register
 
 CWC = register(
     Method(
@@ -28,6 +28,7 @@ CWC = register(
         paper="arXiv 2312.12668",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {
                 "name": "cnn",
                 "widths": [20, 80, 240, 480],
@@ -35,11 +36,7 @@ CWC = register(
                 "order": "conv-act-pool-norm",
                 "grouped": True,
             },
-            "partition": "layer",
-            "presentation": "plain",
             "objective": "channel-groups",
-            "boundary": "identity",
-            "update": "gradient",
             "plan": {"name": "windows", "windows": [[0, 11], [0, 16], [0, 21], [0, 25]]},
             "readouts": {"last": {}, "output": {"pool": 8}},
             "optimizer": {"name": "adam", "lr": 1e-2},
@@ -48,31 +45,20 @@ CWC = register(
             "batch_size": 128,
         },
         for_data={
-            "mnist": {
-                "plan": {"name": "windows", "windows": [[0, 2], [0, 3], [0, 4], [0, 5]]},
-                "epochs": 5,
-            },
+            "mnist": {"plan": {"windows": [[0, 2], [0, 3], [0, 4], [0, 5]]}, "epochs": 5},
             "fashion_mnist": {
-                "plan": {"name": "windows", "windows": [[0, 10], [0, 15], [0, 19], [0, 23]]},
+                "plan": {"windows": [[0, 10], [0, 15], [0, 19], [0, 23]]},
                 "epochs": 23,
             },
             "cifar100": {
                 "model": {
-                    "name": "cnn",
                     "widths": [60, 120, 240, 400, 800, 1600],
                     "pools": [2, 4, 6],
-                    "order": "conv-act-pool-norm",
                     "grouped": False,
                     "groups": [1, 20, 1, 20, 1, 100],
                 },
-                "objective": {
-                    "name": "channel-groups",
-                    "targets": [20, 20, 20, 20, 100, 100],
-                },
-                "plan": {
-                    "name": "windows",
-                    "windows": [[0, 30], [0, 30], [30, 60], [30, 60], [60, 85], [60, 85]],
-                },
+                "objective": {"targets": [20, 20, 20, 20, 100, 100]},
+                "plan": {"windows": [[0, 30], [0, 30], [30, 60], [30, 60], [60, 85], [60, 85]]},
                 "epochs": 85,
             },
         },

@@ -21,7 +21,7 @@ DEEP_SUPERVISION = register(
         values={
             **ASGE_FAST.values,
             "plan": "deep-supervision",
-            "optimizer": {**ASGE_FAST.values["optimizer"], "lr": 3e-3},
+            "lr": 3e-3,
         },
         for_data=ASGE_FAST.for_data,
     )

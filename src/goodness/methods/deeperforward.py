@@ -1,9 +1,9 @@
 """DeeperForward (ICLR 2025) and HCL-FF (arXiv 2605.24797), deeper descendants of `cwc`.
 
 DeeperForward: a class's goodness is the mean activation of its channel group, not the mean square;
-groups are normalised one by one before they are sent on, and shortcuts without parameters carry
-features through 17 layers. The answer is the summed goodness of an interval of layers; choose its
-start on validation with `--set readouts.sum.skip=...`.
+groups of the output are normalised one by one, and shortcuts without parameters carry
+features through 17 layers. The prediction is the summed goodness of an interval of layers; choose
+its start on validation with `--set readouts.sum.skip=...`.
 
 HCL-FF adds coarse targets for the early layers (clusters of classes; here index blocks, how the
 paper clusters is not verified) and a supervised contrastive loss.
@@ -16,7 +16,7 @@ weight decay 1e-4, cosine from 8e-2 and 1000 epochs on CIFAR; ours end at 0 inst
 
 from __future__ import annotations
 
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, LAYERWISE, Locality, Method, register
 
 DEEP = {
     "name": "cnn",
@@ -26,7 +26,7 @@ DEEP = {
     "shortcut": True,
     "skip_pools": True,
 }
-HUNDRED = {**DEEP, "widths": [100, *[200] * 4, *[400] * 6, *[800] * 6]}
+HUNDRED = {"model": {"widths": [100, *[200] * 4, *[400] * 6, *[800] * 6]}}
 """For a hundred classes, each of which needs a channel in every block."""
 
 DEEPERFORWARD = register(
@@ -38,13 +38,10 @@ DEEPERFORWARD = register(
         paper="ICLR 2025",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": DEEP,
-            "partition": "layer",
-            "presentation": "plain",
             "objective": {"name": "channel-groups", "goodness": "mean"},
             "boundary": "group-rms",
-            "update": "gradient",
-            "plan": "together",
             "readouts": {"sum": {}, "last": {}},
             "optimizer": {"name": "adam", "lr": 1e-2, "weight_decay": 1e-4},
             "lr_schedule": "cosine",
@@ -52,7 +49,7 @@ DEEPERFORWARD = register(
             "batch_size": 128,
             "augment": CROP_AND_FLIP,
         },
-        for_data={**BY_DATA, "cifar100": {"model": HUNDRED}},
+        for_data={**BY_DATA, "cifar100": HUNDRED},
         published={"mnist": 99.63, "fashion_mnist": 93.13, "cifar10": 86.22, "cifar100": 53.09},
     )
 )
@@ -71,8 +68,7 @@ HCL_FF = register(
         values={
             **DEEPERFORWARD.values,
             "objective": {
-                "name": "channel-groups",
-                "goodness": "mean",
+                **DEEPERFORWARD.values["objective"],
                 "coarse": 0.5,
                 "contrast": 1.0,
             },
@@ -80,7 +76,7 @@ HCL_FF = register(
             "epochs": 1000,
             "augment": {**CROP_AND_FLIP, "jitter": [0.4, 0.4, 0.4, 0.1], "grayscale": 0.2},
         },
-        for_data={**BY_DATA, "cifar100": {"model": HUNDRED}},
+        for_data={**BY_DATA, "cifar100": HUNDRED},
         published={"mnist": 99.65, "fashion_mnist": 93.87, "cifar10": 91.68, "cifar100": 70.09},
     )
 )

@@ -1,9 +1,9 @@
 """Decoupled greedy learning, DGL (Belilovsky et al., arXiv 1901.08164), and its relative BWBPF.
 
 Every block has an auxiliary network that ends in a cross-entropy, and all blocks learn in parallel;
-the last block's answers. `bwbpf` (arXiv 2312.13311) cuts the network at its stages and gives each a
-pooled linear head. Its released code detaches nowhere, which makes it deep supervision; here it is
-detached.
+the last one predicts. `bwbpf` (arXiv 2312.13311) cuts the network at its stages and gives each
+a pooled linear head. Its released code detaches nowhere, which makes it deep supervision; here it
+is detached.
 
 DGL's values: SGD .1 with momentum .9 and weight decay 5e-4, times .2 every 15 of 50 epochs, widths
 from 128. Reported for BWBPF's code (not local): CIFAR-10 95.52 %.
@@ -13,7 +13,7 @@ from 128. Reported for BWBPF's code (not local): CIFAR-10 95.52 %.
 
 from __future__ import annotations
 
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, LAYERWISE, Locality, Method, register
 
 DGL = register(
     Method(
@@ -24,18 +24,14 @@ DGL = register(
         paper="arXiv 1901.08164",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {
                 "name": "cnn",
                 "widths": [128, 128, 256, 256, 512, 512],
                 "pools": [2, 4],
                 "skip_pools": True,
             },
-            "partition": "layer",
-            "presentation": "plain",
             "objective": "auxiliary",
-            "boundary": "identity",
-            "update": "gradient",
-            "plan": "together",
             "readouts": {"last": {}},
             "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
             "lr_schedule": {"name": "steps", "factor": 0.2, "at": [0.3, 0.6, 0.9]},

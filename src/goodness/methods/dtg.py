@@ -1,9 +1,9 @@
 """Dynamic Temperature Goodness, DTG-FF (Chen 2026, arXiv 2606.06539).
 
 `asge`'s fixed random projection with a learned temperature per layer, T = T_min + (T_max - T_min)
-sigmoid(t); what is sent on is normalised once more than what is judged ("decoupled"); a trained
-fusion of all layers answers, on features that are cut off, without which the method would not be
-local.
+sigmoid(t); a layer's output is normalised, the features of its loss are not ("decoupled"); a
+trained fusion of all layers predicts, on features that are cut off, without which the method would
+not be local.
 
 T_min, T_max, the division by the root mean square, the logits' scale s, backbone with batch norm,
 rates and schedule are not verified and ours. Reported: CIFAR-10 91.8 %,

@@ -1,9 +1,9 @@
 """Forward-Forward (Hinton, arXiv 2212.13345) with the values of loweX/Forward-Forward.
 
 A label is written into the first pixels of every image. Each layer learns to be strongly active,
-sum z^2 > D, where the label is true and weakly where it is wrong; what it sends on has unit length,
-so that the next layer cannot read off the answer. Prediction tries all labels, or reads the answer
-off the activities under a neutral label.
+sum z^2 > D, where the label is true and weakly where it is wrong; its output has unit length, so
+that the next layer cannot read the class off its strength. Prediction tries all labels, or is a
+linear map of the activities under a neutral label.
 
 Test errors on MNIST: 1.45 % (that code), 1.47 % (official Matlab code), 1.36 % (paper).
 
@@ -13,17 +13,22 @@ Test errors on MNIST: 1.45 % (that code), 1.47 % (official Matlab code), 1.36 % 
 
 from __future__ import annotations
 
-from goodness.methods.base import Locality, Method, register
+from collections.abc import Mapping
+from typing import Any
 
-PLAIN_IMAGES = {
-    "model": {"norm": "none"},
-    "normalize": False,
-    "optimizer": {"name": "adam", "lr": 1e-3},
+from goodness.methods.base import LAYERWISE, Locality, Method, register
+
+EQUAL: Mapping[str, Any] = {
+    "equal": {
+        "model": {"norm": "none"},
+        "normalize": False,
+        "optimizer": {"name": "adam", "lr": 1e-3},
+    },
+    "equal_note": (
+        "no batch norm, pixels from 0 to 1: the label has to stand out in every row by itself; Adam"
+        " from 1e-3, as the paper's rates are for other networks and 100 epochs or more"
+    ),
 }
-PLAIN_NOTE = (
-    "no batch norm, pixels from 0 to 1: the label has to stand out in every row by itself; Adam"
-    " from 1e-3, as the paper's rates are for other networks and 100 epochs or more"
-)
 
 FF = register(
     Method(
@@ -33,17 +38,15 @@ FF = register(
             "loss = softplus(theta - sum z^2) where the label is true, softplus(sum z^2 - theta) "
             "where it is wrong"
         ),
-        use="To study the original rule; slow to ask, as every class is a question.",
+        use="To study the original rule; slow to predict, as every class is a query.",
         paper="arXiv 2212.13345",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {"name": "mlp", "activation": "straight-through"},
-            "partition": "layer",
             "presentation": "label-pixels",
             "objective": {"name": "pair-goodness", "peer": 0.03},
             "boundary": "rms",
-            "update": "gradient",
-            "plan": "together",
             "readouts": {
                 "fusion": {
                     "skip": 1,
@@ -61,8 +64,7 @@ FF = register(
             "normalize": False,
         },
         published={"mnist": 98.64},
-        equal=PLAIN_IMAGES,
-        equal_note=PLAIN_NOTE,
+        **EQUAL,
     )
 )
 
@@ -79,11 +81,7 @@ COLLABORATIVE = register(
         ),
         paper="arXiv 2305.12393",
         locality=Locality.BROADCAST,
-        values={
-            **FF.values,
-            "objective": {"name": "pair-goodness", "peer": 0.03, "collaborate": True},
-        },
-        equal=PLAIN_IMAGES,
-        equal_note=PLAIN_NOTE,
+        values={**FF.values, "objective": {**FF.values["objective"], "collaborate": True}},
+        **EQUAL,
     )
 )

@@ -13,7 +13,7 @@ confidence): MNIST 97.2, CIFAR-10 69.3, ImageNet 41.6 %.
 
 from __future__ import annotations
 
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, LAYERWISE, Locality, Method, register
 
 FORWARD_GRADIENT = register(
     Method(
@@ -24,13 +24,10 @@ FORWARD_GRADIENT = register(
         paper="arXiv 2210.03310",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {"name": "small-cnn", "norm": "layer", "pool": "max"},
-            "partition": "layer",
-            "presentation": "plain",
             "objective": {"name": "patch-groups", "patches": 4, "groups": 8},
-            "boundary": "identity",
             "update": "forward-gradient",
-            "plan": "together",
             "readouts": {"output": {"pool": 2}, "last": {}, "sum": {}},
             "optimizer": {"name": "sgd", "lr": 6e-3, "momentum": 0.9, "weight_decay": 1e-4},
             "lr_schedule": {"name": "cosine", "warmup": 0.1},

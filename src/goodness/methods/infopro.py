@@ -3,7 +3,7 @@
 Greedy local losses throw away what later blocks would need. InfoPro's local modules keep
 information about the image (a small decoder reconstructs it) while they gather information about
 the class (an auxiliary classifier); the weight moves from the first to the second with depth. The
-last block answers.
+last block predicts.
 
 The first module's weights are those of ResNet-110 in two modules; what they become with depth (the
 code's go to 0) is ours, and so are the rate and batch size (.8 and 1024 in the code). Errors there,
@@ -14,7 +14,7 @@ CIFAR-10, K = 2 / 4 / 8 / 16 modules: 6.42 / 7.30 / 8.93 / 9.90 %.
 
 from __future__ import annotations
 
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, Locality, Method, register
 from goodness.methods.dgl import DGL
 
 INFOPRO = register(
@@ -29,16 +29,9 @@ INFOPRO = register(
             **DGL.values,
             "partition": "block",
             "objective": "information",
-            "optimizer": {
-                "name": "sgd",
-                "lr": 0.1,
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "nesterov": True,
-            },
+            "optimizer": {**DGL.values["optimizer"], "weight_decay": 1e-4, "nesterov": True},
             "lr_schedule": "cosine",
             "epochs": 160,
-            "augment": CROP_AND_FLIP,
         },
         for_data=BY_DATA,
         published={"cifar10": 93.58, "svhn": 96.85},

@@ -2,7 +2,7 @@
 
 A layer's class goodness is its activity times a learned matrix; layer and matrix learn from the
 cross-entropy of that goodness. No positive and negative passes, no normalisation in between. The
-answer is the sum of all layers' goodness, or the last layer's.
+prediction is the sum of all layers' goodness, or the last layer's.
 
 How a CNN's maps meet the projection, the optimizer and the architectures are not verified: maps are
 flattened (averaged to at most 4096 features), Adam 1e-3. Reported: CIFAR-10 82.4 %, CIFAR-100 54.8
@@ -13,7 +13,7 @@ or 63.28 %, FashionMNIST 93.98 %, conflicting across versions.
 
 from __future__ import annotations
 
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, Locality, Method, register
+from goodness.methods.base import BY_DATA, CROP_AND_FLIP, LAYERWISE, Locality, Method, register
 
 MONO_FORWARD = register(
     Method(
@@ -24,13 +24,9 @@ MONO_FORWARD = register(
         paper="arXiv 2501.09238",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {"name": "small-cnn", "widths": [64, 128, 256, 512], "pool": "max"},
-            "partition": "layer",
-            "presentation": "plain",
             "objective": {"name": "classifier", "pool": None, "most": 4096, "bias": False},
-            "boundary": "identity",
-            "update": "gradient",
-            "plan": "together",
             "readouts": {"sum": {}, "last": {}},
             "optimizer": {"name": "adam", "lr": 1e-3},
             "lr_schedule": "cosine",

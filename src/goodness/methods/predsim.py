@@ -17,7 +17,15 @@ by 1 - b, which Adam all but undoes.
 from __future__ import annotations
 
 from goodness.methods.asge_fast import ASGE_FAST
-from goodness.methods.base import BY_DATA, CROP_AND_FLIP, SHORT_RUN, Locality, Method, register
+from goodness.methods.base import (
+    BY_DATA,
+    CROP_AND_FLIP,
+    LAYERWISE,
+    SHORT_RUN,
+    Locality,
+    Method,
+    register,
+)
 
 PREDSIM = register(
     Method(
@@ -31,13 +39,10 @@ PREDSIM = register(
         paper="arXiv 1901.06656",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": "vgg8b",
-            "partition": "layer",
-            "presentation": "plain",
             "objective": "similarity",
             "boundary": {"name": "identity", "dropout": 0.2, "whole_channels": True},
-            "update": "gradient",
-            "plan": "together",
             "readouts": {"output": {}, "last": {}, "sum": {}},
             "optimizer": {"name": "adam", "lr": 5e-4},
             "lr_schedule": {"name": "steps", "factor": 0.25, "at": [0.5, 0.75, 0.875, 0.9375]},
@@ -47,27 +52,15 @@ PREDSIM = register(
         },
         for_data={
             "digits": {**BY_DATA["digits"], "model": {"name": "mlp", "norm": "batch"}},
-            "mnist": {
-                **BY_DATA["mnist"],
-                "epochs": 100,
-                "objective": {"name": "similarity", "most": 1024},
-            },
+            "mnist": {**BY_DATA["mnist"], "epochs": 100, "objective": {"most": 1024}},
             "fashion_mnist": {
                 **BY_DATA["fashion_mnist"],
                 "epochs": 200,
-                "objective": {"name": "similarity", "most": 1024},
-                "boundary": {"name": "identity", "dropout": 0.1, "whole_channels": True},
+                "objective": {"most": 1024},
+                "boundary": {"dropout": 0.1},
             },
-            "cifar100": {
-                "objective": {"name": "similarity", "most": 4096},
-                "boundary": {"name": "identity", "dropout": 0.05, "whole_channels": True},
-            },
-            "svhn": {
-                **BY_DATA["svhn"],
-                "epochs": 100,
-                "optimizer": {"name": "adam", "lr": 3e-4},
-                "boundary": {"name": "identity", "dropout": 0.3, "whole_channels": True},
-            },
+            "cifar100": {"objective": {"most": 4096}, "boundary": {"dropout": 0.05}},
+            "svhn": {**BY_DATA["svhn"], "epochs": 100, "lr": 3e-4, "boundary": {"dropout": 0.3}},
         },
         published={
             "mnist": 99.69,
@@ -92,7 +85,6 @@ PREDSIM_FAST = register(
         values={
             **ASGE_FAST.values,
             "objective": "similarity",
-            "boundary": "identity",
             "readouts": PREDSIM.values["readouts"],
             "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-2},
         },

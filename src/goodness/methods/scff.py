@@ -15,7 +15,7 @@ Reported: MNIST 98.7 (MLP), CIFAR-10 80.75, STL-10 77.3 %.
 
 from __future__ import annotations
 
-from goodness.methods.base import Locality, Method, register
+from goodness.methods.base import LAYERWISE, Locality, Method, register
 
 SCFF = register(
     Method(
@@ -25,23 +25,21 @@ SCFF = register(
             "loss = softplus(low - y) for [x, x],  softplus(y - high) for [x, x'],  y = mean over"
             " channels of h^2"
         ),
-        use="Images without labels; the labels serve a linear readout only.",
+        use="Images without labels; labels are for a linear readout only.",
         paper="Nat. Commun. 2025",
         locality=Locality.LAYER,
         values={
+            **LAYERWISE,
             "model": {
                 "name": "cnn",
                 "widths": [96, 384, 1536],
-                "pools": [1, 2, 3],
                 "norm": "none",
                 "first_kernel": 5,
                 "skip_pools": True,
             },
-            "partition": "layer",
             "presentation": "image-pairs",
             "objective": "self-contrast",
             "boundary": "triangle",
-            "update": "gradient",
             "plan": {"name": "windows", "windows": [[0, 6], [6, 10], [10, 31]], "total": 81},
             "readouts": {"fusion": {"pool": 4, "start": 31 / 81, "lr": 1e-3}},
             "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-2},

@@ -3,7 +3,7 @@
 An auxiliary 1x1 convolution turns a block's features into one map per class; a class's goodness is
 the mean of its squared map. The true class is positive and all others negative in one pass, with a
 log-sum-exp margin loss. Inside a block of several layers gradients flow (`--set partition=block`,
-the paper's better variant); what is sent on is layer-normalised and cut off.
+the paper's better variant); a block's output is layer-normalised and detached.
 
 The paper's backbones are ResNet18 and MobileNetV3; its optimizer, margin, augmentation and numbers
 are not verified. The values here are ours.
