@@ -1,4 +1,4 @@
-"""Axis: how one block is judged, from its features to one loss per row and to class scores."""
+"""Axis: the loss and the class scores of one block, from its features."""
 
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 

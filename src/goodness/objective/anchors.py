@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -26,8 +27,8 @@ class Anchors(Objective):
         push: weight of the negative goodness itself.
         pool: cells per side that the map is averaged to; None keeps every pixel.
         most: average further until there are at most so many features.
-        feedback: weight of the last block's error, sent through a fixed random matrix onto the
-            unit-length features (DF-R); 0 leaves it out.
+        feedback: weight of the last block's error, projected onto the unit-length features by a
+            fixed random matrix (DF-R); 0 leaves it out.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Anchors(Objective):
         self.push = push
         self.feedback = feedback
         self.needs_later_scores = feedback > 0 and spec.index < spec.count - 1
-        features = spec.features[0] * self.grid[0] * self.grid[1]
+        features = spec.features[0] * math.prod(self.grid)
         self.anchors = nn.Parameter(torch.randn(spec.num_classes, features), anchors == "learned")
         back = torch.randn(spec.num_classes, features) / features**0.5
         self.register_buffer("back", back if self.needs_later_scores else torch.empty(0))
@@ -55,12 +56,12 @@ class Anchors(Objective):
     back: Tensor
 
     def embed(self, h: Tensor) -> Tensor:
-        """Pooled features (N, D)."""
-        return F.adaptive_avg_pool2d(h, self.grid).flatten(1)
+        """Pooled features of unit length, (N, C, H, W) to (N, D)."""
+        return F.normalize(F.adaptive_avg_pool2d(h, self.grid).flatten(1), dim=1)
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K), from -4 to 0."""
-        cosine = F.normalize(self.embed(h), dim=1) @ F.normalize(self.anchors, dim=1).T
+        cosine = self.embed(h) @ F.normalize(self.anchors, dim=1).T
         return 2 * cosine - 2  # of unit vectors, -|e - u|^2
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
@@ -70,6 +71,5 @@ class Anchors(Objective):
         wrong = 1 - F.one_hot(y, scores.shape[1]).to(scores.dtype)
         loss = (terms * wrong).sum(1) / (scores.shape[1] - 1)
         if self.needs_later_scores:
-            unit = F.normalize(self.embed(h), dim=1)
-            loss = loss + self.feedback * (unit * (context.error(y) @ self.back)).sum(1)
+            loss = loss + self.feedback * (self.embed(h) * (context.error(y) @ self.back)).sum(1)
         return loss

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import Tensor, nn
@@ -14,25 +15,21 @@ Head = Literal["mlp-sr", "1c2f", "linear"]
 
 @OBJECTIVES.register("auxiliary")
 class Auxiliary(Objective):
-    """Decoupled greedy learning (arXiv 1901.08164): a small network of its own judges each block.
+    """Decoupled greedy learning (arXiv 1901.08164): the cross-entropy of a small network per block.
 
     Args:
         spec: the block.
         head: ``"mlp-sr"``, DGL's: averaged to a quarter of the side, three 1x1 convolutions,
             averaged to 2x2, three wide layers and a linear one; ``"1c2f"``, InfoPro's: a strided
             convolution and two layers; ``"linear"``: global average and a linear layer (BWBPF).
-        width: of the hidden layers; None takes the block's channels for convolutions and, for
+        width: of the hidden layers; None: the block's channels for convolutions and, for
             ``"mlp-sr"``, four times as many behind them.
     """
 
     supports_label_smoothing = True
 
     def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        head: Head = "mlp-sr",
-        width: PositiveInt | None = None,
+        self, spec: BlockSpec, *, head: Head = "mlp-sr", width: PositiveInt | None = None
     ) -> None:
         super().__init__()
         self.head = head_network(head, spec.features, spec.num_classes, width)
@@ -44,42 +41,34 @@ class Auxiliary(Objective):
 
 def head_network(head: Head, features: Shape, num_classes: int, width: int | None) -> nn.Sequential:
     """A network from features (N, C, H, W) to logits (N, K); see `Auxiliary`."""
-    channels, height, width_in = features
+    channels, height, columns = features
+    mean = nn.AdaptiveAvgPool2d(1), nn.Flatten()
     if head == "linear":
-        return nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
-        )
+        return nn.Sequential(*mean, nn.Linear(channels, num_classes))
     if head == "1c2f":
         hidden = width or 128
-        return nn.Sequential(
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(channels, hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, num_classes),
-        )
-    inner = width or channels
-    hidden = width or 4 * channels
-    coarse = (-(-height // 4), -(-width_in // 4))
-    small = (min(2, coarse[0]), min(2, coarse[1]))
+        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False)
+        units = nn.Linear(channels, hidden)
+        last = nn.Linear(hidden, num_classes)
+        relus = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+        return nn.Sequential(conv, nn.BatchNorm2d(channels), relus[0], *mean, units, relus[1], last)
+    inner, hidden = width or channels, width or 4 * channels
+    coarse = -(-height // 4), -(-columns // 4)
+    small = min(2, coarse[0]), min(2, coarse[1])
     layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(coarse)]
-    for place in range(3):
-        layers.append(nn.Conv2d(inner if place else channels, inner, 1, bias=False))
-        layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+    for inputs in (channels, inner, inner):
+        conv = nn.Conv2d(inputs, inner, 1, bias=False)
+        layers += [conv, nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
     layers += [nn.AdaptiveAvgPool2d(small), nn.Flatten()]
-    units = inner * small[0] * small[1]
-    for place in range(3):
-        layers.append(nn.Linear(hidden if place else units, hidden, bias=False))
-        layers += [nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+    for inputs in (inner * math.prod(small), hidden, hidden):
+        units = nn.Linear(inputs, hidden, bias=False)
+        layers += [units, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(hidden, num_classes))
 
 
 @OBJECTIVES.register("information")
 class Information(Auxiliary):
-    """InfoPro (ICLR 2021, arXiv 2101.10832): keep what tells the image, and what tells the class.
+    """InfoPro (ICLR 2021, arXiv 2101.10832): keep information about the image, and about the class.
 
     reconstruct * BCE(decoder(h), image) + classify * (cross-entropy or supervised contrast of the
     head). Both weights move in a straight line from the first block to the one before the last; the
@@ -133,12 +122,12 @@ class Information(Auxiliary):
             return super().loss(h, scores, y, context)
         low, high = context.images.amin((0, 2, 3), True), context.images.amax((0, 2, 3), True)
         target = (context.images - low) / (high - low).clamp(min=1e-8)
-        seen = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
+        image = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
         if self.task == "ce":
-            known = super().loss(h, scores, y, context)
+            label = super().loss(h, scores, y, context)
         else:
-            known = supervised_contrast(scores, y, self.temperature)
-        return self.reconstruct * seen.mean((1, 2, 3)) + self.classify * known
+            label = supervised_contrast(scores, y, self.temperature)
+        return self.reconstruct * image.mean((1, 2, 3)) + self.classify * label
 
 
 @OBJECTIVES.register("transport")

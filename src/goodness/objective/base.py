@@ -29,18 +29,18 @@ class BlockSpec:
     widest: int
     """Channels of the widest block of the network."""
     input_view: View = field(default_factory=View)
-    """How what enters the block is seen as a map."""
+    """The block's input as a map."""
     feature_view: View = field(default_factory=View)
-    """How what the block computes is seen as a map, the features that objectives are given."""
+    """What the body computes as a map: the features that objectives are given."""
     output_view: View = field(default_factory=View)
-    """How the block's output is seen as a map."""
+    """The block's output as a map."""
     head: nn.Module | None = None
-    """At the last block, the model's own classifier, if it has one: it takes the output."""
+    """At the last block, the model's own classifier, if it has one: a map of the output."""
 
 
 @dataclass
 class Context:
-    """What an objective may see beside its block's features."""
+    """What an objective may use beside its block's features."""
 
     input: Tensor
     """What entered the block, (rows, C, H, W), detached."""
@@ -65,10 +65,10 @@ class Context:
 
 
 class Objective(nn.Module):
-    """A block's loss and scores. Subclasses take ``(spec, *, options)``.
+    """A block's loss and scores. The constructor of a subclass is ``(spec, *, options)``.
 
-    Rows are images, or an image presented in several ways: V * N rows to learn from, the N
-    positive ones first, N * A to predict from.
+    Rows are images, or images presented in several ways: V * N rows to learn from, the N
+    positive ones first; N * A to predict from.
     """
 
     paired = False
@@ -78,15 +78,15 @@ class Objective(nn.Module):
     needs_later_scores = False
     """Whether the loss reads `Context.later_scores`; costs a forward pass before every step."""
     masks = False
-    """Whether the gradient by a feature is zero wherever that feature is zero, by itself or, where
-    `rectified` says that features come from a ReLU, because it is made so."""
+    """Whether the gradient by a feature is zero wherever that feature is zero: by itself, or where
+    `rectified` is set."""
     rectified = False
-    """Whether features come from a ReLU that leaves its mask to the objective."""
+    """Whether features come from a ReLU whose mask the objective applies to its gradient."""
     needs_images = False
     """Whether the loss reads `Context.images`, which are not everywhere at hand in a parallel run
     and not where blocks learn from cached features."""
     supports_label_smoothing = False
-    """Whether the loss is a cross-entropy over the classes that heeds `label_smoothing`."""
+    """Whether the loss is a cross-entropy over the classes, with `label_smoothing`."""
     supports_class_weights = True
     """Whether what it learns comes from the rows' losses alone, which `class_weights` weigh."""
     label_smoothing = 0.0
@@ -99,7 +99,7 @@ class Objective(nn.Module):
 
     @classmethod
     def max_classes(cls, spec: BlockSpec, options: Mapping[str, Any]) -> int | None:
-        """The largest K that this block can serve with these options; None: there is no limit."""
+        """The largest K that is possible at this block with these options; None: any."""
         return None
 
     @classmethod
@@ -125,7 +125,7 @@ class Objective(nn.Module):
             h: features (rows, C, H, W), float32.
             scores: what `scores` gave for them.
             y: labels (N,).
-            context: what else there is to see.
+            context: what else a loss may use.
         """
         return F.cross_entropy(scores, y, reduction="none", label_smoothing=self.label_smoothing)
 
@@ -153,7 +153,7 @@ class Objective(nn.Module):
         return type(self).observe is not Objective.observe
 
     def facts(self) -> dict[str, int | float]:
-        """What was derived from the spec: shown in listings and checked with checkpoints."""
+        """What was derived from the spec, for listings and to compare with checkpoints."""
         return {}
 
 

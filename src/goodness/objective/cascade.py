@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +21,7 @@ class LeastSquares(Objective):
     Args:
         spec: the block.
         pool: cells per side that the map is averaged to; None keeps every pixel, as the paper does.
-        most: average further until there are at most so many features, D; F'F takes 8 D^2 bytes.
+        most: average further until there are at most so many features, D; F'F has 8 D^2 bytes.
         ridge: relative to the features' mean square. The paper's code has none, and falls back to
             the pseudo-inverse where F'F is singular.
     """
@@ -38,7 +40,7 @@ class LeastSquares(Objective):
         super().__init__()
         self.grid = feature_grid(spec.features, pool, most)
         self.ridge = ridge
-        features = spec.features[0] * self.grid[0] * self.grid[1]
+        features = spec.features[0] * math.prod(self.grid)
         self.register_buffer("weight", torch.zeros(features, spec.num_classes))
 
     def features(self, h: Tensor) -> Tensor:
@@ -59,9 +61,8 @@ class LeastSquares(Objective):
         f = self.features(h).double()
         target = F.one_hot(y, self.weight.shape[1]).to(f.dtype)
         for name, product in (("FtF", f.T @ f), ("FtY", f.T @ target)):
-            if name not in self.pending:
-                self.pending[name] = torch.zeros_like(product)
-            self.pending[name] += product
+            held = self.pending.get(name)
+            self.pending[name] = product if held is None else held.add_(product)
 
     @torch.no_grad()
     def end_epoch(self) -> None:
@@ -73,20 +74,18 @@ class LeastSquares(Objective):
         factor, failed = torch.linalg.cholesky_ex(gram)
         pivots = factor.diagonal()
         if failed or pivots.min() < 1e-6 * pivots.max():  # singular, but for rounding
-            solution = torch.linalg.lstsq(
-                gram.cpu(), target.cpu(), rcond=1e-12, driver="gelsd"
-            ).solution
+            found = torch.linalg.lstsq(gram.cpu(), target.cpu(), rcond=1e-12, driver="gelsd")
+            self.weight.copy_(found.solution)
         else:
-            solution = torch.cholesky_solve(target, factor)
-        self.weight.copy_(solution)
+            self.weight.copy_(torch.cholesky_solve(target, factor))
 
 
 @OBJECTIVES.register("direct-feedback")
 class DirectFeedback(Classifier):
-    """CaFo with direct feedback alignment: the last block's error teaches every block.
+    """CaFo with direct feedback alignment: every block learns from the last block's error.
 
-    A block's features move against the error of the last block's prediction, sent back through a
-    fixed random matrix; its own linear map is trained on features that are cut off. The last
+    A block's features move against the error of the last block's prediction, times a fixed
+    random matrix; its own linear map is trained on detached features. The last
     block's error is its own. The paper describes it, its code does not have it: not verified.
 
     Args:
@@ -102,7 +101,7 @@ class DirectFeedback(Classifier):
     ) -> None:
         super().__init__(spec, pool=pool, most=most, init="zero")
         self.needs_later_scores = spec.index < spec.count - 1
-        width = spec.features[0] * spec.features[1] * spec.features[2]
+        width = math.prod(spec.features)
         back = torch.randn(spec.num_classes, width) / width**0.5
         self.register_buffer("back", back if self.needs_later_scores else torch.empty(0))
 

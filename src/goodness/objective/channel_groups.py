@@ -18,8 +18,8 @@ class ChannelGroups(Objective):
     """Channel-wise competition: a contiguous group of channels per class, the true one shall win.
 
     CwComp (arXiv 2312.12668): G_k = mean of squares over group k's channels and all positions.
-    DeeperForward (ICLR 2025) takes the mean activation instead. HCL-FF (arXiv 2605.24797) lets
-    early blocks tell coarse clusters apart and adds a contrastive term.
+    DeeperForward (ICLR 2025) has the mean activation instead. In HCL-FF (arXiv 2605.24797) early
+    blocks classify into coarse clusters, and a contrastive term is added.
 
     Args:
         spec: the block.
@@ -28,11 +28,11 @@ class ChannelGroups(Objective):
             added above and below; ``"pvn"`` positive against negative, the mean of
             softplus(2 - G_y) and softplus(mean of the other G - 2); ``"cwg"`` 0.28 ce + 0.72 pvn.
         targets: number of competing groups in each block (with more or fewer blocks than numbers
-            each takes the nearest one), None for K in all. With fewer than K,
-            classes are merged into index blocks, class k to group k * T // K, as CwComp's code
-            does; the scores of merged classes are equal.
-        coarse: without ``targets``: the leading part of the blocks, 0 to 1, that tells clusters
-            apart, from a few to K in geometric steps.
+            each has the nearest one), None for K in all. With fewer than K, classes are merged
+            into index blocks, class k to group k * T // K, as CwComp's code does; the scores of
+            merged classes are equal.
+        coarse: without ``targets``: the leading part of the blocks, 0 to 1, that classifies into
+            clusters, from a few to K in geometric steps.
         contrast: weight of the supervised contrastive loss on the averaged map.
         temperature: of the contrastive loss.
     """
@@ -52,7 +52,6 @@ class ChannelGroups(Objective):
         temperature: Positive = 0.07,
     ) -> None:
         super().__init__()
-        groups = spec.num_classes
         if targets:
             groups = min(stretch(targets, spec.count)[spec.index], spec.num_classes)
         else:

@@ -9,7 +9,7 @@ from goodness.types import NonNegative, PositiveInt
 
 @OBJECTIVES.register("class-maps")
 class ClassMaps(Objective):
-    """SFF (arXiv 2501.03176): a convolution makes one map per class, whose mean square scores it.
+    """SFF (arXiv 2501.03176): the class scores are the mean squares of one map per class.
 
     s_k = mean over (H, W) of q_k^2 with q = conv(h); the loss is log(1 + sum over k != y of
     exp(s_k - s_y + margin)). The paper's exact form and margin are not verified.
@@ -23,11 +23,7 @@ class ClassMaps(Objective):
     supports_label_smoothing = True
 
     def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        kernel: PositiveInt = 1,
-        margin: NonNegative = 1.0,
+        self, spec: BlockSpec, *, kernel: PositiveInt = 1, margin: NonNegative = 1.0
     ) -> None:
         super().__init__()
         self.margin = margin

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ class Classifier(Objective):
         loss: ``"ce"``, or ``"sparsemax"``.
         bias: whether the map has one.
         init: of the weights.
-        own: at the last block take the model's own classifier, if it has one, instead of a new map.
+        own: at the last block the model's own classifier, if it has one, instead of a new map.
     """
 
     def __init__(
@@ -50,9 +51,8 @@ class Classifier(Objective):
         if self.classifier is not None:
             return
         self.grid = feature_grid(spec.features, pool, most)
-        self.linear = nn.Linear(
-            spec.features[0] * self.grid[0] * self.grid[1], spec.num_classes, bias
-        )
+        features = spec.features[0] * math.prod(self.grid)
+        self.linear = nn.Linear(features, spec.num_classes, bias)
         if init != "default":
             nn.init.constant_(self.linear.weight, float(init == "ones"))
             if bias:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -50,13 +51,11 @@ class PairGoodness(Objective):
         collaborate: bool = False,
     ) -> None:
         super().__init__()
-        width = spec.features[0] * spec.features[1] * spec.features[2]
+        width = math.prod(spec.features)
         self.index = spec.index
         self.goodness = goodness
-        if goodness == "sum":
-            self.threshold = width * (1.0 if threshold is None else threshold)
-        else:
-            self.threshold = 2.0 if threshold is None else threshold
+        unit, default = (width, 1.0) if goodness == "sum" else (1, 2.0)
+        self.threshold = unit * (default if threshold is None else threshold)
         self.kind = loss
         self.alpha = alpha
         self.peer = peer

@@ -28,11 +28,7 @@ class PatchGroups(Objective):
     """
 
     def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        patches: PositiveInt = 4,
-        groups: PositiveInt = 1,
+        self, spec: BlockSpec, *, patches: PositiveInt = 4, groups: PositiveInt = 1
     ) -> None:
         super().__init__()
         channels, height, width = spec.features

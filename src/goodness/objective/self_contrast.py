@@ -19,8 +19,8 @@ class SelfContrast(Objective):
 
     Args:
         spec: the block.
-        levels: (low, high) of every block; one pair serves all. The released values for CIFAR-10
-            are (0, 1), (5, 9), (6, 10) for its three blocks.
+        levels: (low, high) of every block; a single pair is for all. The released values for
+            CIFAR-10 are (0, 1), (5, 9), (6, 10) for its three blocks.
         decay: weight of the norm of y.
     """
 

@@ -23,13 +23,7 @@ class Similarity(Classifier):
         most: features that the prediction may use; the map is averaged until there are no more.
     """
 
-    def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        beta: Share = 0.99,
-        most: PositiveInt = 2048,
-    ) -> None:
+    def __init__(self, spec: BlockSpec, *, beta: Share = 0.99, most: PositiveInt = 2048) -> None:
         super().__init__(spec, pool=None, most=most, init="zero")
         self.beta = beta
         self.coupled = beta > 0

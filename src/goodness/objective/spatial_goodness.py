@@ -19,7 +19,7 @@ class SpatialGoodness(Objective):
         spec: the block.
         alpha: fineness of the grid; P = clamp(round(alpha * reference / C), 1, min(H, W)). The
             rounding for widths that do not divide is our choice, the paper's code has a table.
-        reference: C_ref of the grid rule; None takes the network's widest block.
+        reference: C_ref of the grid rule; None: the network's widest block.
         scale: logit scale. The paper's is 1, where the logits' spread grows as sqrt(C * P^2 / K).
         unit_scale: divide the logits by sqrt(C * P^2 / K), so that ``scale`` alone sets their
             spread whatever the width and the number of classes. Not in the paper.
