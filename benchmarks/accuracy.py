@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--method", default="asge-fast")
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", default="results")
     args = parser.parse_args()
     record: dict[str, Any] = {

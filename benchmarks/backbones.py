@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=parts)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
     common = [f"--num-threads={args.threads}", "--quiet"]

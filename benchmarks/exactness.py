@@ -62,14 +62,9 @@ def compare(name: str, partition: str, x: Tensor) -> dict[str, Any]:
     torch.manual_seed(0)
     model = plain(name)
     expected = model(x)
-    network = localize(
-        model, "sff", partition, image_shape=x, boundary="identity", channels_last=False
-    ).eval()
-    h = x
-    for block in network:
-        h = block.output(block.body(h))
-    head = network[len(network) - 1].spec.head
-    assert head is not None
+    values = {"boundary": "identity", "channels_last": False}
+    network = localize(model, "sff", partition, image_shape=tuple(x.shape[1:]), **values).eval()
+    network.readout = "head"
     state = network.backbone_state()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
@@ -79,7 +74,7 @@ def compare(name: str, partition: str, x: Tensor) -> dict[str, Any]:
         again.load_state_dict(load_file(path))
     return {
         "blocks": len(network),
-        "difference": float((head.eval()(h) - expected).abs().max()),
+        "difference": float((network(x) - expected).abs().max()),
         "after_saving_and_loading": float((again(x) - expected).abs().max()),
         "same_keys": sorted(state) == sorted(model.state_dict()),
     }

@@ -55,7 +55,7 @@ def shares(folder: Path) -> list[float]:
     with torch.no_grad():
         for pixels, _ in data.test.batches(100, run.network.device, order=torch.arange(ASKED)):
             images = data.preprocessing.apply(pixels, run.config.normalize)
-            asked.append([s for s in run.network.evaluate(images).scores if s is not None])
+            asked.append([s for s in run.network.evaluate(images).blocks if s is not None])
     return [label_share(torch.cat(blocks)) for blocks in zip(*asked, strict=True)]
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, help="of an epoch, to try the script out")
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results/labels.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/labels.png"))
     args = parser.parse_args()

@@ -55,8 +55,9 @@ def phase(learner: Learner | None, args: argparse.Namespace, phases: int) -> lis
     dist.barrier()
     seconds = []
     for step in range(args.steps + 1 if learner is not None else 0):
+        learner.steps = step
         started = time.perf_counter()
-        learner.step(x, y, Clock(step, args.steps + 1, 1))
+        learner.step(x, y)
         seconds.append(time.perf_counter() - started)
     dist.barrier()
     return seconds[1:]
@@ -66,8 +67,9 @@ def work(rank: int, args: argparse.Namespace, answers: Any) -> None:
     """One of the processes."""
     torch.set_num_threads(1)
     with Group(Launch(rank, rank, RANKS), torch.device("cpu")) as group:
-        stage = LayerRanks(group).learner(network(args), None)
-        alone = Learner(network(args))
+        run = Clock(0, args.steps + 1, 1)
+        stage = LayerRanks(group).learner(network(args), None, run)
+        alone = Learner(network(args), run=run)
         seconds: dict[str, list[float]] = {"pipeline": [], "two": [], "one": []}
         for turn in range(args.rounds + 1):
             measured = {

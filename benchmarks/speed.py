@@ -8,7 +8,7 @@
 The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
 and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
 ``--amp bf16``. What is compiled has a record of its own, ``bench-<network>-compiled``. The last one
-trains two epochs of CIFAR-10 and writes ``results/trainer.json``.
+trains two epochs of CIFAR-10 and writes ``results/loop.json``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any
 
 import goodness
 from goodness.learning.learner import Learner
-from goodness.training.trainer import Trainer
 from goodness.reports.environment import environment
+from goodness.training.trainer import Trainer
 from runs import write
 
 WIDTHS = [width for width in (64, 128, 256, 512) for _ in range(4)]
@@ -88,12 +88,12 @@ def loop(threads: int, out: Path) -> None:
         )
     record = {
         "schema": 1,
-        "command": f"python benchmarks/speed.py loop --num-threads {threads}",
+        "command": f"python benchmarks/speed.py loop --threads {threads}",
         "environment": environment(None),
         **{f"seconds_{name}": seconds for name, seconds in spent.items()},
         "share_of_the_rest": 1 - spent["steps"] / spent["epoch"],
     }
-    write(out / "trainer.json", record)
+    write(out / "loop.json", record)
     print(json.dumps(record, indent=1))
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=[*NETWORKS, "loop"])
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--amp", default="none")

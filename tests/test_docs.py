@@ -1,4 +1,4 @@
-"""What docs/backbones.md shows works as it stands there."""
+"""What the pages of docs/ show works as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from goodness.cli.app import app
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "backbones.md").read_text()
 PAGES = [
-    *(DOCS / f"{name}.md" for name in ("backbones", "performance", "usage")),
+    *(DOCS / f"{name}.md" for name in ("backbones", "extend", "performance", "usage")),
     DOCS.parent / "README.md",
 ]
 

@@ -32,7 +32,13 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **st
 def block(axes: Axes, x: float, name: str) -> None:
     axes.add_patch(
         FancyBboxPatch(
-            (x, 0.55), 3.7, 2.75, boxstyle="round,pad=0,rounding_size=0.12", fc="none", ec=INK, lw=1.4
+            (x, 0.55),
+            3.7,
+            2.75,
+            boxstyle="round,pad=0,rounding_size=0.12",
+            fc="none",
+            ec=INK,
+            lw=1.4,
         )
     )
     axes.text(x + 0.1, 3.38, name, color=INK, fontsize=10, weight="bold")
