@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers import copied, same
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -42,7 +43,7 @@ def test_images_of_every_shape(digits, shape):
     X, y = digits
     classifier = GoodnessClassifier(**SMALL).fit(X[:400].reshape(-1, *shape), y[:400])
 
-    assert classifier.network_.image == (1, 8, 8)
+    assert classifier.network_.image_shape == (1, 8, 8)
     assert classifier.score(X[400:].reshape(-1, *shape), y[400:]) > 0.85
     proba = classifier.predict_proba(X[400:].reshape(-1, *shape))
     assert proba.shape == (200, 10)
@@ -76,14 +77,14 @@ def test_a_module_is_copied_and_its_classes_are_fitted(digits):
     X, y = digits
     torch.manual_seed(0)
     model = timm.create_model("resnet10t", num_classes=7, channels=[4, 4, 8, 8], stem_width=4)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+    before = copied(model.state_dict())
     colour = np.repeat(X[:64].reshape(-1, 1, 8, 8), 3, axis=1)
     labels = np.array([f"digit {label}" for label in y[:64]])
     classifier = GoodnessClassifier("sff", model, "block", epochs=1, random_state=0)
 
     fitted = clone(classifier).fit(colour, labels)
 
-    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    assert same(model.state_dict(), before)
     assert set(fitted.predict(colour)) <= set(labels)
     again = pickle.loads(pickle.dumps(fitted))
     assert np.array_equal(again.predict(colour), fitted.predict(colour))
@@ -125,7 +126,7 @@ def test_bad_input_is_a_value_error(values, X, message):
         *((key, f"parameter of its own, {key}") for key in ("batch_size", "epochs", "readout")),
         ("lr", "parameter of its own, lr"),
         ("seed", "parameter of its own, random_state"),
-        *((key, "no meaning for arrays") for key in ("augment", "example_input", "data")),
+        *((key, "no meaning for arrays") for key in ("augment", "image_shape", "data", "feature_cache")),
     ],
 )
 def test_options_that_would_not_be_used_are_refused(key, message):

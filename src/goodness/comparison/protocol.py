@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from goodness.config import merge
 from goodness.data.settings import AugmentConfig
 from goodness.methods import METHODS
 from goodness.methods.base import BY_DATA, CROP_AND_FLIP
@@ -33,22 +34,13 @@ def values_for(
         data: name or folder of the data.
         protocol: ``"equal"``: the same network, data treatment and rate schedule for all, but for
             what `adaptations` says; ``"paper"``: nothing but the method's own values.
-        given: the user's values for all methods, which rule; an option of a part without the
-            part's name leaves its other options.
+        given: the user's values for all methods, which rule; see `goodness.config.merge`.
     """
     if protocol == "paper":
         return dict(given)
     augment = BY_DATA.get(data, {}).get("augment", CROP_AND_FLIP)
-    values: dict[str, Any] = {
-        **EQUAL,
-        "augment": {**AugmentConfig.model_validate({}).model_dump(), **augment},
-    }
-    for layer in (METHODS[method].equal, given):
-        for key, own in layer.items():
-            common = values.get(key)
-            adds = isinstance(own, Mapping) and isinstance(common, Mapping) and "name" not in own
-            values[key] = {**common, **own} if adds else own  # type: ignore[dict-item]
-    return values
+    none = AugmentConfig.model_validate({}).model_dump()
+    return merge(EQUAL, {"augment": {**none, **augment}}, METHODS[method].equal, given)
 
 
 def adaptations(method: str, protocol: Protocol) -> str:

@@ -17,8 +17,8 @@ class GoodnessModule(lightning.LightningModule):
         network = goodness.localize(resnet18(), "sff", image_shape=(3, 32, 32), num_classes=10)
         lightning.Trainer(max_epochs=10).fit(GoodnessModule(network), loader)
 
-    Precision, gradient clipping and accumulation are the network's own options (``amp``, ``clip``,
-    ``accumulate``), as the Trainer's act on an optimizer of its own.
+    Precision, gradient clipping and accumulation are the network's own options (``amp``,
+    ``clip_grad_norm``, ``accumulate_steps``), as the Trainer's act on an optimizer of its own.
 
     Args:
         network: from `goodness.localize` or `goodness.build`.

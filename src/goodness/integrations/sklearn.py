@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from goodness.config import KEYS, merge
 from goodness.errors import InputError
 from goodness.learning import Learner
 from goodness.methods import METHODS
@@ -27,27 +29,6 @@ from goodness.training.machine import choose_device
 
 LEAST_SIDE = 8
 """Fewer pixels a side are taken as features without neighbours."""
-
-
-PARAMETERS = {
-    **{name: name for name in ("method", "model", "partition", "lr", "readout", "device")},
-    **{"epochs": "epochs", "batch_size": "batch_size", "seed": "random_state"},
-}
-"""Configuration keys, and the parameters that give them here."""
-UNUSED = {
-    *("data", "data_root", "image_size", "class_names", "per_class", "val_fraction", "normalize"),
-    *(
-        "augment",
-        "num_workers",
-        "num_threads",
-        "parallel",
-        "skip_unreadable",
-        "final_test",
-        "steps_per_epoch",
-    ),
-    *("image_shape", "num_classes"),
-}
-"""Configuration keys that are of no meaning for arrays that are learnt from as they are."""
 
 
 class GoodnessClassifier(ClassifierMixin, BaseEstimator):
@@ -138,8 +119,8 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
                 raise InputError(f"options: {key} has a parameter of its own, {PARAMETERS[key]}")
             if key in UNUSED:
                 raise InputError(f"options: {key} has no meaning for arrays; leave it out")
-        optimizer = (self.options or {}).get("optimizer")
-        if self.lr is not None and isinstance(optimizer, Mapping) and "lr" in optimizer:
+        options = merge(self.options or {})
+        if self.lr is not None and "lr" in options.get("optimizer", {}):
             raise InputError("options: optimizer.lr and the parameter lr are one; leave one out")
         model: Any = copy.deepcopy(self.model)
         if model is None and images.shape[2:] == (1, 1):
@@ -155,7 +136,8 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
             self.partition,
             num_classes=len(self.classes_),
             image_shape=tuple(images.shape[1:]),
-            **{**values, **(self.options or {})},
+            **values,
+            **options,
         )
         return network.to(choose_device(self.device))
 
@@ -220,6 +202,16 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
         tags.non_deterministic = self.random_state is None
         tags.input_tags.three_d_array = True
         return tags
+
+
+PARAMETERS = {"seed": "random_state"} | {
+    name: name for name in signature(GoodnessClassifier).parameters if name in KEYS
+}
+"""Configuration keys, and the parameters that give them here."""
+UNUSED = {"image_shape", "num_classes"} | {
+    name for name, key in KEYS.items() if key.scope in ("data", "run") or key.resume
+}
+"""Keys of no meaning for arrays that are learnt from as they are, unless they are parameters."""
 
 
 def _count(name: str, value: Any) -> int:

@@ -8,19 +8,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from goodness.config import resolve
+from goodness.config import KEYS, resolve
 from goodness.errors import InputError
-from goodness.methods import METHODS, Locality
+from goodness.methods import METHODS, Locality, baseline
 from goodness.profiling.bound import bound, convolutions
 from goodness.profiling.trial import Trial, trial_config
 from goodness.types import Shape
 
-BACKPROP = "backprop"
-CHECKPOINTING = "backprop + checkpointing"
-ACCUMULATION = "backprop + accumulation"
-
-LOCAL = frozenset({"presentation", "objective", "boundary", "update", "plan"})
-"""Configuration keys that are the methods' alone."""
+BACKPROP = baseline()
+CHECKPOINTING = f"{BACKPROP} + checkpointing"
+ACCUMULATION = f"{BACKPROP} + accumulation"
 
 Memory = Mapping[str, int]
 
@@ -60,7 +57,7 @@ class Bench(NamedTuple):
         given = dict(self.values)
         if method == BACKPROP:
             # What makes a local method another one makes the baseline none.
-            given = {key: value for key, value in given.items() if key not in LOCAL}
+            given = {key: v for key, v in given.items() if KEYS[key].scope != "method"}
         config = trial_config(method, self.network(), self.batch, {**given, **values})
         return Trial(config, self.image_shape, self.num_classes, self.device, self.batch)
 
@@ -80,7 +77,7 @@ class Bench(NamedTuple):
         for name in self.methods:
             if METHODS[name].locality is Locality.GLOBAL:
                 raise InputError(
-                    f"bench: '{name}' is not local; backprop and its variants are measured anyway"
+                    f"bench: '{name}' is not local; {BACKPROP} and its variants are measured anyway"
                 )
 
 

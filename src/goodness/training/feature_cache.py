@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from goodness.checks import check_feature_cache
 from goodness.clock import Clock
+from goodness.config import RESUMABLE
 from goodness.data import Dataset
 from goodness.errors import InputError
 from goodness.files import write_json
@@ -272,10 +273,8 @@ class FeatureCache:
         return {"schema": SCHEMA, "source": self._source, "weights": found.hexdigest()}
 
     def _source_digest(self) -> str:
-        """Changes with the data and the configuration, but for what a resumed run may change and
-        what changes no feature."""
-        free = {"epochs", "feature_cache", "device", "parallel", "num_threads", "num_workers"}
-        config = self._network.config.model_dump(mode="json", exclude=free)
+        """Changes with the data and the configuration, but for what a resumed run may change."""
+        config = self._network.config.model_dump(mode="json", exclude=set(RESUMABLE))
         seen = [config, self._dataset.preprocessing.model_dump(mode="json")]
         text = json.dumps([*seen, self._dataset.train.digest()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
