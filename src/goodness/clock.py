@@ -24,7 +24,7 @@ class Clock(NamedTuple):
         return round(self.steps_per_epoch * self.epochs)
 
     def inside(self, start: int, end: int) -> Clock:
-        """The same moment as seen from a window of the run, ``start <= step < end``."""
+        """The same moment as a step of a window of the run, ``start <= step < end``."""
         return Clock(self.step - start, self.steps_per_epoch, (end - start) / self.steps_per_epoch)
 
     def within_run(self) -> Clock:

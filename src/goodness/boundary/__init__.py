@@ -1,4 +1,4 @@
-"""Axis: what a block sends on to the next one, which is not what it is judged by."""
+"""Axis: from a block's features to its output, the input of the next block."""
 
 from goodness.boundary.base import BOUNDARIES, Boundary
 

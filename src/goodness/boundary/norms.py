@@ -1,4 +1,4 @@
-"""Normalisations of what is sent on; none has parameters, none mixes rows."""
+"""Normalisations of a block's output; none has parameters, none mixes rows."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ class BlockSpec:
     widest: int
     """Channels of the widest block of the network."""
     input_view: View = field(default_factory=View)
-    """The block's input as a map."""
+    """From the block's input to a map."""
     feature_view: View = field(default_factory=View)
-    """What the body computes as a map: the features that objectives are given."""
+    """From what the body computes to a map: the features that objectives are given."""
     output_view: View = field(default_factory=View)
-    """The block's output as a map."""
+    """From the block's output to a map."""
     head: nn.Module | None = None
     """At the last block, the model's own classifier, if it has one: a map of the output."""
 

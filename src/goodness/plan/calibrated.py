@@ -11,14 +11,14 @@ class Calibrated(Together):
 
     Of a run of a single epoch the first half is for the statistics.
 
-    Afterwards the blocks are frozen, so that a head sees the same features for an image at every
+    Afterwards the blocks are frozen, so that a head has the same features of an image at every
     epoch and at test time.
     """
 
     needs_length = True
 
     def at(self, clock: Clock) -> tuple[Segment, ...]:
-        """All blocks: unjudged in the first epoch, frozen and judged from the second on."""
+        """All blocks: without losses in the first epoch, frozen with losses from the second on."""
         first = clock.step < min(clock.steps_per_epoch, clock.steps // 2)
         return tuple(
             segment._replace(losses=()) if first else segment._replace(training=False)

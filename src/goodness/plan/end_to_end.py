@@ -5,7 +5,7 @@ from goodness.plan.base import PLANS, Plan, Segment
 
 @PLANS.register("end-to-end")
 class EndToEnd(Plan):
-    """Backpropagation: one segment, judged at its last block."""
+    """Backpropagation: one segment, with the loss of its last block."""
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole network."""
@@ -17,5 +17,5 @@ class DeepSupervision(Plan):
     """Backpropagation of the sum of all blocks' losses: local heads without the detaching."""
 
     def segments(self) -> tuple[Segment, ...]:
-        """The whole network, every block judged."""
+        """The whole network, with every block's loss."""
         return (Segment(range(self.count), tuple(range(self.count)), 0),)

@@ -5,7 +5,7 @@ from goodness.plan.base import Plan, Segment
 
 
 class Frozen(Plan):
-    """The first blocks stay as they are: neither judged nor in training mode.
+    """The first blocks stay as they are: without a loss, in evaluation mode.
 
     Args:
         plan: of the blocks behind them, which have the whole run.

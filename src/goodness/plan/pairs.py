@@ -6,12 +6,12 @@ from goodness.plan.base import PLANS, Plan, Segment
 
 @PLANS.register("pairs")
 class Pairs(Plan):
-    """Overlapping pairs: each block's loss teaches the block and the one before it.
+    """Overlapping pairs: each block's loss trains the block and the one before it.
 
     Trifecta's overlapping local updates and Distance-Forward's DF-O. Even steps pair (0, 1), (2,
-    3), ...; odd steps (0), (1, 2), ...; only a pair's last block is judged, and the place where the
-    graph is cut moves every step. As in Trifecta's released code every judge owns an optimizer over
-    its pair, so that a weight has two sets of moments.
+    3), ...; odd steps (0), (1, 2), ...; only a pair's last block has a loss, and the place where
+    the graph is cut moves every step. As in Trifecta's released code every loss has an optimizer
+    over its pair, so that a weight has two sets of moments.
     """
 
     def segments(self) -> tuple[Segment, ...]:
@@ -21,9 +21,7 @@ class Pairs(Plan):
         )
 
     def at(self, clock: Clock) -> tuple[Segment, ...]:
-        """Even steps judge blocks 1, 3, 5, ..., odd steps 0, 2, 4, ...; a last one may idle."""
-        judges = range(1 - clock.step % 2, self.count, 2)
-        plan = [self.segments()[last] for last in judges]
-        left = range(plan[-1].blocks.stop if plan else 0, self.count)
-        idle = [Segment(range(i, i + 1), (), i, training=False) for i in left]
-        return (*plan, *idle)
+        """Losses of blocks 1, 3, ... at even steps, 0, 2, ... at odd ones; the last may have
+        none.""" plan = list(self.segments()[1 - clock.step % 2 :: 2]) left =
+        range(plan[-1].blocks.stop if plan else 0, self.count) idle = [Segment(range(i, i + 1), (),
+        i, training=False) for i in left] return (*plan, *idle)

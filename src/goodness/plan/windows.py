@@ -21,8 +21,8 @@ class Windows(Together):
         count: blocks in the network.
         length: each window's part of the run; their starts are spread evenly.
         windows: (start, end) of each block instead, in any unit, e.g. epochs of the paper; with
-            more or fewer blocks than windows each takes the nearest one.
-        total: the run's length in that unit; None takes the last end. What is left belongs to the
+            more or fewer blocks than windows each has the nearest one.
+        total: the run's length in that unit; None: the last end. What is left belongs to the
             readouts.
 
     Raises:

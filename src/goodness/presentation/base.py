@@ -16,10 +16,10 @@ PRESENTATIONS: Registry[type[Presentation]]
 
 
 class Presentation(nn.Module):
-    """Turns images and labels into the rows that the blocks see.
+    """Turns images and labels into the rows that enter the first block.
 
-    Subclasses take ``(image_shape, num_classes, *, options)``. Random draws come from torch's
-    default generators, which are seeded for every step.
+    The constructor of a subclass is ``(image_shape, num_classes, *, options)``. Random draws come
+    from torch's default generators, which are seeded for every step.
 
     Args:
         image_shape: the shape (C, H, W) of an image.
@@ -27,10 +27,10 @@ class Presentation(nn.Module):
     """
 
     queries = 1
-    """Questions per image when asked, A: 1, or K where a label is part of the row."""
+    """Rows per image to predict from, A: 1, or K where a label is part of the row."""
 
     constant = False
-    """Whether an image always gives the same one row, to learn from and to ask."""
+    """Whether an image always gives the same one row, to learn and to predict from."""
 
     paired = False
     """Whether images give two rows each to learn from, a positive and a negative one."""
@@ -54,15 +54,15 @@ class Presentation(nn.Module):
         raise NotImplementedError
 
     def query_rows(self, images: Tensor) -> Tensor:
-        """Rows to predict from, (N * A, C', H, W); row ``n * A + k`` asks "is n a k?"."""
+        """Rows to predict from, (N * A, C', H, W); row ``n * A + k`` is image n with label k."""
         raise NotImplementedError
 
     def neutral_rows(self, images: Tensor) -> Tensor:
-        """One row per image that tells nothing of its label, (N, C', H, W), for readouts."""
+        """One row per image without its label, (N, C', H, W), for readouts."""
         return self.query_rows(images)
 
     def block_input(self, rows: Tensor, training: bool) -> Tensor:
-        """What a later block makes of the rows that the block before it sent."""
+        """The input of a later block, from the rows (rows, C, H, W) of the block before it."""
         return rows
 
 
@@ -70,13 +70,13 @@ class Labelled(Presentation):
     """Writes a label into every image: the true one (positive) and a wrong one (negative).
 
     Hinton's Forward-Forward (arXiv 2212.13345). Negatives are drawn uniformly from the K - 1 wrong
-    labels. To predict, all K labels are tried; a neutral label serves the readouts.
+    labels. To predict, all K labels are tried; readouts have rows with a neutral label.
 
     Args:
         image_shape: shape (C, H, W) of an image.
         num_classes: number of classes.
         norm: of every row, label and all: ``"rms"`` divides by the root mean square, ``"layer"``
-            takes off the mean too.
+            subtracts the mean too.
     """
 
     paired = True
@@ -98,12 +98,11 @@ class Labelled(Presentation):
     def query_rows(self, images: Tensor) -> Tensor:
         """(N * K, C', H, W): every image with every label."""
         labels = torch.arange(self.num_classes, device=images.device).repeat(len(images))
-        return self._normalised(
-            self.write(images.repeat_interleave(self.num_classes, dim=0), labels)
-        )
+        images = images.repeat_interleave(self.num_classes, dim=0)
+        return self._normalised(self.write(images, labels))
 
     def neutral(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) with a label that tells nothing."""
+        """Images (N, C, H, W) with a label of no class."""
         raise NotImplementedError
 
     def neutral_rows(self, images: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ cosine does not care; the paper's own table is not verified."""
 class Fourier(Labelled):
     """Spatially extended labels (arXiv 2312.14924): a plane wave of the class's own over the image.
 
-    Every position sees the label. Class c's pattern is 0.5 + 0.5 cos(2 pi (u_c i / H + v_c j / W))
+    The label is at every position. Class c's pattern is 0.5 + 0.5 cos(2 pi (u_c i / H + v_c j / W))
     with an integer wave vector (u_c, v_c) of its own. The first ten vectors are those of a
-    third-party implementation, further classes take the slowest waves that are left: there are
+    third-party implementation, further classes have the slowest waves that are left: there are
     enough for 100 classes from 16 pixels on. On images too small for some of the ten, as on
     digits of 8 x 8 pixels, the next vectors move up.
 
@@ -59,7 +59,7 @@ class Fourier(Labelled):
 
     @classmethod
     def max_classes(cls, image_shape: Shape, options: Mapping[str, Any]) -> int:
-        """One per wave that the image can show."""
+        """One per wave that the image has enough pixels for."""
         return len(wave_vectors(image_shape[1], image_shape[2]))
 
     def write(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ class ImagePairs(Presentation):
     """Self-Contrastive Forward-Forward: an image with itself (positive) or with another one.
 
     The two lie on separate channels with the same weights, which is the convolution of their sum.
-    Every block pairs anew, from what the positive rows sent. Labels are not used, nor can a block
-    be asked about one. The other image is any but the row's own; it may be of the same class.
+    Every block pairs anew, from the outputs for the positive rows. Labels are not used, and a block
+    has no class scores. The other image is any but the row's own; it may be of the same class.
 
     Args:
         image_shape: shape (C, H, W) of an image.
@@ -32,7 +32,7 @@ class ImagePairs(Presentation):
         return 2 * standardise_rows(images)
 
     def block_input(self, rows: Tensor, training: bool) -> Tensor:
-        """The same with the positive rows' features; rows are positive and negative, or asked."""
+        """The same with the positive rows' features; without ``training`` all rows are positive."""
         return _pairs(rows.chunk(2)[0]) if training else 2 * standardise_rows(rows)
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,8 +14,8 @@ from goodness.types import Positive, Shape
 class LabelPixels(Labelled):
     """Hinton's label (arXiv 2212.13345): the first K pixels are overwritten with its one-hot code.
 
-    Pixels are counted row by row, in every channel alike. A convolution sees the label only where
-    its field touches the corner, which is why this fails in convolutional networks.
+    Pixels are counted row by row, in every channel alike. A convolution has the label in its
+    field at the corner alone, which is why this fails in convolutional networks.
 
     Args:
         image_shape: shape (C, H, W) of an image.
@@ -26,12 +25,7 @@ class LabelPixels(Labelled):
     """
 
     def __init__(
-        self,
-        image_shape: Shape,
-        num_classes: int,
-        *,
-        value: Positive = 1.0,
-        norm: RowNorm = "rms",
+        self, image_shape: Shape, num_classes: int, *, value: Positive = 1.0, norm: RowNorm = "rms"
     ) -> None:
         super().__init__(image_shape, num_classes, norm=norm)
         self.value = value
@@ -47,10 +41,7 @@ class LabelPixels(Labelled):
 
     def neutral(self, images: Tensor) -> Tensor:
         """(N, C, H, W) with the same value in every label pixel."""
-        flat = torch.full(
-            (len(images), self.num_classes), 1 / self.num_classes, device=images.device
-        )
-        return self._overwrite(images, flat)
+        return self._overwrite(images, images.new_full((1, self.num_classes), 1 / self.num_classes))
 
     def _overwrite(self, images: Tensor, code: Tensor) -> Tensor:
         pixels = images.flatten(2).clone()

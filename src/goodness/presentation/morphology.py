@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -11,6 +11,7 @@ from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm
 from goodness.types import PositiveShare, Shape
 
 LINES = ("horizontal", "vertical", "falling", "rising")
+OPERATORS = ("dilation", "erosion", "gradient", "opening", "closing", "top_hat", "bottom_hat")
 
 
 @PRESENTATIONS.register("morphology")
@@ -18,8 +19,8 @@ class Morphology(Labelled):
     """Morphological labels (arXiv 2312.14924): the image itself, transformed as the class demands.
 
     Every class has an operator (dilation, erosion, gradient, opening, closing, top hat, bottom hat)
-    and a line to apply it with (four directions, odd lengths from 3 up). The label cannot be told
-    apart from the image, so that no shortcut past the image is left. The paper's list of operators
+    and a line to apply it with (four directions, odd lengths from 3 up). Label and image cannot be
+    separated, so that no shortcut past the image is left. The paper's list of operators
     is not verified.
 
     Args:
@@ -51,12 +52,15 @@ class Morphology(Labelled):
 
     def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C, H, W), every image transformed as its label (M,) demands."""
+        from kornia import morphology  # slow to import, and few need it
+
         rows = torch.empty_like(images)
         for label in labels.unique().tolist():
             operator, length, direction = self.transforms[label]
             chosen = labels == label
             line = self.get_buffer(f"{direction}{length}")
-            rows[chosen] = _operators()[operator](images[chosen], line.to(images.dtype))
+            transformed = getattr(morphology, operator)(images[chosen], line.to(images.dtype))
+            rows[chosen] = transformed
         return (1 - self.intensity) * images + self.intensity * rows
 
     def neutral(self, images: Tensor) -> Tensor:
@@ -71,8 +75,7 @@ def transforms(height: int, width: int) -> list[tuple[str, int, str]]:
     [('dilation', 3, 'horizontal'), ('erosion', 3, 'horizontal')]
     """
     lengths = range(3, min(height, width, 13) + 1, 2)
-    names = ("dilation", "erosion", "gradient", "opening", "closing", "top_hat", "bottom_hat")
-    return [(name, length, line) for length, line, name in product(lengths, LINES, names)]
+    return [(name, length, line) for length, line, name in product(lengths, LINES, OPERATORS)]
 
 
 def lines(length: int) -> dict[str, Tensor]:
@@ -85,18 +88,4 @@ def lines(length: int) -> dict[str, Tensor]:
         "vertical": horizontal.T.clone(),
         "falling": falling,
         "rising": falling.flip(0).clone(),
-    }
-
-
-def _operators() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    from kornia import morphology  # slow to import, and few need it
-
-    return {
-        "dilation": morphology.dilation,
-        "erosion": morphology.erosion,
-        "gradient": morphology.gradient,
-        "opening": morphology.opening,
-        "closing": morphology.closing,
-        "top_hat": morphology.top_hat,
-        "bottom_hat": morphology.bottom_hat,
     }

@@ -11,7 +11,7 @@ from goodness.types import Shape
 
 @PRESENTATIONS.register("plain")
 class Plain(Presentation):
-    """The image alone, one row per image, to learn from and to ask.
+    """The image alone, one row per image, to learn and to predict from.
 
     Args:
         image_shape: shape (C, H, W) of an image.

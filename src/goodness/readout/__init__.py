@@ -1,4 +1,4 @@
-"""Axis: how the blocks' scores or features become one prediction, as a fold over blocks."""
+"""Axis: from the blocks' scores or outputs to one prediction, as a fold over blocks."""
 
 from goodness.readout.base import READOUTS, Readout
 

@@ -13,7 +13,7 @@ READOUTS: Registry[type[Readout]]
 
 
 class Readout(nn.Module):
-    """A fold over the blocks: after every depth there is a total that can answer.
+    """A fold over the blocks: class scores after every depth, the totals.
 
     Args:
         specs: one per block.
@@ -22,7 +22,7 @@ class Readout(nn.Module):
     trainable = False
     """Whether it has weights of its own, trained on detached features."""
     per_block_scores = False
-    """Whether its total at a depth judges that block alone, for blocks without scores."""
+    """Whether its total at a depth is of that block alone, for blocks without scores."""
     trains_classifier = False
     """Whether what it trains is the model's own classifier."""
     label_smoothing = 0.0
@@ -49,8 +49,8 @@ class Readout(nn.Module):
         """Whether it extracts nothing of a block but its class scores."""
         return type(self).extract is Readout.extract
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
-        """The total (N, K) after block ``index``; None until some block can answer."""
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
+        """The total (N, K) after block ``index``; None before the first block that has scores."""
         raise NotImplementedError
 
     def forward(self, extracted: Sequence[Tensor | None]) -> list[Tensor | None]:

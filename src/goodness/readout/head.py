@@ -11,7 +11,7 @@ from goodness.readout.base import READOUTS, Readout
 
 @READOUTS.register("head")
 class Head(Readout):
-    """The model's own classifier, trained on what the last block sends on.
+    """The model's own classifier, trained on the last block's output.
 
     With it the network's weights are those of a whole model again; no gradient leaves it.
 
@@ -33,12 +33,12 @@ class Head(Readout):
         self.last = len(specs) - 1
 
     def extract(self, index: int, scores: Tensor | None, output: Tensor) -> Tensor | None:
-        """What the last block sends on, as the classifier takes it."""
+        """The last block's output, which the classifier maps to scores."""
         return output.float() if index == self.last else None
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """The classifier's scores (N, K) at the last block."""
-        if taken is None:
+        if extracted is None:
             return total
-        scores: Tensor = self.head(taken)
+        scores: Tensor = self.head(extracted)
         return scores

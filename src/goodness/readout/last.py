@@ -9,6 +9,6 @@ from goodness.readout.base import READOUTS, Readout
 class Last(Readout):
     """The scores of the deepest block that has any."""
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """Replace the total by the newer scores."""
-        return total if taken is None else taken
+        return total if extracted is None else extracted

@@ -1,4 +1,4 @@
-"""Readouts with trained linear maps on what the blocks send on."""
+"""Readouts with trained linear maps of the blocks' outputs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Init = Literal["kaiming", "zero"]
 
 
 class LinearReadout(Readout):
-    """One linear map per block on the average-pooled activations that the block sends on.
+    """One linear map per block of its average-pooled output.
 
     Args:
         specs: one per block.
-        lr: learning rate; None takes the blocks' own.
-        weight_decay: None takes the blocks' own.
+        lr: learning rate; None: the blocks' own.
+        weight_decay: None: the blocks' own.
         pool: cells per side that each map is averaged to before the linear map.
         skip: leading blocks without a map; the last block always has one.
         bias: whether the maps have one.
@@ -64,7 +64,7 @@ class LinearReadout(Readout):
         return {name: value for name, value in self._options.items() if value is not None}
 
     def clock(self, clock: Clock) -> Clock:
-        """As seen from its own part of the run; its step is negative before."""
+        """The clock of its own part of the run; its step is negative before."""
         return clock.inside(int(self.start * clock.steps), clock.steps)
 
     def activation_map(self, index: int, output: Tensor, k: int) -> Tensor | None:
@@ -72,7 +72,7 @@ class LinearReadout(Readout):
 
         Args:
             index: the block.
-            output: what it gives on for one image.
+            output: of the block, for one image.
             k: the class.
 
         Returns:
@@ -82,12 +82,8 @@ class LinearReadout(Readout):
         if index < self.skip:
             return None
         side = self.pools[index]
-        weight = (
-            self.maps[index - self.skip]
-            .get_parameter("weight")[k]
-            .detach()
-            .reshape(1, -1, side, side)
-        )
+        weight = self.maps[index - self.skip].get_parameter("weight")[k].detach()
+        weight = weight.reshape(1, -1, side, side)
         features = self._map(index, output)
         # Each position has the weights of its cell, and there are side^2 cells.
         weight = F.interpolate(weight, size=features.shape[2:], mode="nearest") * side**2
@@ -122,15 +118,15 @@ class Fusion(LinearReadout):
     """The sum of one linear map per block, learnt jointly: a classifier on all blocks' features.
 
     ASGE's trained fusion (every block but the first: ``skip=1``) and Forward-Forward's softmax on
-    the concatenated activities of all layers but the first. The features are what the block sends
-    on (pooled, dropped out, normalised).
+    the concatenated activities of all layers but the first. The features are the
+    blocks' outputs (pooled, dropped out, normalised).
     """
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """Add the block's own linear map of its features."""
-        if taken is None:
+        if extracted is None:
             return total
-        mapped = self.maps[index - self.skip](taken)
+        mapped = self.maps[index - self.skip](extracted)
         return mapped if total is None else total + mapped
 
 
@@ -140,8 +136,8 @@ class Output(Fusion):
 
     Args:
         specs: one per block.
-        lr: learning rate; None takes the blocks' own.
-        weight_decay: None takes the blocks' own.
+        lr: learning rate; None: the blocks' own.
+        weight_decay: None: the blocks' own.
         pool: cells per side that the map is averaged to.
         bias: whether it has one.
         init: of its weights.
@@ -159,15 +155,9 @@ class Output(Fusion):
         init: Init = "zero",
         start: Fraction = 0.0,
     ) -> None:
+        own = {"lr": lr, "weight_decay": weight_decay}
         super().__init__(
-            specs,
-            lr=lr,
-            weight_decay=weight_decay,
-            pool=pool,
-            skip=len(specs),
-            bias=bias,
-            init=init,
-            start=start,
+            specs, **own, pool=pool, skip=len(specs), bias=bias, init=init, start=start
         )
 
 
@@ -175,14 +165,14 @@ class Output(Fusion):
 class Probe(LinearReadout):
     """Linear probes: every block's features are classified on their own.
 
-    It tells what a block knows where the method gives it no class scores, as in backprop.
+    For methods whose blocks have no class scores of their own, such as backprop.
     """
 
     per_block_scores = True
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """The block's own linear map, whatever came before."""
-        return total if taken is None else self.maps[index - self.skip](taken)
+        return total if extracted is None else self.maps[index - self.skip](extracted)
 
     def loss(self, totals: Sequence[Tensor | None], y: Tensor) -> Tensor:
         """The sum of the probes' cross-entropies; each depends on its own map alone."""

@@ -18,8 +18,8 @@ class Sum(Readout):
     Args:
         specs: one per block.
         of: the scores themselves, or each block's ``"softmax"`` or ``"sparsemax"`` of them (CaFo).
-        skip: leading blocks that have no say; the last block always has. Forward-Forward leaves out
-            the first one, DeeperForward's interval begins where validation says.
+        skip: leading blocks that are left out, but never the last one: Forward-Forward's first, in
+            DeeperForward a number chosen on validation.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Sum(Readout):
         self.of = of
         self.skip = min(skip, len(specs) - 1)
 
-    def add(self, index: int, total: Tensor | None, taken: Tensor | None) -> Tensor | None:
+    def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """Add the block's scores to the total."""
-        if taken is None or index < self.skip:
+        if extracted is None or index < self.skip:
             return total
-        own = taken
+        own = extracted
         if self.of != "scores":
-            own = taken.softmax(1) if self.of == "softmax" else sparsemax(taken)
+            own = extracted.softmax(1) if self.of == "softmax" else sparsemax(extracted)
         return own if total is None else total + own
