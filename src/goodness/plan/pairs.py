@@ -21,7 +21,8 @@ class Pairs(Plan):
         )
 
     def at(self, clock: Clock) -> tuple[Segment, ...]:
-        """Losses of blocks 1, 3, ... at even steps, 0, 2, ... at odd ones; the last may have
-        none.""" plan = list(self.segments()[1 - clock.step % 2 :: 2]) left =
-        range(plan[-1].blocks.stop if plan else 0, self.count) idle = [Segment(range(i, i + 1), (),
-        i, training=False) for i in left] return (*plan, *idle)
+        """Losses of blocks 1, 3, ... at even steps, 0, 2, ... at odd ones; a last one may idle."""
+        plan = list(self.segments()[1 - clock.step % 2 :: 2])
+        left = range(plan[-1].blocks.stop if plan else 0, self.count)
+        idle = [Segment(range(i, i + 1), (), i, training=False) for i in left]
+        return (*plan, *idle)
