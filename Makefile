@@ -6,6 +6,7 @@ check:
 	mypy
 	python tools/readme.py --check
 	python tools/methods.py --check
+	python tools/configuration.py --check
 
 format:
 	ruff check --fix .
@@ -17,3 +18,4 @@ test:
 readme:
 	python tools/readme.py
 	python tools/methods.py
+	python tools/configuration.py

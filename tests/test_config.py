@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import pytest
 
 from goodness import InputError, resolve
-from goodness.config import Config
+from goodness.config import KEYS, RESUMABLE, Config, changed, complete, merge
+from goodness.keywords import ConfigValues
 from goodness.methods import METHODS, Method
 from goodness.methods.base import Locality
 
@@ -66,7 +70,7 @@ def test_augmentation_for_the_data_replaces_and_the_given_one_is_merged(method):
 
 
 def test_a_bare_string_names_a_part():
-    assert resolve({"boundary": "rms"}).boundary == resolve({"boundary": {"name": "rms"}}).boundary
+    assert merge({"boundary": "rms"}) == merge({"boundary": {"name": "rms"}})
 
 
 def test_a_part_may_be_given_by_its_options_alone(method):
@@ -153,7 +157,7 @@ def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
         ({"lr": float("nan")}, ["optimizer.lr"]),
         ({"lr": "fast"}, ["optimizer.lr", "got 'fast'"]),
         ({"boundary": {"name": "rms", "dropout": 1.0}}, ["boundary.dropout", "less than 1"]),
-        ({"model": {"widths": [8, -1]}}, ["model.widths", "greater than 0"]),
+        ({"model": {"widths": [8, -1]}}, ["model.widths", "greater than or equal to 1"]),
         ({"augment": {"grayscale": 2}}, ["augment.grayscale"]),
         ({"augment": {"crop": -1}}, ["augment.crop", "got -1"]),
         ({"model": 5}, ["model", "got 5"]),
@@ -235,3 +239,90 @@ def test_another_model_has_its_own_shape():
     assert config.model["pools"] == [2, 4, 5, 6]
     # What its layers are made of comes with the method.
     assert resolve({"method": "asge-fast", "model": "vgg8"}).model["norm"] == "batch"
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_is_described(name):
+    key = KEYS[name]
+    assert key.text.endswith((".", "…"))
+    assert key.kinds
+    assert not key.part or key.part in KEYS
+
+
+def test_the_keywords_of_fit_are_the_keys():
+    hints = get_type_hints(ConfigValues)
+    assert hints.keys() == KEYS.keys() - {"method", "data"}
+    for name, hint in hints.items():
+        kinds = get_args(hint) or (hint,)
+        words = [word for kind in kinds for word in get_args(kind) if isinstance(word, str)]
+        assert (NoneType in kinds) == (NoneType in KEYS[name].kinds), name
+        own = [kind for kind in KEYS[name].kinds if isinstance(kind, str)]
+        assert (words or [kind for kind in kinds if isinstance(kind, str)]) == own, name
+        for simple in (bool, int, float, str):
+            assert simple not in KEYS[name].kinds or simple in kinds, name
+
+
+def test_later_layers_rule_option_by_option():
+    layers = (
+        {"model": "vgg8", "optimizer": {"name": "sgd", "nesterov": True}, "imports": []},
+        {"model": {"norm": "batch"}, "lr": 0.5, "readouts": {"sum": {"skip": 1}}},
+        {"optimizer": "adamw", "partition": 3, "readouts": {"sum": {"of": "scores"}, "last": {}}},
+    )
+    assert merge(*layers) == {
+        "model": {"name": "vgg8", "norm": "batch"},
+        "optimizer": {"name": "adamw", "lr": 0.5},
+        "imports": [],
+        "partition": {"name": "count", "blocks": 3},
+        "readouts": {"sum": {"skip": 1, "of": "scores"}, "last": {}},
+    }
+
+
+def test_relative_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "root" / "stored").mkdir(parents=True)
+    (tmp_path / "root" / "stored" / "train-0.parquet").touch()
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "parts.py").touch()
+    given = {"data_root": "root", "init_from": "a.pth", "feature_cache": Path("cache")}
+
+    config = resolve({**given, "data": "photos", "imports": "parts.py"})
+
+    assert config.data == f"{tmp_path}/photos"
+    assert config.data_root == f"{tmp_path}/root"
+    assert config.init_from == f"{tmp_path}/a.pth"
+    assert config.feature_cache == f"{tmp_path}/cache"
+    assert config.imports == [f"{tmp_path}/parts.py"]
+    for name in ("mnist", "stored", "nowhere"):
+        assert resolve({"data": name, "data_root": "root"}).data == name
+    assert resolve({"data": "./mnist"}).data == f"{tmp_path}/mnist"
+    monkeypatch.chdir(tmp_path / "mnist")
+    assert (
+        resolve({"method": "asge", "data": "."}).batch_size
+        == resolve({"method": "asge", "data": "mnist"}).batch_size
+    )
+    assert changed(config, {"feature_cache": "more"}).feature_cache == f"{tmp_path}/mnist/more"
+
+
+def test_a_kept_configuration_takes_defaults_where_it_has_gaps(method):
+    kept = resolve({"method": method}).model_dump()
+    for key in ("epochs", "augment"):
+        del kept[key]
+    del kept["optimizer"]["lr"]
+    kept["readouts"] = {"last": {}}
+
+    config = complete(kept)
+
+    assert (config.epochs, config.augment.crop, config.optimizer["lr"]) == (20, 0, 1e-3)
+    assert config.readouts == {"last": {}}
+    assert config.batch_size == 32
+
+
+def test_a_resumed_run_keeps_all_but_what_is_asked_for(method):
+    config = resolve({"method": method, "readouts": {"probe": {}}})
+    other = changed(config, {"epochs": 9, "device": None})
+    assert other == config.model_copy(update={"epochs": 9})
+    assert (
+        *("epochs", "device", "num_workers", "num_threads", "parallel", "feature_cache"),
+    ) == RESUMABLE

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, changed, resolve
@@ -17,6 +18,7 @@ from goodness.data import Preprocessing, Subset, open_data, open_split
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.files import write_json
+from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
@@ -156,7 +158,7 @@ def fit(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
-    **values: Any,
+    **values: Unpack[ConfigValues],
 ) -> Run:
     """Train a network.
 
@@ -252,7 +254,12 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
     return Run(run_folder, device)
 
 
-def dry_run(data: str | Path = "digits", *, method: str = "asge-fast", **values: Any) -> DryRun:
+def dry_run(
+    data: str | Path = "digits",
+    *,
+    method: str = "asge-fast",
+    **values: Unpack[ConfigValues],
+) -> DryRun:
     """What `fit` would do, without doing it; the arguments are those of `fit`.
 
     Raises:

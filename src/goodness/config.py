@@ -280,7 +280,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an unknown key or name, or something else where a part belongs.
     """
-    registries = _registries()
+    registries = axes()
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in _long_form(layer, registries).items():
@@ -343,7 +343,7 @@ def _absolute(key: str, value: Any, root: str | None) -> Any:
 
 def _with_parts(values: dict[str, Any]) -> dict[str, Any]:
     """Values with every option of every part."""
-    for key, registry in _registries().items():
+    for key, registry in axes().items():
         values[key] = registry.resolve(values.get(key, {}))
     values["readouts"] = {
         name: _readout_options(name, options) for name, options in values["readouts"].items()
@@ -403,7 +403,7 @@ def _mapping(key: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _registries() -> dict[str, Registry[Any]]:
+def axes() -> dict[str, Registry[Any]]:
     """The registry behind every key that holds a part."""
     from goodness.boundary import BOUNDARIES
     from goodness.models import MODELS
