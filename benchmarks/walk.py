@@ -35,6 +35,7 @@ class Walk:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Count calls inside."""
         sys.setprofile(self._note)
         try:
             yield
@@ -54,6 +55,7 @@ class Walk:
         self.functions.add((code.co_filename, code.co_name, code.co_firstlineno))
 
     def record(self) -> dict[str, Any]:
+        """The counts."""
         return {
             "calls": self.calls,
             "functions": len(self.functions),
@@ -95,8 +97,8 @@ def _imports(body: list[ast.stmt]) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def main(method: str) -> None:
-    torch.set_num_threads(1)
+def measured(method: str) -> dict[str, Any]:
+    """The counts of a step and of one block's turn."""
     network = goodness.build(method, image_shape=(1, 8, 8), num_classes=10)
     learner = goodness.Learner(network, run=Clock(0, 20, 10))
     x, y = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
@@ -110,8 +112,14 @@ def main(method: str) -> None:
             continue
         with turn.watching():
             one.learn()
-    found = {"method": method, "blocks": len(network), "step": whole.record()}
-    print(json.dumps({**found, "turn": turn.record(), "circles": circles()}, indent=1))
+    step, one = whole.record(), turn.record()
+    return {"method": method, "blocks": len(network), "step": step, "turn": one}
+
+
+def main(method: str) -> None:
+    """Print the counts."""
+    torch.set_num_threads(1)
+    print(json.dumps({**measured(method), "circles": circles()}, indent=1))
 
 
 if __name__ == "__main__":

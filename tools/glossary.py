@@ -16,6 +16,7 @@ INK, LINE, LEARNT, PALE, LOSS = "#222222", "#777777", "#dcebf7", "#f3f3f3", "#fb
 
 
 def box(axes: Axes, x: float, y: float, width: float, height: float, text: str, fill: str) -> None:
+    """A labelled box."""
     axes.add_patch(
         FancyBboxPatch(
             (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=fill, ec=LINE, lw=1
@@ -25,11 +26,13 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, text: str, 
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **style: str) -> None:
+    """From one point to another."""
     props = {"arrowstyle": "->", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 0, **style}
     axes.annotate("", end, start, arrowprops=props)
 
 
 def block(axes: Axes, x: float, name: str) -> None:
+    """A block with its parts."""
     axes.add_patch(
         FancyBboxPatch(
             (x, 0.55),
@@ -56,6 +59,7 @@ def block(axes: Axes, x: float, name: str) -> None:
 
 
 def main() -> None:
+    """The whole picture."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
