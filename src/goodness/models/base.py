@@ -42,7 +42,7 @@ class Models(Registry[Callable[..., nn.Module]]):
         return "/" in name
 
     def kept(self, given: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Those options of another model that the one with this name takes over."""
+        """Those options of another model that the one with this name keeps."""
         return {key: v for key, v in super().kept(given, name).items() if key in MADE_OF}
 
 
@@ -52,5 +52,5 @@ def _passed(image_shape: Shape, num_classes: int) -> nn.Module:
 
 
 MODELS = Models("model", __package__)
-"""Builders ``(image, classes, *, options) -> nn.Module``; ``image`` is the input's (C, H, W). Those
-of this package give a chain of features without a classifier, an `nn.Sequential`."""
+"""Builders ``(image_shape, num_classes, *, options) -> nn.Module``, with the input's (C, H, W).
+Those of this package return a chain of features without a classifier, an `nn.Sequential`."""

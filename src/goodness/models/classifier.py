@@ -1,4 +1,4 @@
-"""The layer of a model that gives the class scores."""
+"""The layer of a model whose output is the class scores."""
 
 from __future__ import annotations
 

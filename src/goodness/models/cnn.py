@@ -71,7 +71,7 @@ ORDERS: dict[Order, tuple[str, ...]] = {
     "norm-conv-act": ("conv", "relu", "pool"),
 }
 """A layer's modules in order. A norm in front of a convolution is one module with it, so that a cut
-before the convolution takes the norm along."""
+is never between them."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Recipe:
         order: of convolution, norm, activation and pooling. A pooling stands at the end, and does
             not belong to the block's features, except in ``"conv-act-pool-norm"``.
         kernel: side of every convolution but the first; they are padded to keep the size.
-        first_kernel: side of the first convolution; None takes ``kernel``.
+        first_kernel: side of the first convolution; None: ``kernel``.
         grouped: split the channels of every other convolution, the second, fourth, ..., into one
             group per class (CwComp's CFSE blocks).
         groups: or into these many, one number per convolution (1: not split).

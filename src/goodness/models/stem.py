@@ -39,7 +39,9 @@ def fit_stem(network: nn.Module, image_shape: Shape, num_classes: int) -> nn.Mod
         if min(features[last].shape[1:]) >= LEAST:
             return network
         shrinking = (
-            place for place in range(last + 1) if features[place].shape[-1] < chain.given(place)[-1]
+            place
+            for place in range(last + 1)
+            if features[place].shape[-1] < chain.input_shape(place)[-1]
         )
         if not any(_keep_size(network, chain, place) for place in shrinking):
             return network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from goodness.errors import InputError, reason
 from goodness.models.classifier import last_linear
 from goodness.types import Shape
 
-INSIDE_A_RUN = re.compile(
-    r"blocks\.\d+\.(?:body|tail|objective\.classifier)\.(?P<a>.+)|_readouts\.head\.head\.(?P<b>.+)"
-)
 COUNTERS = "num_batches_tracked"
 
 
@@ -35,7 +31,7 @@ def start_from(
     Args:
         model: changed in place.
         part: its name and options.
-        pretrained: whether to take the published ones.
+        pretrained: whether to load the published ones.
         init_from: or these, see `read_weights`.
         image_shape: input shape (C, H, W).
         num_classes: number of classes.
@@ -60,19 +56,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a ``.safetensors`` file, a ``.pth`` or ``.pt`` file that holds tensors alone, or a
-            run folder, whose best weights are taken.
+            run folder, for its best weights.
 
     Raises:
         InputError: there is no such file, or it holds something else.
     """
     path = Path(path)
     if path.is_dir():
-        from goodness.training import checkpoint
-        from goodness.training.run_folder import RunFolder
+        from goodness.api import Run  # late: it builds networks, which may start from weights
 
-        _, groups = checkpoint.load(RunFolder.open(path).best_checkpoint(), "network")
-        found = {key: INSIDE_A_RUN.fullmatch(key) for key in groups["network"]}
-        return {m["a"] or m["b"]: groups["network"][key] for key, m in found.items() if m}
+        return Run(path, "cpu").network.backbone_state()
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -93,8 +86,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
     """Start a model from given weights.
 
-    A classifier for another number of classes stays fresh. Of a first convolution for colour images
-    other channels take the sum or repeat the weights, as in timm.
+    A classifier for another number of classes stays fresh. A first convolution for colour images is
+    summed or repeated over other channels, as in timm.
 
     Args:
         model: changed in place.
@@ -120,7 +113,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
             f" missing there, {len(extra)} unknown, such as '{named}', and {len(others)} have other"
             " shapes (was it made with other --model-arg?)"
         )
-    taken = {}
+    loaded = {}
     fresh = sorted(without_head)
     for key, value in own.items():
         given = state.get(key)
@@ -132,7 +125,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
 
             given = adapt_input_conv(value.shape[1], given)
         if given.shape == value.shape:
-            taken[key] = given
+            loaded[key] = given
         elif key.startswith(f"{classifier}."):
             fresh.append(key)
         else:
@@ -141,7 +134,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
                 f"{source} is not for this network: '{key}' is {shapes} (was it made with other"
                 " --model-arg?)"
             )
-    model.load_state_dict(taken, strict=False)
+    model.load_state_dict(loaded, strict=False)
     return fresh
 
 

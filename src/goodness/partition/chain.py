@@ -72,9 +72,9 @@ class Chain:
     """The atoms of a network in the order of the data, and where its classifier begins.
 
     Args:
-        module: a network that takes an image.
+        module: a network of images (N, C, H, W).
         example: two images (2, C, H, W).
-        num_classes: how many classes a network must tell apart to count as a classifier.
+        num_classes: how many class scores a network must have to count as a classifier.
 
     Attributes:
         head: place of the first atom of the classifier; the number of atoms where there is none.
@@ -105,16 +105,15 @@ class Chain:
         """The operations of atom ``place``."""
         return [self.traced.nodes[node] for node in self.atoms[place].nodes]
 
-    def given(self, place: int) -> tuple[int, ...]:
-        """The shape of what enters atom ``place``, for one image."""
+    def input_shape(self, place: int) -> tuple[int, ...]:
+        """The shape of atom ``place``'s input, for one image."""
         return self.atoms[place - 1].shape if place else tuple(self.example.shape[1:])
 
     def shrinks(self, place: int) -> bool:
-        """Whether an atom only pools or changes the shape of what comes."""
+        """Whether an atom only pools or reshapes."""
         atom = self.atoms[place]
-        given = self.given(place)
         idle = isinstance(self.traced.module_of(self.output(place)), nn.Identity)
-        return atom.pool or idle or (atom.bare and atom.shape != given)
+        return atom.pool or idle or (atom.bare and atom.shape != self.input_shape(place))
 
     def calls(self, place: int) -> Iterator[tuple[Call, range]]:
         """The module calls around an atom, the innermost first, each with its atoms."""

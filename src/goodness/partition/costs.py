@@ -18,10 +18,7 @@ IMAGES = 2
 
 
 def costs(
-    module: nn.Module,
-    image_shape: Shape,
-    num_classes: int,
-    partition: Mapping[str, Any],
+    module: nn.Module, image_shape: Shape, num_classes: int, partition: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """One record per block, and one for the model's own classifier, ``head``.
 

@@ -25,13 +25,13 @@ class Piece(NamedTuple):
     name: str
     """Where it begins in the network."""
     body: nn.Module
-    """What the features are taken from: up to the last operation that does not only pool."""
+    """Up to the last operation that does not only pool; its value is the features."""
     tail: nn.Module
     """Parameter-free pooling and flattening behind it, which belong to the output."""
     features: View
-    """How the body's value is seen as a map of features."""
+    """From the body's value to a map of features."""
     output: View
-    """How the output is seen as a map."""
+    """From the output to a map."""
 
 
 def split(
@@ -42,7 +42,7 @@ def split(
     The pieces share the network's modules, and keep their names in ``state_dict``.
 
     Args:
-        module: a network that takes an image.
+        module: a network of images (N, C, H, W).
         example: two images (2, C, H, W).
         num_classes: number of classes.
         partition: a rule of `PARTITIONS` with its options.
@@ -110,7 +110,7 @@ def check_parts(parts: Sequence[nn.Module]) -> None:
 
 @torch.no_grad()
 def _run(part: nn.Module, x: Tensor, name: str) -> Tensor:
-    """What a part makes of two images, evaluated."""
+    """A part's output for two images, in evaluation mode."""
     try:
         with evaluating(part):
             out = part(x)
@@ -135,7 +135,7 @@ def _piece(chain: Chain, first: int, stop: int) -> Piece:
     if not any(chain.atoms[place].weighted for place in range(first, end)):
         end = stop
     body = _assemble(chain, first, end)
-    if _overwrites(body, chain.given(first)):
+    if _overwrites(body, chain.input_shape(first)):
         body = _assemble(chain, first, end, copies=True)
     return Piece(
         _name(chain, first, stop),
@@ -147,7 +147,7 @@ def _piece(chain: Chain, first: int, stop: int) -> Piece:
 
 
 def _overwrites(body: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a module works in place on what it is given, which belongs to the block before."""
+    """Whether a module changes its input in place, which is the output of the block before."""
     x = torch.zeros(1, *shape)
     with evaluating(body), torch.no_grad():
         body(x)

@@ -19,7 +19,7 @@ from goodness.modes import evaluating
 
 TORCH = Path(torch.__file__).parent
 MODED = "moded"
-"""In the ``meta`` of graph nodes that were given the ``training`` of a module."""
+"""In the ``meta`` of graph nodes with the ``training`` of a module as an argument."""
 BY_HAND = "pass the parts yourself: localize([block1, block2, ..., head], ...)"
 
 
@@ -54,7 +54,7 @@ class Traced:
     values: tuple[tuple[int, ...] | None, ...]
     """The shape of every node's value for the example, None for what is no tensor."""
     fixed: tuple[Any, ...]
-    """What the graph takes beside the image: the defaults of ``forward``'s other arguments."""
+    """The graph's inputs beside the image: the defaults of ``forward``'s other arguments."""
 
     def module_of(self, node: fx.Node) -> nn.Module | None:
         """The submodule that a node calls; None for a function."""
@@ -62,21 +62,21 @@ class Traced:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into every module but those without children, norms, and those that it cannot read.
+    """Traces every module but those without children, norms, and those that it cannot trace.
 
-    A module's ``training`` is a symbol while it looks: a submodule that branches on it cannot be
-    read, and what is given it is marked, instead of being fixed in the mode of this moment.
+    A module's ``training`` is a symbol meanwhile: a submodule that branches on it cannot be traced,
+    and operations with it as an argument are marked, instead of being fixed in one mode.
 
     Args:
-        opaque: paths of the modules that are not looked into.
-        mode: what the network's own ``forward`` is told where it branches on its mode.
+        opaque: paths of the modules that stay one operation.
+        training: the mode with which the network's own ``forward`` branches.
     """
 
-    def __init__(self, opaque: set[str], mode: bool = False) -> None:
+    def __init__(self, opaque: set[str], training: bool = False) -> None:
         super().__init__()
         self.opaque = opaque
-        self.told = mode
-        self.asked = ""
+        self.training = training
+        self.branch = ""
         """Where the network's own ``forward`` branched on its mode."""
         self.depth = 0
         self.calls: list[Call] = []
@@ -108,8 +108,8 @@ class _Tracer(fx.Tracer):
             return super().to_bool(obj)
         if self.depth:
             raise fx.proxy.TraceError("it branches on its mode")
-        self.asked = _line_of(traceback.extract_stack())
-        return self.told
+        self.branch = _line_of(traceback.extract_stack())
+        return self.training
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         # A module of torch.nn with children is a container, or attention, which fx cannot read.
@@ -146,15 +146,15 @@ class _Tracer(fx.Tracer):
 def trace(module: nn.Module, example: Tensor) -> Traced:
     """Follow one tensor through a network in evaluation mode.
 
-    A submodule that torch.fx cannot read is taken as one operation.
+    A submodule that torch.fx cannot trace is one operation.
 
     Args:
-        module: takes one tensor.
-        example: what it takes.
+        module: of one tensor.
+        example: such a tensor.
 
     Raises:
         InputError: more than one input, a ``forward`` that cannot be followed, or an example that
-            the network cannot serve.
+            the network fails on.
     """
     fixed = _fixed_arguments(module)
     with evaluating(module):
@@ -188,8 +188,8 @@ def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
         tracer = _Tracer(opaque)
         try:
             graph = tracer.trace(module, concrete_args=fixed or None)
-            if tracer.asked:
-                learning = _Tracer(opaque, mode=True).trace(module, concrete_args=fixed or None)
+            if tracer.branch:
+                learning = _Tracer(opaque, training=True).trace(module, concrete_args=fixed or None)
                 if _operations(learning) != _operations(graph):
                     break
             return tracer, graph
@@ -203,7 +203,7 @@ def _read(module: nn.Module, fixed: dict[str, Any]) -> tuple[_Tracer, fx.Graph]:
                 ) from None
             opaque.add(tracer.failed)
     raise InputError(
-        f"{type(module).__name__} cannot be followed by torch.fx{tracer.asked}: it does something"
+        f"{type(module).__name__} cannot be followed by torch.fx{tracer.branch}: it does something"
         f" else in training (a submodule may); {BY_HAND}"
     )
 

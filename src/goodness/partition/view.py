@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class View(nn.Module):
-    """A map is what it is. Subclasses see maps in values of other shapes."""
+    """The identity, for what is a map. Subclasses view values of other shapes as maps."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Features, (N, C, H, W)."""
@@ -98,7 +98,7 @@ class AllTokens(View):
 
 
 def view_of(shape: tuple[int, ...], channels_last: bool) -> View:
-    """How a value of one image is seen as a map.
+    """The view of a value as a map.
 
     Args:
         shape: without the batch: (C, H, W), (T, D) or (D,).
