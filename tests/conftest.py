@@ -31,12 +31,6 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture
-def tiny():
-    """Configuration values of the smallest network that has two blocks and a pooling."""
-    return {"model": {"name": "small-cnn", "widths": [8, 16], "pools": [1]}}
-
-
-@pytest.fixture
 def batch():
     """``batch(count, shape, classes)``: random images with every class in turn as labels."""
 

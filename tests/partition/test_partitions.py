@@ -60,14 +60,19 @@ def backbone(name):
 
 
 def run(pieces, head, x):
+    parts = [part for piece in pieces for part in (piece.body, piece.tail)]
     with torch.no_grad():
-        for piece in pieces:
-            x = piece.tail.eval()(piece.body.eval()(x))
-        return x if head is None else head.eval()(x)
+        return nn.Sequential(*parts, *([] if head is None else [head])).eval()(x)
+
+
+def names_of(pieces, head):
+    """The names of all tensors of the parts, in order."""
+    modules = [m for piece in pieces for m in (piece.body, piece.tail)]
+    return [key for m in [*modules, *([] if head is None else [head])] for key in m.state_dict()]
 
 
 @pytest.mark.parametrize(("model", "image", "options", "starts"), SMALL)
-def test_a_block_per_layer_with_weights(model, image, options, starts):
+def test_a_block_per_layer_with_weights_or_per_resolution(model, image, options, starts):
     layers = make(model, image, **options)
     convolutions = [n for n, layer in layers.named_children() if isinstance(layer, nn.Conv2d)]
 
@@ -77,12 +82,7 @@ def test_a_block_per_layer_with_weights(model, image, options, starts):
     assert [piece.name for piece in pieces] == convolutions
     for piece in pieces:
         assert sum(isinstance(layer, nn.Conv2d) for layer in piece.body) == 1
-
-
-@pytest.mark.parametrize(("model", "image", "options", "starts"), SMALL)
-def test_a_block_per_resolution(model, image, options, starts):
-    pieces, _ = cut(make(model, image, **options), image, "block")
-
+    pieces, _ = cut(layers, image, "block")
     assert [piece.name for piece in pieces] == starts
     # A new resolution begins after every block but the last.
     assert [len(piece.tail) for piece in pieces] == [1] * (len(pieces) - 1) + [0]
@@ -116,9 +116,7 @@ def test_the_pieces_of_a_backbone_are_the_backbone(name, layers, blocks, stages)
         pieces, head = cut(network, (3, 64, 64), partition, **options)
 
         assert torch.equal(run(pieces, head, x), expected), partition
-        modules = [m for piece in pieces for m in (piece.body, piece.tail)] + [head]
-        held = [key for module in modules for key in module.state_dict()]
-        assert sorted(held) == sorted(network.state_dict()), partition
+        assert sorted(names_of(pieces, head)) == sorted(network.state_dict()), partition
         assert len(pieces) >= count
         assert partition != "count" or len(pieces) == 3
         shown = [piece.features(_value(pieces, place, x)) for place, piece in enumerate(pieces)]
@@ -173,8 +171,7 @@ def test_skips_in_the_network_s_own_forward():
 
     assert [piece.name for piece in pieces] == ["stem", "one", "relu"]
     assert torch.equal(run(pieces, head, x), network(x))
-    held = [key for p in pieces for key in p.body.state_dict()] + list(head.state_dict())
-    assert sorted(held) == sorted(network.state_dict())
+    assert sorted(names_of(pieces, head)) == sorted(network.state_dict())
 
 
 class Moded(nn.Module):
@@ -198,23 +195,18 @@ def branch(x, training):
     return x
 
 
-class Branch(nn.Module):
-    def forward(self, x):
-        return branch(x, self.training)
+class Apply(nn.Module):
+    """``work(x, training)``; ``work`` may be a submodule."""
 
-
-class Outer(nn.Module):
-    """A submodule that gives its mode to what it calls."""
-
-    def __init__(self):
+    def __init__(self, work):
         super().__init__()
-        self.inner = Inner()
+        self.work = work
 
     def forward(self, x):
-        return self.inner(x, self.training)
+        return self.work(x, self.training)
 
 
-class Inner(nn.Module):
+class Drop(nn.Module):
     def forward(self, x, training):
         return F.dropout(x, 0.5, training)
 
@@ -225,8 +217,8 @@ DROPS = {
     "torch": lambda x, training: torch.dropout(x, 0.9, training),
     "torch by name": lambda x, training: torch.dropout(input=x, p=0.9, train=training),
     "channels": lambda x, training: F.dropout2d(x, 0.5, training),
-    "branch": nn.Sequential(Branch()),
-    "told": nn.Sequential(Outer()),
+    "branch": nn.Sequential(Apply(branch)),
+    "submodule": nn.Sequential(Apply(Drop())),
 }
 
 
@@ -242,18 +234,17 @@ def test_dropout_follows_the_mode(name):
     pieces, head = cut(network, (3, 8, 8))
     x = torch.randn(2, 3, 8, 8)
 
-    def answer(training):
-        value = x
+    def scores(training):
         for piece in pieces:
-            value = piece.tail(piece.body.train(training)(value))
-        return head(value)
+            piece.body.train(training)
+        return nn.Sequential(*(nn.Sequential(p.body, p.tail) for p in pieces), head)(x)
 
     assert all(part.training is True for part in network.modules())
     assert len(pieces) == 2
-    assert torch.equal(answer(False), network.eval()(x))
-    assert not torch.equal(answer(True), answer(True))
+    assert torch.equal(scores(False), network.eval()(x))
+    assert not torch.equal(scores(True), scores(True))
     torch.manual_seed(0)
-    learning = answer(True)
+    learning = scores(True)
     torch.manual_seed(0)
     assert torch.equal(learning, network.train()(x))
 
@@ -319,10 +310,8 @@ def test_an_mlp_s_units_are_maps_of_one_pixel():
     pieces, head = cut(network, (3, 2, 2))
     x = torch.randn(2, 3, 2, 2)
 
-    assert [tuple(p.features(_value(pieces, i, x)).shape[1:]) for i, p in enumerate(pieces)] == [
-        (8, 1, 1),
-        (6, 1, 1),
-    ]
+    shown = [p.features(_value(pieces, i, x)).shape for i, p in enumerate(pieces)]
+    assert shown == [(2, 8, 1, 1), (2, 6, 1, 1)]
     assert torch.equal(run(pieces, head, x), network(x))
 
 
@@ -400,22 +389,10 @@ def test_blocks_by_hand():
 
     assert [list(piece.body) for piece in pieces] == [[block] for block in blocks]
     assert list(own) == [head]
-    held = [key for part in (*(p.body for p in pieces), own) for key in part.state_dict()]
-    assert held == list(nn.Sequential(*blocks, head).state_dict())
+    assert names_of(pieces, own) == list(nn.Sequential(*blocks, head).state_dict())
 
 
-class Gives(nn.Module):
-    """Passes what ``work`` makes of the image."""
-
-    def __init__(self, work):
-        super().__init__()
-        self.work = work
-
-    def forward(self, x):
-        return self.work(x)
-
-
-def fail(x):
+def fail(x, training):
     raise ValueError("two\nlines")
 
 
@@ -431,10 +408,10 @@ HEAD = nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 10))
         ([CONV, None], "a module, not a NoneType"),
         ([CONV, 5, HEAD], "a module, not a int"),
         ([CONV, CONV, HEAD], r"number 2 cannot take what comes, \(2, 4, 6, 6\): "),
-        ([Gives(fail), HEAD], "number 1 cannot take .*: two$"),
-        ([Gives(lambda x: (x, x)), HEAD], "number 1 gives a tuple; one tensor"),
-        ([Gives(lambda x: x[..., None]), HEAD], "number 1 gives a tensor"),
-        ([Gives(lambda x: x[:1]), HEAD], "number 1 gives a tensor"),
+        ([Apply(fail), HEAD], "number 1 cannot take .*: two$"),
+        ([Apply(lambda x, _: (x, x)), HEAD], "number 1 gives a tuple; one tensor"),
+        ([Apply(lambda x, _: x[..., None]), HEAD], "number 1 gives a tensor"),
+        ([Apply(lambda x, _: x[:1]), HEAD], "number 1 gives a tensor"),
         ([CONV, nn.Sequential(nn.Flatten(), nn.Linear(5, 10))], "the classifier cannot take"),
         ([CONV, nn.Linear(6, 10)], r"scores \(N, 10\), but gives \('N', 4, 6, 10\)"),
         ([CONV, nn.Sequential(nn.Flatten(), nn.Linear(144, 7))], r"but gives \('N', 7\)"),
