@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from goodness.config import resolve
-from goodness.errors import InputError
+from goodness.config import KEYS, resolve
+from goodness.errors import InputError, unknown
 from goodness.models.classifier import class_count, set_classes
 from goodness.modes import evaluating
 from goodness.network.build import build, checked_shape, device_of, is_count
@@ -18,6 +18,8 @@ from goodness.partition.pieces import check_parts
 
 OWN = "your own"
 """The name of the data in the configuration of such a network."""
+WITHOUT_MEANING = {name for name, key in KEYS.items() if key.scope == "data"}
+WITHOUT_MEANING |= {"batch_size", "final_test", "num_workers", "parallel"}
 
 
 def localize(
@@ -58,9 +60,14 @@ def localize(
             and ``steps_per_epoch`` say how long the run is, or ``rate`` is given.
 
     Raises:
-        InputError: the network cannot be cut, or the method needs to know the run's length.
+        InputError: the network cannot be cut, or a value that is wrong or of no meaning here.
     """
     shape = checked_shape(image_shape)
+    for key in values:
+        if key not in KEYS:
+            raise unknown("argument", key, [*KEYS, "num_classes", "image_shape"])
+        if key in WITHOUT_MEANING:
+            raise InputError(f"{key}: of no meaning here, where the images come from your own loop")
     if not {"epochs", "steps_per_epoch"} <= values.keys():
         values = {"lr_schedule": "constant", **values}
     chosen: str | Mapping[str, Any]
