@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,6 +10,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+SCHEMA = 1
+"""Version of what these become as JSON; it rises when a field changes its meaning or goes."""
 RecordType = TypeVar("RecordType", bound="Record")
 
 
@@ -117,6 +120,18 @@ class Status:
     images_per_second: float | None
     eta: float | None
     """Seconds that are left; None while the speed is not known."""
+
+
+def standard_error(accuracy: float, examples: int) -> float:
+    """Of a fraction measured on that many examples.
+
+    Epochs within one standard error of the highest validation accuracy are equals, and the latest
+    of them is the best: on a few hundred images a lucky early epoch is no better than the ones
+    after the learning rate has fallen. Two right and two wrong answers are added (Agresti and
+    Coull): without them nothing would be equal to an epoch that has all answers right.
+    """
+    share = (accuracy * examples + 2) / (examples + 4)
+    return math.sqrt(share * (1 - share) / (examples + 4))
 
 
 # What comes out of it.

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from goodness.results import SCHEMA as SCHEMA
+
 if TYPE_CHECKING:
     import torch
-
-SCHEMA = 1
-"""Version of the JSON objects; it rises when a field changes its meaning or goes."""
 
 
 def console() -> Console:

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from goodness.errors import InputError, RunError
+from goodness.training.migration import SCHEMA, current_checkpoint
 
 if TYPE_CHECKING:
     from goodness.network.network import Network
 
-SCHEMA = 1
 META_KEYS = ("step", "steps_per_epoch", "seconds", "best", "preprocessing", "blocks")
 """What the JSON of every network's checkpoint holds."""
 _META = "state.json"
@@ -90,11 +90,8 @@ def load(
     except ValueError:
         meta = None
     schema = meta.get("schema") if isinstance(meta, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputError(
-            f"checkpoint '{found}' has schema {schema}, this goodness reads up to {SCHEMA};"
-            " upgrade goodness"
-        )
+    if isinstance(schema, int):
+        meta = current_checkpoint(meta, f"checkpoint '{found}'")
     if not isinstance(schema, int) or not set(meta) >= set(needs):
         raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read")
     tensors = {}
@@ -123,7 +120,8 @@ def load_network(folder: Path, network: Network) -> dict[str, Any]:
         InputError: damaged, of a newer schema, or of another model; the first difference is named.
     """
     meta, groups = load(folder, "network", needs=["blocks"])
-    for there, here in zip_longest(meta["blocks"], network.facts(), fillvalue={}):
+    nothing: dict[str, Any] = {}
+    for there, here in zip_longest(meta["blocks"], network.facts(), fillvalue=nothing):
         # Facts that this checkpoint did not keep yet are not compared.
         if not there or there != {key: here.get(key) for key in there}:
             raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")

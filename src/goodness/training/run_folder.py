@@ -5,11 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from goodness.config import Config, resolve
+from goodness.config import KEYS, Config, complete
 from goodness.errors import InputError
 from goodness.files import check_folder, write_json, write_whole
 from goodness.results import EpochRow, Result
 from goodness.training.checkpoint import find
+from goodness.training.migration import SCHEMA, current_config
+
+REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
+"""Keys that every configuration has."""
 
 
 class RunFolder:
@@ -79,16 +83,16 @@ class RunFolder:
         return run
 
     def read_config(self) -> Config:
-        """The resolved configuration of the run.
+        """The resolved configuration of the run, whatever version of goodness made it.
 
         Raises:
-            InputError: the file is damaged, or from a version with other keys.
+            InputError: the file is damaged, or a newer goodness made it.
         """
-        return resolve(self._read_config())
+        return complete(self._read_config())
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""
-        write_json(self.config_file, config.model_dump(mode="json"))
+        write_json(self.config_file, {"schema": SCHEMA, **config.model_dump(mode="json")})
 
     def read_result(self) -> Result | None:
         """The content of ``result.json``; None before the run has ended."""
@@ -152,9 +156,17 @@ class RunFolder:
 
     def _read_config(self) -> dict[str, Any]:
         content = self._read(self.config_file)
-        if not isinstance(content, dict) or not set(content) >= set(Config.model_fields):
-            raise InputError(f"'{self.config_file}' is damaged: keys are missing")
-        return content
+        if not isinstance(content, dict):
+            raise InputError(f"'{self.config_file}' is damaged: no configuration")
+        values = current_config(content, f"'{self.config_file}'")
+        if new := values.keys() - KEYS.keys():
+            raise InputError(
+                f"'{self.config_file}' has an unknown key, '{min(new)}': another version of"
+                " goodness made it (try the newest one)"
+            )
+        if missing := REQUIRED - values.keys():
+            raise InputError(f"'{self.config_file}' is damaged: '{min(missing)}' is missing")
+        return values
 
     def _read(self, path: Path) -> Any:
         try:
