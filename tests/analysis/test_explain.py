@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import SMALL, tiny_network
 from matplotlib.image import imread
 
-from goodness import build
 from goodness.analysis.explain import explain
 from goodness.methods import METHODS
 from goodness.reports.explanation import draw_explanation
 
 IMAGE = (1, 8, 8)
-MODEL = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
 
 
 def network(method, **values):
-    return build(method, image_shape=IMAGE, num_classes=3, model=MODEL, **values)
+    return tiny_network(method, num_classes=3, model=SMALL, **values)
 
 
 def image(seed=0):
@@ -32,7 +31,7 @@ def test_every_method_can_be_explained_and_drawn(method, tmp_path):
     pixels = (image() * 255).to(torch.uint8)
     draw_explanation(found, pixels, ["one", "two", "three"], tmp_path / "a.png")
 
-    answer = net.answer(image()[None])
+    answer = net.evaluate(image()[None])
     assert found.answer == int(answer.final(readout).argmax())
     assert found.probability == pytest.approx(float(answer.final(readout).softmax(1).max()))
     assert [view.name for view in found.blocks] == net.names
@@ -48,9 +47,9 @@ def test_a_linear_readout_s_map_averages_to_its_score(pool):
     net = network("backprop", readouts={"probe": {"pool": pool}})
     found = explain(net, image(), "probe")
     net.eval()
-    x = net.present(image()[None])
+    x = net.query_rows(image()[None])
     for index, (view, block) in enumerate(zip(found.blocks, net, strict=True)):
-        x = block.output(block.body(x))
+        x = block(x)
         linear = net.readouts["probe"].maps[index]
         score = linear(torch.nn.functional.adaptive_avg_pool2d(x, pool).flatten(1))
         share = score[0, found.answer] - linear.bias[found.answer]
@@ -88,5 +87,5 @@ def test_candidate_labels_are_the_rows_that_were_asked():
     net = network("ff-cnn")
     found = explain(net, image(), "sum")
 
-    torch.testing.assert_close(found.candidates, net.present(image()[None]))
+    torch.testing.assert_close(found.candidates, net.query_rows(image()[None]))
     assert explain(network("asge-fast"), image(), "last").candidates is None
