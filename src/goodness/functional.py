@@ -187,12 +187,12 @@ def standardise_rows(x: Tensor, eps: float = 1e-10) -> Tensor:
     """Each sample with mean 0 and standard deviation 1 (unbiased) over (C, H, W).
 
     Args:
-        x: (N, ...).
+        x: (N, ...); samples of a single value become 0.
         eps: added to the standard deviation.
     """
     flat = x.flatten(1).to(_at_least_single(x))
-    flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + eps)
-    return flat.reshape(x.shape).to(x.dtype)
+    deviation = flat.std(1, correction=min(1, flat.shape[1] - 1), keepdim=True)
+    return ((flat - flat.mean(1, keepdim=True)) / (deviation + eps)).reshape(x.shape).to(x.dtype)
 
 
 def _at_least_single(x: Tensor) -> torch.dtype:

@@ -42,3 +42,7 @@ def test_query_rows_are_the_image_twice():
     rows = torch.randn(5, 3, 2, 2)
 
     torch.testing.assert_close(make().block_input(rows, training=False), 2 * standardised(rows))
+
+
+def test_images_of_one_pixel_are_finite():
+    assert torch.equal(make().query_rows(torch.randn(5, 1, 1, 1)), torch.zeros(5, 1, 1, 1))
