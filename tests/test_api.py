@@ -110,6 +110,16 @@ def test_predict_agrees_with_the_test_of_the_same_images(run, pictures):
     assert run.predict([]) == []
 
 
+def test_predict_leaves_out_files_that_cannot_be_read_where_asked_to(run, pictures, tmp_path):
+    paths, _ = pictures
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(goodness.InputError, match=r"broken\.png"):
+        run.predict([broken, *paths])
+    assert run.predict([broken, *paths], skip_unreadable=True) == run.predict(paths)
+    assert run.predict([broken], skip_unreadable=True) == []
+
+
 @pytest.mark.parametrize("method", ["asge-fast", "ff"])
 def test_a_run_s_preprocessing_gives_what_its_network_takes(run, pictures, tmp_path, method):
     paths, _ = pictures

@@ -25,7 +25,7 @@ from goodness.network.network import Network
 from goodness.parallel.joining import join
 from goodness.results import BlockPrediction, DryRun, Evaluation, Prediction, Speed
 from goodness.training import checkpoint
-from goodness.training.callbacks import Callback
+from goodness.training.callbacks import Callback, ChanceWarning
 from goodness.training.evaluation import evaluate
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
@@ -109,8 +109,14 @@ class Run:
             confusion=counts.confusion[network.readout].tolist(),
         )
 
-    def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
+    def predict(
+        self, paths: Iterable[str | Path], *, skip_unreadable: bool = False
+    ) -> list[Prediction]:
         """Classify image files of any size.
+
+        Args:
+            paths: the files.
+            skip_unreadable: leave files that cannot be read out instead of refusing.
 
         Returns:
             One prediction per file, in order.
@@ -121,8 +127,13 @@ class Run:
         files = [Path(path) for path in paths]
         names, predictions = self.network.names, []
         for start in range(0, len(files), PREDICT_BATCH):
-            part = files[start : start + PREDICT_BATCH]
-            found = self.network.evaluate(self.preprocessing(part))
+            batch = files[start : start + PREDICT_BATCH]
+            loaded = [(path, self._pixels(path, skip_unreadable)) for path in batch]
+            part = [path for path, pixels in loaded if pixels is not None]
+            if not part:
+                continue
+            images = [pixels for _, pixels in loaded if pixels is not None]
+            found = self.network.evaluate(self.preprocessing(images))
             own = [self._answers(scores, len(part)) for scores in found.blocks]
             final = self._answers(found.final(self.network.readout), len(part))
             for path, (class_name, index, probability), *others in zip(
@@ -140,6 +151,15 @@ class Run:
             image: a file, a Pillow image, or uint8 (C, H, W) of the network's size.
         """
         return explain(self.network, self.preprocessing(image)[0])
+
+    def _pixels(self, path: Path, skip_unreadable: bool) -> Tensor | None:
+        """An image; None where it cannot be read."""
+        try:
+            return self.preprocessing.load(path)
+        except InputError:
+            if skip_unreadable:
+                return None
+            raise
 
     def _answers(self, scores: Tensor | None, count: int) -> list[tuple[Any, Any, Any]]:
         """Per image its class, the class's number and its probability, for scores (N, K)."""
@@ -294,10 +314,12 @@ def measure(config: Mapping[str, Any]) -> Speed:
     trainer.network.evaluate(images[:8])  # the first call also sets things up
     started = time.perf_counter()
     trainer.network.evaluate(images)
-    per_image = (time.perf_counter() - started) / part
+    asked = time.perf_counter()
+    trainer.statistics()
+    measured = time.perf_counter()
     return Speed(
         step=step,
-        validation=per_image * len(trainer.dataset.val),
+        validation=(asked - started) / part * len(trainer.dataset.val) + measured - asked,
         steps_per_epoch=trainer.steps_per_epoch,
         learns=bool(trainer.learner.optimizers.keys() - trainer.network.readouts.keys()),
     )
@@ -385,7 +407,7 @@ def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
     from goodness.reports.curves import Curves
     from goodness.reports.tensorboard import TensorBoard
 
-    return [Curves(), TensorBoard(), *callbacks]
+    return [Curves(), TensorBoard(), ChanceWarning(), *callbacks]
 
 
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:

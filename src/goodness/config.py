@@ -302,9 +302,9 @@ def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]
         if key not in KEYS:
             raise unknown("configuration key", key, KEYS)
     values = {key: v for key, v in given.items() if v is not None or NoneType in KEYS[key].kinds}
-    if isinstance(files := values.get("imports"), str):
-        values["imports"] = [files]
-    import_files(values.get("imports", ()))
+    if isinstance(files := values.get("imports", []), str | Path):
+        values["imports"] = files = [files]
+    import_files(files if isinstance(files, list | tuple) else ())
     for short in SHORT_FORMS.keys() & values.keys():
         part = SHORT_FORMS[short].part
         values[part] = {
@@ -329,7 +329,7 @@ def located(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(key: str, value: Any, root: str | None) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_absolute(key, item, root) for item in value]
     if not isinstance(value, str | Path):
         return value  # refused where all values are checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goodness.cli.options import AsJson, Images, RunFolder, Values, takes
-from goodness.cli.output import SCHEMA, page, percent, print_json, table
+from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
 from goodness.cli.values import load_run
 
 
@@ -12,6 +12,8 @@ def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = Fa
     """Tell the class of each image, and what each block would have said."""
     loaded, asked = load_run(run, values())
     predictions = loaded.predict(images, **asked)
+    if left_out := len(images) - len(predictions):
+        console().print(f"note: {left_out} files cannot be read and are left out")
     if as_json:
         print_json([{"schema": SCHEMA, **prediction.to_json()} for prediction in predictions])
         return

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from goodness.plugins import plugins
+
 
 def environment(command: str | None, device: torch.device | None = None) -> dict[str, Any]:
     """The software, the machine and the source a run was made with, as JSON.
@@ -30,6 +32,7 @@ def environment(command: str | None, device: torch.device | None = None) -> dict
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": _device_name(device),
+        "plugins": plugins(),
         "git": _git(),
         "command": command,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
