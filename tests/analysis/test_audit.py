@@ -351,7 +351,7 @@ def test_a_gradient_of_unknown_origin_is_global():
 
     assert report.left == ["blocks.0.body.conv1.weight"]
     assert report.locality == Locality.GLOBAL
-    assert "a step leaves gradients behind: 1 tensors of conv1" in str(report)
+    assert "a step leaves gradients behind: 1 tensor of conv1" in str(report)
 
 
 def test_gradients_of_the_user_s_stay():
@@ -430,7 +430,7 @@ def test_a_readout_that_reaches_a_block_is_global(kind, start):
 
     assert report.locality == Locality.GLOBAL
     assert report.readouts == {"fusion": ["blocks.1.body.conv2.weight"]}
-    assert "readout fusion: its loss reaches 1 tensors of conv2" in str(report)
+    assert "readout fusion: its loss reaches 1 tensor of conv2" in str(report)
 
 
 def test_a_readout_that_has_closed_over_a_block():

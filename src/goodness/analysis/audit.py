@@ -125,7 +125,8 @@ class Audit:
         """How many tensors of each block."""
         names = [*(block.name for block in self.blocks), READOUTS]
         found = Counter(names[_place(name, len(self.blocks))] for name in tensors)
-        return ", ".join(f"{count} tensors of {name}" for name, count in found.items()) or "nothing"
+        counts = (f"{n} tensor{'s' if n > 1 else ''} of {name}" for name, n in found.items())
+        return ", ".join(counts) or "nothing"
 
     def __str__(self) -> str:
         lines = [f"locality: {self.locality.value}"]

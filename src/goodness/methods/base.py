@@ -16,7 +16,8 @@ class Locality(str, Enum):
     BLOCK = "block"
     """Each block of several layers does."""
     OVERLAPPING = "overlapping"
-    """Gradients cross to the previous block and no further."""
+    """Gradients cross to the previous block and no further at a step; over several steps what the
+    last block learns reaches the first."""
     BROADCAST = "broadcast"
     """Errors or scores of later blocks reach earlier ones, without a gradient path."""
     READOUT_ONLY = "readout-only"
