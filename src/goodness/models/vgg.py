@@ -25,8 +25,7 @@ def vgg8(
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG8: 7 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    recipe = Recipe("vgg8", widths, pools, norm=norm, pool=pool)
-    return chain(recipe, image_shape, num_classes)
+    return chain(Recipe("vgg8", widths, pools, norm=norm, pool=pool), image_shape, num_classes)
 
 
 @MODELS.register("vgg11")
@@ -40,8 +39,7 @@ def vgg11(
     pool: Pool = "avg",
 ) -> nn.Sequential:
     """ASGE's VGG11: 10 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    recipe = Recipe("vgg11", widths, pools, norm=norm, pool=pool)
-    return chain(recipe, image_shape, num_classes)
+    return chain(Recipe("vgg11", widths, pools, norm=norm, pool=pool), image_shape, num_classes)
 
 
 @MODELS.register("small-cnn")
