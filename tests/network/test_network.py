@@ -13,7 +13,6 @@ from goodness.methods import METHODS
 from helpers import SMALL, copied, learner_of, random_batch, same, tiny_network
 
 SHAPE = (3, 8, 8)
-PLAIN = [m for m in METHODS if METHODS[m].values["presentation"] == "plain"]
 
 methods = pytest.mark.parametrize("method", METHODS.names())
 
@@ -84,7 +83,7 @@ def test_no_mode_is_changed_and_no_statistic_moved(method):
     assert same(before, network.state_dict())
 
 
-@pytest.mark.parametrize("method", PLAIN)
+@methods
 def test_it_exports_with_a_dynamic_batch_to_the_same_scores(method):
     network = trained(method).eval()
     batch = torch.export.Dim("batch", min=1)

@@ -97,7 +97,7 @@ class Labelled(Presentation):
 
     def query_rows(self, images: Tensor) -> Tensor:
         """(N * K, C', H, W): every image with every label."""
-        labels = torch.arange(self.num_classes, device=images.device).repeat(len(images))
+        labels = torch.arange(self.num_classes, device=images.device).repeat(images.shape[0])
         images = images.repeat_interleave(self.num_classes, dim=0)
         return self._normalised(self.write(images, labels))
 

@@ -29,4 +29,4 @@ class LabelChannel(Labelled):
     def neutral(self, images: Tensor) -> Tensor:
         """(N, C + 1, H, W)."""
         neutral = self.pictures.mean(0, keepdim=True).to(images.dtype)
-        return torch.cat([images, neutral.expand(len(images), -1, -1, -1)], dim=1)
+        return torch.cat([images, neutral.expand(images.shape[0], -1, -1, -1)], dim=1)

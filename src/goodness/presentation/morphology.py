@@ -52,15 +52,23 @@ class Morphology(Labelled):
 
     def write(self, images: Tensor, labels: Tensor) -> Tensor:
         """(M, C, H, W), every image transformed as its label (M,) demands."""
-        from kornia import morphology  # slow to import, and few need it
-
         rows = torch.empty_like(images)
         for label in labels.unique().tolist():
-            operator, length, direction = self.transforms[label]
             chosen = labels == label
-            line = self.get_buffer(f"{direction}{length}")
-            transformed = getattr(morphology, operator)(images[chosen], line.to(images.dtype))
-            rows[chosen] = transformed
+            rows[chosen] = self._transformed(images[chosen], label)
+        return rows
+
+    def query_rows(self, images: Tensor) -> Tensor:
+        """(N * K, C', H, W): every image with every label; no label is looked at."""
+        rows = [self._transformed(images, label) for label in range(self.num_classes)]
+        return self._normalised(torch.stack(rows, 1).flatten(0, 1))
+
+    def _transformed(self, images: Tensor, label: int) -> Tensor:
+        from kornia import morphology  # slow to import, and few need it
+
+        operator, length, direction = self.transforms[label]
+        line = self.get_buffer(f"{direction}{length}").to(images.dtype)
+        rows: Tensor = getattr(morphology, operator)(images, line)
         return (1 - self.intensity) * images + self.intensity * rows
 
     def neutral(self, images: Tensor) -> Tensor:
