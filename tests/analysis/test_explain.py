@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import SMALL, tiny_network
 from matplotlib.image import imread
 
 from goodness.analysis.explain import explain
 from goodness.methods import METHODS
 from goodness.reports.explanation import draw_explanation
+from helpers import SMALL, tiny_network
 
 IMAGE = (1, 8, 8)
 
