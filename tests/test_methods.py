@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import pytest
 import torch
@@ -11,14 +10,12 @@ import torch
 from goodness import InputError, audit, max_classes, resolve
 from goodness.api import fit
 from goodness.clock import Clock
-from goodness.training import checkpoint
-from goodness.network.build import build
-from goodness.learning.learner import Learner
-from goodness.learning.segment import run_segment, send_last
 from goodness.methods import METHODS, Locality
-from goodness.objective import Context
+from goodness.network.build import build
+from goodness.training import checkpoint
+from helpers import SMALL, all_finite, copied, learner_of, same, step_at, tiny_network
 
-CLOCK = Clock(step=0, steps_per_epoch=50, epochs=2)
+LENGTH = (50, 2)
 SHAPES = [
     (1, 8, 8),
     (3, 13, 11),
@@ -32,26 +29,24 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map
 
 
 def small(method, shape=(1, 8, 8), num_classes=4, **values):
-    model = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
-    return build(method, image_shape=shape, num_classes=classes, **{"model": model, **values})
+    return tiny_network(method, shape, num_classes, **{"model": SMALL, **values})
 
 
 def moments(network):
-    """A clock for every different plan of a run of two epochs."""
+    """A step for every different plan of a run of two epochs."""
     seen = {}
-    for step in range(2 * CLOCK.steps_per_epoch):
-        clock = CLOCK._replace(step=step)
-        plan = tuple(s._replace(clock=None) for s in network.plan.at(clock))
-        seen.setdefault(plan, clock)
+    for step in range(LENGTH[0] * LENGTH[1]):
+        plan = network.plan.at(Clock(step, *LENGTH))
+        seen.setdefault(tuple(s._replace(clock=None) for s in plan), step)
     return list(seen.values())
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def finite(values):
-    return all(torch.isfinite(value).all() for value in values if value is not None)
+def trained(network, images, y):
+    """A network after a step for every different plan, and what the steps gave."""
+    learner = learner_of(network, LENGTH)
+    results = [step_at(learner, step, images, y) for step in moments(network)]
+    learner.end_epoch()
+    return results
 
 
 @methods
@@ -77,29 +72,31 @@ def test_describes_itself(method):
 def test_declared_locality_is_what_the_audit_finds(method, shape):
     network = small(method, shape)
 
-    assert audit(network).locality == METHODS[method].locality
+    report = audit(network)
+
+    assert report.locality == METHODS[method].locality
+    assert not report.left
+    assert not report.readouts
+    assert not any(block.foreign for block in report.blocks)
 
 
 @methods
 @shapes
-def test_losses_scores_and_answers_are_finite(method, shape, batch):
+def test_losses_scores_and_answers_are_all_finite(method, shape, batch):
     network = small(method, shape)
     images, y = batch(8, shape, 4)
 
-    learner, losses = Learner(network), []
-    for clock in moments(network):
-        report = learner.step(images, y, clock)
-        losses += [loss for loss in report.losses if loss is not None]
-        assert len(report.losses) == len(report.scores) == len(network)
-    learner.end_epoch()
+    results = trained(network, images, y)
     answer = network.evaluate(images)
 
-    assert losses
-    assert finite(losses)
-    assert finite([*report.losses, *report.scores, *answer.blocks])
+    assert any(loss is not None for result in results for loss in result.losses)
+    for result in results:
+        assert len(result.losses) == len(result.scores) == len(network)
+        assert all_finite([*result.losses, *result.scores])
+    assert all_finite(answer.blocks)
     for name in answer.readouts:
         assert answer.final(name).shape == (8, 4)
-        assert finite([answer.final(name)])
+        assert all_finite([answer.final(name)])
 
 
 @methods
@@ -112,24 +109,19 @@ def test_learns_a_separable_task(method):
         return patterns[y] + 0.3 * torch.randn((count, 1, 8, 8), generator=generator), y
 
     network = small(method, optimizer={"name": "adamw", "lr": 1e-2}, lr_schedule="constant")
-    learner = Learner(network)
+    learner = learner_of(network, (25, 4))
     losses = [[] for _ in network]
-    for step in range(100):
-        images, y = draw(32)
-        clock = Clock(step, steps_per_epoch=25, epochs=4)
-        report = learner.step(images, y, clock)
-        for block, loss in zip(losses, report.losses, strict=True):
+    for _ in range(100):
+        for block, loss in zip(losses, learner.step(*draw(32)).losses, strict=True):
             if loss is not None:
                 block.append(loss.item())
-        if step % 25 == 24:
-            learner.end_epoch()
     images, y = draw(200)
     answer = network.evaluate(images)
     accuracy = max((answer.final(n).argmax(1) == y).float().mean() for n in answer.readouts)
 
-    judged = [block for block in losses if block]
-    assert judged
-    assert sum(sum(b[-5:]) for b in judged) < 0.9 * sum(sum(b[:5]) for b in judged)
+    learnt = [block for block in losses if block]
+    assert learnt
+    assert sum(sum(b[-5:]) for b in learnt) < 0.9 * sum(sum(b[:5]) for b in learnt)
     assert accuracy > 0.7  # by chance: 0.25
 
 
@@ -156,45 +148,26 @@ def test_learns_the_digits(method, amp, tmp_path):
 
 @local_methods
 def test_a_block_s_loss_has_a_gradient_for_that_block_alone(method, batch):
-    network = small(method).train()
+    network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
-    for clock in moments(network):
-        x = network.present(images, y)
-        look = Context(x, images)
-        for segment in network.plan.at(clock):
-            run = partial(run_segment, network, segment, x, y, look, clock.step)
-            (index,) = segment.blocks
-            outcome = network.update(run, [network[index]]) if segment.losses else run()
-            send_last(network, segment, outcome, clock.step)
-            # Not detached here: the engine has to do it.
-            x = outcome.sent[-1]
-            if not segment.losses:
-                continue
+    images.requires_grad_()
+    learner = learner_of(network, LENGTH)
+    for step in moments(network):
+        learner.steps = step
+        for turn in learner.turns(images, y):
+            (index,) = turn.segment.blocks
+            turn.backward()
             reached = {n for n, p in network.named_parameters() if p.grad is not None}
             network.zero_grad(set_to_none=True)
 
             assert any(".body." in name for name in reached)
             assert all(name.startswith(f"blocks.{index}.") for name in reached), reached
-
-
-@local_methods
-def test_a_block_called_alone_sends_no_gradient_to_its_input(method, batch):
-    network = small(method).train()
-    images, y = batch(8, (1, 8, 8), 4)
-    look = Context(images, images.clone())
-    x = network.present(images, y).requires_grad_()
-
-    loss, sent = network.blocks[0](x, y, look)
-    loss.backward()
-
-    assert x.grad is None
-    assert not sent.requires_grad
-    assert all(p.grad is not None for p in network.blocks[0].body.parameters())
+    assert images.grad is None
 
 
 def train_recording(network, batches):
     """Some steps; the gradients as the optimizers saw them, and the state after each step."""
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     names = {parameter: name for name, parameter in network.named_parameters()}
     record = {}
     now = 0
@@ -207,9 +180,8 @@ def train_recording(network, batches):
 
     for optimizer in learner.optimizers.values():
         optimizer.register_step_pre_hook(keep)
-    for clock, (images, y) in zip(moments(network), batches, strict=False):
-        now = clock.step
-        learner.step(images, y, clock)
+    for now, (images, y) in zip(moments(network), batches, strict=False):
+        step_at(learner, now, images, y)
         for name, value in network.state_dict().items():
             record[f"{name} after {now}"] = value.clone()
     return record
@@ -243,7 +215,7 @@ def test_perturbing_later_blocks_changes_nothing_before_them(method, shape, batc
 def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
     network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
-    Learner(network).step(images, y, CLOCK)
+    learner_of(network).step(images, y)
     groups = {"network": network.state_dict()}
     checkpoint.save(tmp_path / "kept", {"blocks": network.facts()}, groups)
 
@@ -251,8 +223,8 @@ def test_weights_survive_a_round_trip_through_files(method, batch, tmp_path):
     assert not same(network.state_dict(), other.state_dict())
     checkpoint.load_network(tmp_path / "kept", other)
 
-    mine, theirs = network.evaluate(images), other.answer(images)
-    for name in mine.totals:
+    mine, theirs = network.evaluate(images), other.evaluate(images)
+    for name in mine.readouts:
         assert torch.equal(mine.final(name), theirs.final(name))
 
 
@@ -261,13 +233,13 @@ def test_half_precision_keeps_losses_finite_and_scores_in_float32(method, batch)
     network = small(method, amp="bf16")
     images, y = batch(8, (1, 8, 8), 4)
     seen = []
-    network.blocks[0].body[0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+    network[0].body[0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))
 
-    report = Learner(network).step(images, y, CLOCK)
+    report = learner_of(network).step(images, y)
     answer = network.evaluate(images)
 
     assert set(seen) == {torch.bfloat16}
-    assert finite(report.losses)
+    assert all_finite(report.losses)
     scores = [s for s in [*report.scores, *answer.blocks] if s is not None]
     scores += [answer.final(name) for name in answer.readouts]
     assert {s.dtype for s in scores} == {torch.float32}
@@ -280,7 +252,7 @@ def test_memory_layout_of_the_images_does_not_matter(method, batch):
     reports = []
     for layout in (torch.contiguous_format, torch.channels_last):
         network = small(method, (3, 13, 11))
-        reports.append(Learner(network).step(images.to(memory_format=layout), y, CLOCK))
+        reports.append(learner_of(network).step(images.to(memory_format=layout), y))
 
     for one, other in zip(reports[0].losses, reports[1].losses, strict=True):
         if one is not None:
@@ -289,21 +261,19 @@ def test_memory_layout_of_the_images_does_not_matter(method, batch):
 
 @methods
 def test_as_many_classes_as_it_declares_and_no_more(method, batch):
-    model = {"name": "small-cnn", "widths": [6, 8, 10], "pools": [1]}
-    most = max_classes(method, image_shape=(1, 8, 8), model=model)
+    most = max_classes(method, image_shape=(1, 8, 8), model=SMALL)
     classes = 100 if most is None else most
     network = small(method, num_classes=classes)
     images, y = batch(classes, (1, 8, 8), classes)
 
-    learner = Learner(network)
-    losses = [loss for clock in moments(network) for loss in learner.step(images, y, clock).losses]
+    results = trained(network, images, y)
     answer = network.evaluate(images)
 
-    assert finite(losses)
+    assert all(all_finite(result.losses) for result in results)
     assert all(answer.final(name).shape == (classes, classes) for name in answer.readouts)
     if most is not None:
         with pytest.raises(InputError, match=f"at most {most} classes"):
-            small(method, classes=most + 1)
+            small(method, num_classes=most + 1)
 
 
 @methods
@@ -323,11 +293,11 @@ def test_its_own_values_build_a_network(method, data):
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(method, batch):
     network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
-    Learner(network).step(images, y, CLOCK)
+    learner_of(network).step(images, y)
     together = network.evaluate(images)
     for row in (0, 7):
         alone = network.evaluate(images[row : row + 1])
-        for name in together.totals:
+        for name in together.readouts:
             expected = together.final(name)[row : row + 1]
             torch.testing.assert_close(alone.final(name), expected, rtol=1e-4, atol=1e-4)
 
@@ -336,35 +306,29 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(method, batch):
 @shapes
 def test_learns_from_a_batch_of_one(method, shape, batch):
     network = small(method, shape)
-    learner = Learner(network)
+    learner = learner_of(network, LENGTH)
     image, y = batch(1, shape, 4)
 
-    for clock in moments(network):
+    for step in moments(network):
         pairs = network.config.presentation["name"] == "image-pairs"
         if pairs or any(isinstance(m, torch.nn.BatchNorm1d) for m in network.modules()):
             with pytest.raises(InputError, match="batch of one"):
-                learner.step(image, y, clock)
+                step_at(learner, step, image, y)
         else:
-            assert finite(learner.step(image, y, clock).losses)
+            assert all_finite(step_at(learner, step, image, y).losses)
 
 
 @methods
 def test_a_copy_is_independent(method, batch):
     network = small(method)
     images, y = batch(8, (1, 8, 8), 4)
-    before = copy.deepcopy(network.state_dict())
+    before = copied(network.state_dict())
     twin = copy.deepcopy(network)
 
-    def train(net):
-        learner = Learner(net)
-        for clock in moments(net):
-            learner.step(images, y, clock)
-        learner.end_epoch()
-
-    train(twin)
+    trained(twin, images, y)
     assert same(network.state_dict(), before)
     assert not same(twin.state_dict(), before)
-    train(network)
+    trained(network, images, y)
     assert same(network.state_dict(), twin.state_dict())
 
 

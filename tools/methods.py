@@ -14,9 +14,9 @@ from typing import Any
 from goodness.boundary import BOUNDARIES
 from goodness.methods import METHODS, Locality
 from goodness.objective import OBJECTIVES
+from goodness.plan import PLANS
 from goodness.presentation import PRESENTATIONS
 from goodness.readout import READOUTS
-from goodness.plan import PLANS
 from goodness.update import UPDATES
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,8 @@ PAGES = ROOT / "docs" / "methods"
 REACH = {
     Locality.LAYER: "Each layer learns from its own loss; nothing later reaches it.",
     Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
-    Locality.OVERLAPPING: "Gradients cross to the previous block and no further.",
+    Locality.OVERLAPPING: "Gradients cross to the previous block and no further; over several steps"
+    " what the last block learns reaches the first.",
     Locality.BROADCAST: "Later blocks' scores or errors reach earlier ones, without a gradient.",
     Locality.READOUT_ONLY: "The blocks do not learn at all.",
     Locality.GLOBAL: "Gradients cross the whole network.",
