@@ -27,6 +27,11 @@ class Boundary(nn.Module):
         self.dropout = dropout
         self.whole_channels = whole_channels
 
+    @classmethod
+    def changes_features(cls) -> bool:
+        """Whether it does more than dropout."""
+        return cls.normalise is not Boundary.normalise
+
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -32,30 +33,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
-app.command("train")(train.train)
-app.command("compare")(compare.compare)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
-app.command("export")(export.export)
-app.command("partition")(partition.partition)
-app.command("bench")(bench.bench)
-app.command("profile")(profile.profile)
-app.command("methods")(lists.methods)
-app.command("models")(lists.models)
-app.command("data")(lists.data)
-
+for command in (
+    *(train.train, compare.compare, evaluate.evaluate, predict.predict, explain.explain),
+    *(export.export, partition.partition, bench.bench, profile.profile),
+    *(lists.methods, lists.models, lists.data),
+):
+    app.command()(command)
 
 NO_MEMORY = (
     "out of memory (a smaller --batch-size or --image-size helps, a smaller model, or for training"
-    " --set micro_batch=16)"
+    " --micro-batch 16)"
 )
-TORCH_LACKS_MEMORY = (
-    "allocate memory",
-    "out of memory",
-    "not enough memory",
-    "size calculation over",
-)
+TORCH_LACKS_MEMORY = re.compile("(allocate|out of|not enough) memory|size calculation over")
 """What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
 counted. By their words, as a type of torch would need torch."""
 
@@ -117,7 +106,7 @@ def _fail(error: Exception, code: int) -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(part in str(error) for part in TORCH_LACKS_MEMORY)
+    return isinstance(error, MemoryError) or bool(TORCH_LACKS_MEMORY.search(str(error)))
 
 
 def _said_elsewhere(error: Exception) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import starmap
+from typing import Annotated, Any
 
 import typer
 
@@ -67,20 +68,7 @@ def bench(
     if show_record(record, out, "bench", draw_bench, as_json):
         return
     sheet = page()
-    shown = table("way", *NUMBERS, numbers=NUMBERS)
-    for name, way in record["ways"].items():
-        parts = f" in {way['accumulate_steps']}" if way["accumulate_steps"] > 1 else ""
-        share = way["share_of_bound"]
-        shown.add_row(
-            name + parts,
-            f"{way['images_per_second']:,.1f}",
-            f"{way['speed_of_backprop']:.2f}",
-            "–" if share is None else f"{share:.2f}",
-            f"{way['memory']['activations'] / MIB:,.1f} MiB",
-            f"{way['activations_of_backprop']:.2f}",
-            f"{way['memory']['total'] / MIB:,.1f} MiB",
-        )
-    sheet.print(shown)
+    sheet.print(table(("way", *NUMBERS), starmap(_row, record["ways"].items()), NUMBERS))
     sheet.print(
         f"\nbound on the speed of layer-local steps, from the convolutions alone:"
         f" {record['bound']:.2f} × backprop",
@@ -88,6 +76,19 @@ def bench(
     )
     if out is not None:
         print(out)
+
+
+def _row(name: str, way: dict[str, Any]) -> tuple[str, ...]:
+    share = way["share_of_bound"]
+    return (
+        f"{name} in {way['accumulate_steps']}" if way["accumulate_steps"] > 1 else name,
+        f"{way['images_per_second']:,.1f}",
+        f"{way['speed_of_backprop']:.2f}",
+        "–" if share is None else f"{share:.2f}",
+        f"{way['memory']['activations'] / MIB:,.1f} MiB",
+        f"{way['activations_of_backprop']:.2f}",
+        f"{way['memory']['total'] / MIB:,.1f} MiB",
+    )
 
 
 def _numbers(option: str, text: str | None) -> list[int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,13 +14,6 @@ from goodness.training.signals import interruptible
 
 SHARED = [name for name, key in KEYS.items() if key.option and not key.compare]
 """Keys that one value can be given of for all runs."""
-
-
-class ProtocolName(str, Enum):
-    """On which terms methods are compared."""
-
-    EQUAL = "equal"
-    PAPER = "paper"
 
 
 @takes("data", "data_root", *SHARED)
@@ -36,9 +28,9 @@ def compare(
         float, typer.Option(min=1, metavar="SECONDS", help="Training time per method and seed.")
     ] = 60.0,
     protocol: Annotated[
-        ProtocolName,
+        Literal["equal", "paper"],
         typer.Option(help="equal: one network and treatment for all; paper: each with its own."),
-    ] = ProtocolName.EQUAL,
+    ] = "equal",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder; a comparison in it is continued or extended."),
@@ -51,8 +43,8 @@ def compare(
     from goodness.comparison.study import Terms, methods_of
 
     data = asked.pop("data", Config.model_fields["data"].default)
-    terms = Terms(data, budget, protocol.value, asked.pop("data_root", None), asked)
-    folder = out or Path("comparisons") / f"{Path(data).name}-{protocol.value}-{budget:g}s"
+    terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked)
+    folder = out or Path("comparisons") / f"{Path(data).name}-{protocol}-{budget:g}s"
     study = Study.create(folder, terms, methods_of(methods), seeds)
     log = console()
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,28 +15,22 @@ if TYPE_CHECKING:
     from goodness.results import Evaluation
 
 
-class SplitName(str, Enum):
-    """The parts of a data set."""
-
-    TEST = "test"
-    VAL = "val"
-    TRAIN = "train"
-
-
 @takes(
     "data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False
 )
 def evaluate(
     run: RunFolder,
     values: Values,
-    split: Annotated[SplitName, typer.Option(help="Which part of the data.")] = SplitName.TEST,
+    split: Annotated[
+        Literal["test", "val", "train"], typer.Option(help="Which part of the data.")
+    ] = "test",
     as_json: AsJson = False,
 ) -> None:
     """Measure a run's accuracy on a part of the data and draw the confusion matrix."""
     loaded, asked = load_run(run, values())
     from goodness.reports.confusion import draw_confusion
 
-    result = loaded.evaluate(split=split.value, **asked)
+    result = loaded.evaluate(split=split, **asked)
     # The result first: it must not be lost when the picture cannot be written.
     if as_json:
         fields = result.to_json()
@@ -48,8 +41,8 @@ def evaluate(
     # Of other data a picture of its own, beside that of the run's.
     name = Path(result.data).name
     of = "" if "data" not in asked else f"{name}-"
-    picture = loaded.folder / f"confusion-{of}{split.value}.png"
-    title = f"{name} {split.value}: {percent(result.accuracy)} right"
+    picture = loaded.folder / f"confusion-{of}{split}.png"
+    title = f"{name} {split}: {percent(result.accuracy)} right"
     draw_confusion(result.confusion, loaded.classes, picture, title)
     if not as_json:
         console().print(f"confusion matrix: {picture}", soft_wrap=True)
@@ -57,10 +50,8 @@ def evaluate(
 
 def _show(result: Evaluation) -> None:
     out = page()
-    shown = table("block", "accuracy", numbers=("accuracy",))
-    for name, accuracy in zip(result.blocks, result.per_block, strict=True):
-        shown.add_row(name, percent(accuracy))
-    out.print(shown)
+    rows = zip(result.blocks, map(percent, result.per_block), strict=True)
+    out.print(table(("block", "accuracy"), rows, ("accuracy",)))
     top5 = "" if result.top5 is None else f", top 5 {percent(result.top5)}"
     out.print(
         f"\n{result.data} {result.split}: accuracy {percent(result.accuracy)}{top5}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.output import console
+from goodness.cli.report import note_boundary
 from goodness.files import check_file
 
 
@@ -29,11 +29,7 @@ def export(
     check_file(path)
     state = loaded.network.backbone_state()
     write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))
-    boundary = loaded.config.boundary["name"]
-    if boundary != "identity":
-        console().print(
-            f"note: '{loaded.config.method}' puts '{boundary}' between blocks, which the plain"
-            " model lacks: its features come out differently there",
-            soft_wrap=True,
-        )
+    note_boundary(
+        loaded.config, "which the plain model lacks: its features come out differently there"
+    )
     print(path)

@@ -71,7 +71,4 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json([{"schema": SCHEMA, **row} for row in rows])
         return
-    shown = table(*rows[0])
-    for row in rows:
-        shown.add_row(*map(str, row.values()))
-    page().print(shown)
+    page().print(table(rows[0], (map(str, row.values()) for row in rows)))

@@ -81,7 +81,7 @@ def takes(
             command(**given, values=partial(gather, options, defaults, **sources))
 
         parameters = [*own.values(), *derived]
-        called.__doc__ = command.__doc__
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {each.name: each.annotation for each in parameters}
         return called

@@ -36,9 +36,8 @@ def partition(
     if as_json:
         print_json({"schema": SCHEMA, "model": part, "image": image, "blocks": rows})
         return
-    shown = table("block", "input", "output", *NUMBERS, numbers=NUMBERS)
-    for row in rows:
-        shown.add_row(
+    shown = (
+        (
             row["name"],
             "×".join(map(str, row["input"])),
             "×".join(map(str, row["output"])),
@@ -46,14 +45,10 @@ def partition(
             f"{row['flops'] / 1e6:,.1f}",
             f"{row['activation_bytes'] / 2**20:.2f} MiB",
         )
+        for row in rows
+    )
     sheet = page()
-    sheet.print(shown)
-    if changed := [row["stem"] for row in rows if "stem" in row]:
-        sheet.print(
-            f"\nmade for larger images, and changed for {image[1]}x{image[2]} pixels (train with"
-            f" --set model.stem=own to leave it as it is): {', '.join(changed)}",
-            soft_wrap=True,
-        )
+    sheet.print(table(("block", "input", "output", *NUMBERS), shown, NUMBERS))
     blocks = sum(row["name"] != HEAD for row in rows)
     highest = max(row["activation_bytes"] for row in rows)
     total = sum(row["activation_bytes"] for row in rows)

@@ -17,14 +17,10 @@ def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = Fa
     if as_json:
         print_json([{"schema": SCHEMA, **prediction.to_json()} for prediction in predictions])
         return
-    names = loaded.network.names
-    shown = table("file", "class", "probability", *names, numbers=("probability",))
-    for prediction in predictions:
-        shown.add_row(
-            prediction.file,
-            prediction.class_name,
-            percent(prediction.probability),
-            # A dash for a block that has no scores.
-            *(block.class_name or "–" for block in prediction.blocks),
-        )
-    page().print(shown)
+    rows = (
+        # A dash for a block that has no scores.
+        (p.file, p.class_name, percent(p.probability), *(b.class_name or "–" for b in p.blocks))
+        for p in predictions
+    )
+    columns = ("file", "class", "probability", *loaded.network.names)
+    page().print(table(columns, rows, ("probability",)))

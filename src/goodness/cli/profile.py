@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+
 from goodness.cli.options import OF_A_STEP, AsJson, Channels, NumClasses, Out, Steps, Values, takes
 from goodness.cli.output import console, page, record_head, show_record, table
 from goodness.cli.values import images_of
@@ -30,7 +32,7 @@ def profile(
     from goodness.profiling.timing import PHASES
     from goodness.training.machine import set_machine
 
-    config = resolve({**asked, "batch_size": batch})
+    config = resolve(asked)
     chosen = set_machine(config.device, config.num_threads)
     with console().status("building") as status:
         record = {
@@ -42,16 +44,17 @@ def profile(
         return
     numbers = (*(f"{phase}, ms" for phase in PHASES), "activations", "MFLOPs", "parameters")
     sheet = page()
-    shown = table("block", *numbers, numbers=numbers)
-    for block in record["blocks"]:
-        shown.add_row(
+    rows = (
+        (
             block["name"],
             *(f"{1e3 * block['seconds'][phase]:.1f}" for phase in PHASES),
             f"{block['activations'] / MIB:,.1f} MiB",
             f"{block['flops'] / 1e6:,.1f}",
             f"{block['parameters']:,}",
         )
-    sheet.print(shown)
+        for block in record["blocks"]
+    )
+    sheet.print(table(("block", *numbers), rows, numbers))
     sheet.print(
         f"\n{batch / record['step_seconds']:,.1f} images/s;"
         f" {record['share_of_bound']:.0%} of a step is what its convolutions take alone;"
@@ -60,17 +63,18 @@ def profile(
         f" in all {record['memory']['total'] / MIB:,.1f} MiB\n",
         soft_wrap=True,
     )
-    guess = table("what if", "images/s", "activations", numbers=("images/s", "activations"))
-    for row in record["what_if"]["batches"]:
-        guess.add_row(f"batch {row['batch']}", *_guessed(row))
-    for row in record["what_if"]["depths"][1:]:
-        guess.add_row(f"{row['times']} times as deep, {row['blocks']} blocks", *_guessed(row))
-    for row in record["what_if"]["ranks"][1:]:
-        guess.add_row(f"{row['ranks']} ranks", f"{row['images_per_second']:,.1f}", "–")
-    sheet.print(guess)
+    guess = record["what_if"]
+    guesses = [
+        *((f"batch {row['batch']}", row) for row in guess["batches"]),
+        *((f"{d['times']} times as deep, {d['blocks']} blocks", d) for d in guess["depths"][1:]),
+        *((f"{row['ranks']} ranks", row) for row in guess["ranks"][1:]),
+    ]
+    numbers = ("images/s", "activations")
+    sheet.print(table(("what if", *numbers), starmap(_guess, guesses), numbers))
     if out is not None:
         print(out)
 
 
-def _guessed(row: dict[str, float]) -> tuple[str, str]:
-    return f"{row['images_per_second']:,.1f}", f"{row['activations'] / MIB:,.1f} MiB"
+def _guess(what: str, row: dict[str, float]) -> tuple[str, str, str]:
+    activations = f"{row['activations'] / MIB:,.1f} MiB" if "activations" in row else "–"
+    return what, f"{row['images_per_second']:,.1f}", activations

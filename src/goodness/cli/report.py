@@ -10,6 +10,7 @@ from goodness.cli.output import console, duration, page, percent, table
 
 if TYPE_CHECKING:
     from goodness.api import Run
+    from goodness.config import Config
     from goodness.results import DryRun, Result
 
 
@@ -18,11 +19,8 @@ def show_plan(plan: DryRun) -> None:
     out = page()
     out.print(yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True), soft_wrap=True)
     columns = list(dict.fromkeys(key for block in plan.blocks for key in block))
-    numbers = tuple(column for column in columns if column != "name")
-    blocks = table(*columns, numbers=numbers)
-    for block in plan.blocks:
-        blocks.add_row(*(_cell(block.get(column)) for column in columns))
-    out.print(blocks)
+    rows = (map(_cell, map(block.get, columns)) for block in plan.blocks)
+    out.print(table(columns, rows, [column for column in columns if column != "name"]))
     if plan.cache_bytes is not None:
         from goodness.training.feature_cache import in_units
 
@@ -43,18 +41,28 @@ def show_result(run: Run) -> None:
     result = run.result
     assert result is not None
     splits = {"val": result.val, **({} if result.test is None else {"test": result.test})}
-    blocks = table("block", "train", *splits, numbers=("train", *splits))
     columns = [_train_accuracies(run, result), *(split.per_block for split in splits.values())]
-    for name, *accuracies in zip(result.blocks, *columns, strict=True):
-        blocks.add_row(name, *map(percent, accuracies))
-    out.print(blocks)
+    rows = zip(result.blocks, *(map(percent, column) for column in columns), strict=True)
+    out.print(table(("block", "train", *splits), rows, ("train", *splits)))
     out.print()
     name, final = list(splits.items())[-1]
-    readouts = table("readout", name, "", numbers=(name,))
-    for readout, accuracy in final.readouts.items():
-        readouts.add_row(readout, percent(accuracy), "chosen" if readout == final.readout else "")
-    out.print(readouts)
+    readouts = (
+        (readout, percent(accuracy), "chosen" if readout == final.readout else "")
+        for readout, accuracy in final.readouts.items()
+    )
+    out.print(table(("readout", name, ""), readouts, (name,)))
     print(run.folder)
+
+
+def note_boundary(config: Config, meaning: str) -> None:
+    """Say what it means for a plain model that something stands between blocks, if it does."""
+    from goodness.boundary import BOUNDARIES
+
+    boundary = config.boundary["name"]
+    if BOUNDARIES[boundary].changes_features():
+        console().print(
+            f"note: '{config.method}' puts '{boundary}' between blocks, {meaning}", soft_wrap=True
+        )
 
 
 def _train_accuracies(run: Run, result: Result) -> list[float | None]:

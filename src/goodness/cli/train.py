@@ -11,7 +11,7 @@ import typer
 
 from goodness.cli.options import Values, takes
 from goodness.cli.output import command_line, console
-from goodness.cli.report import show_plan, show_result
+from goodness.cli.report import note_boundary, show_plan, show_result
 from goodness.config import KEYS, RESUMABLE
 from goodness.errors import InputError
 from goodness.parallel.launch import launched
@@ -90,13 +90,11 @@ def _warn_of_boundary(values: dict[str, Any]) -> None:
     from goodness.config import resolve
 
     config = resolve(values)
-    given = config.pretrained or Path(config.init_from or ".").is_file()
-    if given and config.boundary["name"] != "identity":
-        console().print(
-            f"note: '{config.method}' puts '{config.boundary['name']}' between blocks, so that the"
-            " given weights compute other features than in their own network"
-            " (--set boundary=identity leaves them)",
-            soft_wrap=True,
+    if config.pretrained or Path(config.init_from or ".").is_file():
+        note_boundary(
+            config,
+            "so that the given weights compute other features than in their own network"
+            " (--boundary identity leaves them)",
         )
 
 

@@ -73,13 +73,13 @@ def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any]:
     return {"name": name, **({"args": given} if name.partition("/")[0] in FAMILIES else given)}
 
 
-def images_of(values: dict[str, Any], channels: int, least: int) -> tuple[Shape, int]:
-    """The shape (C, H, W) of images and how many of them are in a batch; taken out of the values.
+def images_of(values: Mapping[str, Any], channels: int, least: int) -> tuple[Shape, int]:
+    """The shape (C, H, W) of random images and how many of them are in a batch.
 
     Raises:
         InputError: fewer than are needed.
     """
-    size, batch = values.pop("image_size"), values.pop("batch_size")
+    size, batch = values["image_size"], values["batch_size"]
     if batch < least:
         raise InputError(f"batch_size: at least {least} images are needed (got {batch})")
     return (channels, size, size), batch

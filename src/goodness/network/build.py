@@ -27,7 +27,7 @@ from goodness.plan import PLANS, Frozen, Plan, Together
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import READOUTS
 from goodness.seeds import kept_generators, mix, seed_generators
-from goodness.types import Shape
+from goodness.types import HEAD, Shape
 from goodness.update import UPDATES
 
 
@@ -191,12 +191,12 @@ def _plan(config: Config, names: Sequence[str]) -> Plan:
 
 def _place(block: str, names: Sequence[str]) -> int:
     """Where a block stands that is given by name or number; the classifier is the last."""
-    if block == "head":
+    if block == HEAD:
         return len(names)
     if block.isdecimal() and block not in names and int(block) < len(names):
         return int(block)
     if block not in names:
-        raise unknown("block", block, [*names, "head"])
+        raise unknown("block", block, [*names, HEAD])
     return names.index(block)
 
 

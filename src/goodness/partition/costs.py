@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from goodness.models.stem import stem_changes
 from goodness.partition.pieces import split
-from goodness.types import Shape
+from goodness.types import HEAD, Shape
 
 IMAGES = 2
 """As many as a batch norm needs."""
@@ -43,7 +43,7 @@ def costs(
         (piece.name, nn.Sequential(piece.body, piece.tail)) for piece in pieces
     ]
     if head is not None:
-        parts.append(("head", head))
+        parts.append((HEAD, head))
     records = []
     for name, part in parts:
         kept: dict[tuple[int, int], int] = {}
