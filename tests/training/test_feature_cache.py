@@ -85,16 +85,18 @@ def runs(trainer, index):
     def count(module, given):
         seen.images += 0 if seen.validating else len(given[0])
 
+    def validating(asked):
+        def counted(*given):
+            seen.validating = True
+            found = asked(*given)
+            seen.validating = False
+            return found
+
+        return counted
+
     trainer.network[index].body.register_forward_pre_hook(count)
-    evaluate = trainer.evaluate
-
-    def evaluated(split):
-        seen.validating = True
-        found = evaluate(split)
-        seen.validating = False
-        return found
-
-    trainer.evaluate = evaluated
+    trainer.evaluate = validating(trainer.evaluate)
+    trainer.statistics = validating(trainer.statistics)
     return seen
 
 

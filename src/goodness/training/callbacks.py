@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
+
+from goodness.results import standard_error
 
 if TYPE_CHECKING:
     from goodness.results import EpochRow, Result
     from goodness.training.trainer import Trainer
+
+
+CHANCE_EPOCHS = 3
 
 
 class Callback:
@@ -27,7 +33,11 @@ class Callback:
 
 
 class EarlyStopping(Callback):
-    """Ends the run when validation accuracy has not risen for some epochs.
+    """Ends the run when validation accuracy has not risen for some epochs in a row.
+
+    As long as the learning rate is yet to fall, as with a cosine, the run goes on where accuracy
+    has come to rest: the fall may bring the last points. There an epoch counts only where it is
+    worse than the best by more than a standard error.
 
     Args:
         patience: epochs without a new best before the run ends.
@@ -39,13 +49,43 @@ class EarlyStopping(Callback):
         self.min_delta = min_delta
 
     def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
-        """Context back over the whole history, so that a resumed run stops at the same epoch."""
+        """Look back over the whole history, so that a resumed run stops at the same epoch."""
+        final = trainer.learning_rate(trainer.epochs * trainer.steps_per_epoch - 1)
+        images = len(trainer.dataset.val)
         best, since = -1.0, 0
         for past in trainer.history:
-            accuracy = past.val.accuracy
+            accuracy, falls = past.val.accuracy, past.learning_rate > final
             if accuracy > best + self.min_delta:
                 best, since = accuracy, 0
+            elif falls and accuracy >= best - standard_error(best, images):
+                since = 0
             else:
                 since += 1
         if since >= self.patience:
             trainer.stop = True
+
+
+class ChanceWarning(Callback):
+    """Warns once where validation stays at chance, although a block learns the training images."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
+        """Look at the last epochs."""
+        chance = 1 / trainer.network.num_classes
+        last = trainer.history[-CHANCE_EPOCHS:]
+        learnt = max((block.accuracy or 0.0 for block in row.train.blocks), default=0.0)
+        if (
+            not self._warned
+            and len(last) == CHANCE_EPOCHS
+            and all(past.val.accuracy <= 1.2 * chance for past in last)
+            and learnt > chance + 0.25 * (1 - chance)
+        ):
+            self._warned = True
+            warnings.warn(
+                f"validation has been at chance for {CHANCE_EPOCHS} epochs"
+                f" ({row.val.accuracy:.1%}), but a block is right on {learnt:.1%} of the training"
+                " images: are both parts labelled alike?",
+                stacklevel=2,
+            )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 
@@ -86,13 +85,3 @@ def evaluate(
 
 def _add(counts: dict[str, Tensor], name: str, more: Tensor) -> None:
     counts[name] = counts[name] + more if name in counts else more
-
-
-def standard_error(accuracy: float, examples: int) -> float:
-    """Of a fraction measured on that many examples, 0 to 0.5.
-
-    Epochs within one standard error of the highest validation accuracy are equals, and the latest
-    of them is the best: on a few hundred images a lucky early epoch is no better than the ones
-    after the learning rate has fallen.
-    """
-    return math.sqrt(accuracy * (1 - accuracy) / examples)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
 from goodness.network.network import Network
 from goodness.results import (
+    SCHEMA,
     Best,
     EpochRow,
     EpochTraining,
@@ -23,16 +24,18 @@ from goodness.results import (
     Result,
     Status,
     TrainFigures,
+    standard_error,
 )
 from goodness.seeds import mix, seed_generators
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
 from goodness.training.epoch_metrics import EpochMetrics
-from goodness.training.evaluation import Counts, evaluate, standard_error
+from goodness.training.evaluation import Counts, evaluate
 from goodness.training.feature_cache import FeatureCache, Features, Stage
 from goodness.training.machine import peak_memory
 from goodness.training.ranks import CONTINUE, SAVE, Ranks, State
+from goodness.training.recalibration import holding, recalibrated
 from goodness.training.run_folder import RunFolder
 from goodness.training.sampling import balanced_weights, epoch_order
 from goodness.training.throughput import Throughput
@@ -119,6 +122,11 @@ class Trainer:
     def clock(self) -> Clock:
         """Steps done and the length of the run."""
         return self.learner.clock
+
+    def learning_rate(self, step: int) -> float:
+        """The optimizers' rate at a step of the run, without factors of single blocks."""
+        lr: float = self.config.optimizer["lr"]
+        return lr * self.learner.lr_factor(self.clock._replace(step=step))
 
     def status(self) -> Status:
         """The state of this moment for a display; waits for the device."""
@@ -285,6 +293,11 @@ class Trainer:
                 where = f"block '{self.block_names[int(index)]}'" if part == "blocks" else name
                 raise Diverged(f"a weight of {where}", self.step - 1)
 
+    def statistics(self) -> dict[str, Tensor]:
+        """What batch norms that lag have instead of their running statistics when it is asked."""
+        over = self.clock._replace(step=max(self.step - 1, 0))
+        return recalibrated(self._evaluated, self.dataset, over)
+
     def evaluate(self, split: str) -> Counts:
         """Ask the network about ``"val"`` or ``"test"``."""
         return evaluate(
@@ -304,15 +317,16 @@ class Trainer:
     def _validate(self, state: State) -> None:
         """Close the epoch: validate, log, keep the best, save."""
         self._totals.sums.copy_(state.sums)
-        counts = self.evaluate("val")
+        statistics = self.statistics()
+        with holding(self._evaluated, statistics):
+            counts = self.evaluate("val")
         fixed = self.config.readout
         val = counts.result(counts.best_readout() if fixed == "auto" else fixed)
-        last_step = self.clock._replace(step=self.step - 1)
         row = EpochRow(
             epoch=self.step // self.steps_per_epoch,
             step=self.step,
             **self._throughput.record(),
-            learning_rate=self.config.optimizer["lr"] * self.learner.lr_factor(last_step),
+            learning_rate=self.learning_rate(self.step - 1),
             train=EpochTraining(self._totals.read(self.block_names)),
             val=EpochValidation(val.accuracy, val.readout, val.readouts, val.per_block),
         )
@@ -327,7 +341,7 @@ class Trainer:
             # `last` first: if the process dies in between, it holds the weights that `best` lacks.
             self._save_last(state)
             if self.best.epoch == row.epoch:
-                self._save_best()
+                self._save_best(statistics)
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
@@ -337,12 +351,16 @@ class Trainer:
         The best weights, or without a run folder, which keeps them, the last; with the best
         epoch's readout.
         """
-        if self.run is not None:
+        statistics: dict[str, Tensor] = {}
+        if self.run is None:
+            statistics = self.statistics()
+        else:
             checkpoint.load_network(self.run.best, self.network)
             self._evaluated = self.network
         readout = self.best.readout
-        val = self.evaluate("val").result(readout)
-        test = self.evaluate("test").result(readout) if self.config.final_test else None
+        with holding(self._evaluated, statistics):
+            val = self.evaluate("val").result(readout)
+            test = self.evaluate("test").result(readout) if self.config.final_test else None
         train = TrainFigures(
             **self._throughput.record(),
             peak_memory_bytes=peak_memory(self.network.device),
@@ -353,7 +371,7 @@ class Trainer:
             best_epoch=self.best.epoch,
         )
         result = Result(
-            checkpoint.SCHEMA,
+            SCHEMA,
             self.config.method,
             self.dataset.name,
             self.block_names,
@@ -384,10 +402,11 @@ class Trainer:
             "blocks": self.network.facts(),
         }
 
-    def _save_best(self) -> None:
+    def _save_best(self, statistics: Mapping[str, Tensor]) -> None:
         if self.run is not None:
-            weights = self.learner.final_network.state_dict()
-            checkpoint.save(self.run.best, self._meta(), {"network": weights})
+            network = self.learner.final_network
+            with holding(network, statistics):
+                checkpoint.save(self.run.best, self._meta(), {"network": network.state_dict()})
 
     def _save_last(self, state: State) -> None:
         if self.run is None:
@@ -432,4 +451,5 @@ class Trainer:
             return
         self.history = self.run.cut_history(until_step=self.step)
         if self.best.epoch and self.step == self.best.epoch * self.steps_per_epoch:
-            self._save_best()  # the process may have died before it was written
+            # The process may have died before it was written.
+            self._save_best(self.statistics())
