@@ -190,8 +190,8 @@ def test_a_bad_config_file_is_one_clear_line(refused, calls, tmp_path, text, say
     ("arguments", "says"),
     [
         (["--config", "nowhere.yaml"], "cannot read the config file nowhere.yaml"),
-        (["--set", "epochs"], "--set needs key.path=value, got 'epochs'"),
-        (["--set", "model..norm=none"], "--set needs key.path=value"),
+        (["--set", "epochs"], "--set needs key=value, got 'epochs'"),
+        (["--set", "model..norm=none"], "--set needs key=value"),
         (["--set", "model.widths=[1"], "--set model.widths is not valid YAML"),
         (["--set", "data=2026-13-45"], "--set data is not valid YAML: month must be in 1..12"),
         (["--set", "epochs=!!int x"], "--set epochs is not valid YAML: invalid literal"),

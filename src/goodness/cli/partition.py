@@ -8,7 +8,8 @@ import typer
 
 from goodness.cli.options import AsJson, Channels, ModelArgs, NumClasses, Values, takes
 from goodness.cli.output import SCHEMA, page, print_json, table
-from goodness.cli.values import model_part
+from goodness.cli.values import model_args
+from goodness.config import merge
 from goodness.types import HEAD
 
 NUMBERS = ("parameters", "MFLOPs", "activations")
@@ -29,7 +30,7 @@ def partition(
     from goodness.partition import PARTITIONS
     from goodness.partition.costs import costs
 
-    part = MODELS.resolve(model_part(model, model_arg or []))
+    part = MODELS.resolve(merge({"model": model}, *model_args(model, model_arg))["model"])
     image = (channels, asked["image_size"], asked["image_size"])
     cut = PARTITIONS.resolve(asked["partition"])
     rows = costs(MODELS.make(part, image, num_classes), image, num_classes, cut)

@@ -38,10 +38,9 @@ def gather(
     """
     named = {key: _items(key, value) for key, value in options.items() if value not in (None, [])}
     check_values(named)
-    if args := list(model_arg or ()):
-        named["model"] = model_part(named.get("model"), args)
     given = [read_config(config)] if config else []
-    return merge(defaults, *given, *map(read_setting, settings or ()), named)
+    given += [read_setting(text) for text in settings or ()]
+    return merge(defaults, *given, named, *model_args(named.get("model", ""), model_arg))
 
 
 def _items(key: str, value: Any) -> Any:
@@ -52,25 +51,16 @@ def _items(key: str, value: Any) -> Any:
     return [item.strip() for item in value.split(",")]
 
 
-def model_part(name: str | None, args: Iterable[str]) -> dict[str, Any]:
-    """A model with what ``--model-arg`` says, in the form of the configuration's ``model``.
-
-    Arguments of a network of torchvision or timm go to its own constructor.
+def model_args(model: str, texts: Iterable[str] | None) -> list[dict[str, Any]]:
+    """What ``--model-arg`` says, as layers of values; of torchvision and timm to the constructor.
 
     Raises:
         InputError: an argument without ``=``, or bad JSON.
     """
     from goodness.models import FAMILIES
 
-    given = {}
-    for text in args:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--model-arg needs key=value, got '{text}'")
-        given[key.strip()] = _parse(value, f"--model-arg {key.strip()}")
-    if name is None:
-        return given
-    return {"name": name, **({"args": given} if name.partition("/")[0] in FAMILIES else given)}
+    inside = ("model", "args") if model.partition("/")[0] in FAMILIES else ("model",)
+    return [read_setting(text, "--model-arg", inside) for text in texts or ()]
 
 
 def images_of(values: Mapping[str, Any], channels: int, least: int) -> tuple[Shape, int]:
@@ -111,14 +101,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_setting(text: str) -> dict[str, Any]:
+def read_setting(text: str, option: str = "--set", inside: tuple[str, ...] = ()) -> dict[str, Any]:
     """``"model.widths=[32, 64]"`` as ``{"model": {"widths": [32, 64]}}``."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise InputError(f"--set needs key.path=value, got '{text}'")
-    parsed = _parse(value, f"--set {path.strip()}")
-    for key in reversed(keys):
+        raise InputError(f"{option} needs key=value, got '{text}'")
+    parsed = _parse(value, f"{option} {path.strip()}")
+    for key in reversed([*inside, *keys]):
         parsed = {key: parsed}
     return parsed
 
