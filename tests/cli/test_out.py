@@ -25,16 +25,13 @@ from goodness.errors import InputError
     ],
 )
 def test_what_cannot_be_written_is_refused_before_any_work(
-    goodness, monkeypatch, tmp_path, command, out, says
+    refused, monkeypatch, tmp_path, command, out, says
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "afile").touch()
     (tmp_path / "adir").mkdir()
     monkeypatch.setattr(api, "load", lambda *_, **__: SimpleNamespace(folder=tmp_path))
-    code, printed, err = goodness(*command, "--out", out)
-    assert (code, printed) == (2, "")
-    assert err.startswith(f"error: {says}")
-    assert err.count("\n") == 1
+    assert refused(*command, "--out", out).startswith(f"error: {says}")
 
 
 def test_a_folder_of_someone_else_is_refused(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import typer
+import yaml
 
 from goodness import api
 from goodness.cli import main
@@ -19,71 +20,54 @@ from goodness.errors import InputError, Interrupted, RunError
 from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
 from goodness.training.signals import StopOnSignal
 
+WORDS = """
+method=asge readout=last init_from=a.pth freeze_until=layer2.0 data=cifar10 data_root=/data
+image_size=32 per_class=50 val_fraction=0.2 epochs=3 batch_size=64 steps_per_epoch=9 seed=0
+accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 label_smoothing=0.1 device=cpu
+class_weights=balanced num_workers=2 num_threads=1 parallel=layers amp=bf16 feature_cache=there
+"""
+PARTS = """
+presentation=label-pixels objective=classifier boundary=rms update=gradient plan=sequential
+model=vgg11 optimizer=sgd lr_schedule=constant
+"""
+SWITCHES = "pretrained normalize skip_unreadable final_test channels_last compile recompute"
+
+
+def pairs(text):
+    return [pair.split("=") for pair in text.split()]
+
+
+def dashed(name):
+    return name.replace("_", "-")
+
+
 OPTIONS = {
-    "--method asge": {"method": "asge"},
+    **{f"--{dashed(name)} {word}": {name: yaml.safe_load(word)} for name, word in pairs(WORDS)},
+    **{f"--{dashed(name)} {word}": {name: {"name": word}} for name, word in pairs(PARTS)},
+    **{f"--{dashed(name)}": {name: True} for name in SWITCHES.split()},
+    **{f"--no-{dashed(name)}": {name: False} for name in SWITCHES.split()},
     "--import {file}": {"imports": ["{file}"]},
-    "--presentation label-pixels": {"presentation": {"name": "label-pixels"}},
-    "--objective classifier": {"objective": {"name": "classifier"}},
-    "--boundary rms": {"boundary": {"name": "rms"}},
-    "--update gradient": {"update": {"name": "gradient"}},
-    "--plan sequential": {"plan": {"name": "sequential"}},
-    "--readout last": {"readout": "last"},
-    "--model vgg11": {"model": {"name": "vgg11"}},
     "--model timm/resnet18 --model-arg 'channels=[8, 16, 32, 64]'": {
         "model": {"name": "timm/resnet18", "args": {"channels": [8, 16, 32, 64]}}
     },
     "--model-arg widths=[8]": {"model": {"widths": [8]}},
     "--partition 3": {"partition": {"name": "count", "blocks": 3}},
-    "--pretrained": {"pretrained": True},
-    "--no-pretrained": {"pretrained": False},
-    "--init-from a.pth": {"init_from": "a.pth"},
-    "--freeze-until layer2.0": {"freeze_until": "layer2.0"},
-    "--data cifar10": {"data": "cifar10"},
-    "--data-root /data": {"data_root": "/data"},
-    "--image-size 32": {"image_size": 32},
     "--class-names 'cat, dog'": {"class_names": ["cat", "dog"]},
     "--class-names cat": {"class_names": ["cat"]},
-    "--per-class 50": {"per_class": 50},
-    "--val-fraction 0.2": {"val_fraction": 0.2},
-    "--no-normalize": {"normalize": False},
-    "--normalize": {"normalize": True},
-    "--skip-unreadable": {"skip_unreadable": True},
-    "--epochs 3": {"epochs": 3},
-    "--batch-size 64": {"batch_size": 64},
-    "--steps-per-epoch 9": {"steps_per_epoch": 9},
-    "--seed 0": {"seed": 0},
-    "--no-final-test": {"final_test": False},
     "--optimizer sgd --lr 0.1": {"optimizer": {"name": "sgd", "lr": 0.1}},
-    "--lr-schedule constant": {"lr_schedule": {"name": "constant"}},
     "--lr 1e-3": {"optimizer": {"lr": 0.001}},
     "--weight-decay 0": {"optimizer": {"weight_decay": 0.0}},
     "--lr-factors 1,0.5": {"lr_factors": ["1", "0.5"]},
-    "--accumulate-steps 2": {"accumulate_steps": 2},
-    "--micro-batch 4": {"micro_batch": 4},
-    "--clip-grad-norm 1": {"clip_grad_norm": 1.0},
-    "--ema 0.9": {"ema": 0.9},
-    "--label-smoothing 0.1": {"label_smoothing": 0.1},
-    "--class-weights balanced": {"class_weights": "balanced"},
     "--class-weights 1,2": {"class_weights": ["1", "2"]},
-    "--device cpu": {"device": "cpu"},
-    "--num-workers 2": {"num_workers": 2},
-    "--num-threads 1": {"num_threads": 1},
-    "--parallel layers": {"parallel": "layers"},
-    "--amp bf16": {"amp": "bf16"},
-    "--no-channels-last": {"channels_last": False},
-    "--compile": {"compile": True},
-    "--recompute": {"recompute": True},
-    "--feature-cache there": {"feature_cache": "there"},
     "--set objective.alpha=2": {"objective": {"alpha": 2}},
     "--set 'model.widths=[32, 64]'": {"model": {"widths": [32, 64]}},
     "--set model.norm=batch --set model.pool=max": {"model": {"norm": "batch", "pool": "max"}},
     "": {},
 }
-
-
 NOT_COMPARED = {
     *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test")
 }
+OF_LOADED = {"skip_unreadable", "num_threads", "device"}
 
 
 def values_of(calls):
@@ -111,16 +95,9 @@ def test_every_key_has_an_option_but_those_that_hold_several_parts():
 @pytest.mark.parametrize(
     ("command", "same"),
     [
-        (
-            "compare",
-            {*KEYS}
-            - {"readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"},
-        ),
-        (
-            "evaluate",
-            {"data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device"},
-        ),
-        ("predict", {"skip_unreadable", "num_threads", "device"}),
+        ("compare", KEYS.keys() - NOT_COMPARED),
+        ("evaluate", {"data", "data_root", "batch_size", *OF_LOADED}),
+        ("predict", OF_LOADED),
         ("explain", {"num_threads", "device"}),
         ("bench", {*OF_A_STEP}),
         ("profile", {"method", *OF_A_STEP}),
