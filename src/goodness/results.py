@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 SCHEMA = 1
 """Version of what these become as JSON; it rises when a field changes its meaning or goes."""
+FEW_BLOCKS = 10
 RecordType = TypeVar("RecordType", bound="Record")
 
 
@@ -132,6 +133,22 @@ def standard_error(accuracy: float, examples: int) -> float:
     """
     share = (accuracy * examples + 2) / (examples + 4)
     return math.sqrt(share * (1 - share) / (examples + 4))
+
+
+def learning_blocks(history: Sequence[EpochRow]) -> list[bool]:
+    """Whether each block has a loss of its own in some epoch."""
+    epochs = zip(*(row.train.blocks for row in history), strict=True)
+    return [any(block.loss is not None for block in rows) for rows in epochs]
+
+
+def shown_blocks(learning: Sequence[bool]) -> list[int]:
+    """The places of the blocks to show: all of few, of many those that have a loss of their own.
+
+    Args:
+        learning: whether each block has one.
+    """
+    places = [place for place, learns in enumerate(learning) if learns]
+    return places if places and len(learning) > FEW_BLOCKS else list(range(len(learning)))
 
 
 # What comes out of it.

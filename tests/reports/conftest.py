@@ -14,11 +14,11 @@ from goodness.results import (
 )
 
 
-def _row(epoch: int, blocks: int = 3) -> EpochRow:
+def _row(epoch: int, blocks: int = 3, name: str = "conv{}") -> EpochRow:
     """An epoch's numbers; the first block has neither loss nor scores."""
     trained = [
         BlockTraining(
-            name=f"conv{place + 1}",
+            name=name.format(place + 1),
             loss=(place + 1) / epoch if place else None,
             accuracy=1 - (place + 1) / (10 * epoch) if place else None,
         )
@@ -52,6 +52,7 @@ def trainer(tmp_path):
         epochs=4,
         steps_per_epoch=10,
         block_names=["conv1", "conv2", "conv3"],
+        network=[SimpleNamespace(objective=None)] * 3,
         step=0,
         epoch=0,
         history=[],

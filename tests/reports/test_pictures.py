@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from goodness.reports import confusion, curves
 from goodness.reports.confusion import draw_confusion
 from goodness.reports.curves import Curves, draw_curves
+from goodness.results import EpochTraining
 
 
 def read(path):
@@ -62,7 +64,8 @@ def test_drawing_takes_a_tenth_of_the_time_and_never_misses_the_end(
 ):
     now, drawn = [0.0], []
 
-    def draw(history, path, title):
+    def draw(history, path, title, readout):
+        assert readout == "sum"
         drawn.append(len(history))
         now[0] += 1.0
 
@@ -92,6 +95,48 @@ def test_ticks_of_the_epochs_are_whole_numbers(tmp_path, make_row, figures, epoc
         seen = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert seen
         assert all(tick == round(tick) for tick in seen)
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "named"),
+    [
+        (3, "conv{}", ["conv1", "conv2", "conv3"]),
+        (23, "conv{}", [f"conv{2 + round(i * 21 / 13)}" for i in range(14)]),
+        (
+            11,
+            "a_module_of_a_long_name.conv{:02}",
+            [f"…_long_name.conv{i:02}" for i in range(2, 12)],
+        ),
+    ],
+)
+def test_the_legend_lies_in_the_picture(tmp_path, make_row, figures, count, name, named):
+    rows = [make_row(epoch, count, name=name) for epoch in (1, 2)]
+    draw_curves(rows, tmp_path / "curves.png", readout="last")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= figure.axes[1].get_window_extent().x1
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.y1
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:-3] == named
+    assert labels[-3:] == ["last readout", "validation", "training"]
+    assert list(figure.axes[1].lines[-1].get_ydata()) == [0.5, 0.5]  # the readout that is named
+    assert len(figure.axes[0].lines) == (count if count < 11 else count - 1)
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(10, 10), (11, 1)])
+def test_of_many_blocks_those_without_a_loss_are_left_out(
+    tmp_path, make_row, figures, count, drawn
+):
+    row = make_row(1, count)
+    blocks = [replace(block, loss=None) for block in row.train.blocks[:-1]]
+    row = replace(row, train=EpochTraining([*blocks, row.train.blocks[-1]]))
+    draw_curves([row], tmp_path / "curves.png")
+    (figure,) = figures
+    assert len(figure.axes[0].lines) == drawn
+    assert len(figure.axes[1].lines) == 2 * drawn + 1
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 6])

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from goodness.reports import progress
 from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+from goodness.results import Status
 
 
 def test_plain_progress_is_one_line_per_epoch(trainer, finish_epoch, monkeypatch):
@@ -92,3 +93,14 @@ def test_the_cursor_is_back_after_an_error(trainer):
     except RuntimeError:
         pass
     assert text.getvalue().rindex("\x1b[?25h") > text.getvalue().rindex("\x1b[?25l")
+
+
+def test_of_many_blocks_those_without_a_loss_have_no_row(trainer, make_row):
+    text = io.StringIO()
+    trainer.network = [SimpleNamespace(objective=place == 10 or None) for place in range(11)]
+    trainer.block_names = [f"conv{place + 1}" for place in range(11)]
+    trainer.status = lambda: Status(make_row(1, 11).train.blocks, None, None)
+    with LiveProgress(Console(file=text, force_terminal=True, width=100)) as live:
+        live.on_start(trainer)
+    assert "conv11" in text.getvalue()
+    assert "conv2" not in text.getvalue()

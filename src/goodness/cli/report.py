@@ -11,7 +11,7 @@ from goodness.cli.output import console, duration, page, percent, table
 if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.config import Config
-    from goodness.results import DryRun, Result
+    from goodness.results import DryRun
 
 
 def show_plan(plan: DryRun) -> None:
@@ -37,12 +37,21 @@ def show_plan(plan: DryRun) -> None:
 
 def show_result(run: Run) -> None:
     """Accuracy per block and per readout; the run folder alone on standard output."""
+    from goodness.results import learning_blocks, shown_blocks
+    from goodness.training.run_folder import RunFolder
+
     out = console()
     result = run.result
     assert result is not None
     splits = {"val": result.val, **({} if result.test is None else {"test": result.test})}
-    columns = [_train_accuracies(run, result), *(split.per_block for split in splits.values())]
-    rows = zip(result.blocks, *(map(percent, column) for column in columns), strict=True)
+    history = RunFolder(run.folder).history()
+    best = [row.train.blocks for row in history if row.epoch == result.train.best_epoch]
+    trained = [block.accuracy for block in best[0]] if best else [None] * len(result.blocks)
+    columns = [trained, *(split.per_block for split in splits.values())]
+    rows = [
+        (result.blocks[place], *(percent(column[place]) for column in columns))
+        for place in shown_blocks(learning_blocks(history) or [False] * len(result.blocks))
+    ]
     out.print(table(("block", "train", *splits), rows, ("train", *splits)))
     out.print()
     name, final = list(splits.items())[-1]
@@ -63,16 +72,6 @@ def note_boundary(config: Config, meaning: str) -> None:
         console().print(
             f"note: '{config.method}' puts '{boundary}' between blocks, {meaning}", soft_wrap=True
         )
-
-
-def _train_accuracies(run: Run, result: Result) -> list[float | None]:
-    """Each block's accuracy on the training images, in the epoch whose weights were kept."""
-    from goodness.training.run_folder import RunFolder
-
-    for row in RunFolder(run.folder).history():
-        if row.epoch == result.train.best_epoch:
-            return [block.accuracy for block in row.train.blocks]
-    return [None] * len(result.blocks)
 
 
 def _cell(value: Any) -> str:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from goodness.reports.figure import INK, plain, save_figure
+from goodness.results import learning_blocks, shown_blocks
 from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 VALIDATION: Any = "-"
 TRAINING: Any = "--"
+MOST_NAMES, LONGEST_NAME = 14, 18
+"""The legend has room for so many blocks, and so many letters."""
 FEW_EPOCHS = 5
 """Up to so many epochs have markers, by which training and validation differ in a single one."""
 
@@ -52,46 +55,54 @@ class Curves(Callback):
     def _draw(self, trainer: Trainer) -> None:
         if trainer.run is not None and trainer.history:
             title = f"{trainer.config.method}, {trainer.dataset.name}"
-            draw_curves(trainer.history, trainer.run.path / "curves.png", title)
+            path = trainer.run.path / "curves.png"
+            draw_curves(trainer.history, path, title, trainer.best.readout)
 
 
-def draw_curves(history: Sequence[EpochRow], path: Path, title: str = "") -> None:
+def draw_curves(
+    history: Sequence[EpochRow], path: Path, title: str = "", readout: str | None = None
+) -> None:
     """Draw the curves of a run as a PNG.
+
+    Of many blocks those are drawn that have a loss of their own.
 
     Args:
         history: the lines of ``metrics.jsonl``.
         path: the file to write.
         title: above the picture.
+        readout: whose accuracy is drawn; None takes the last epoch's best.
     """
+    readout = history[-1].val.readout if readout is None else readout
     names = [block.name for block in history[0].train.blocks]
+    shown = shown_blocks(learning_blocks(history))
     # Perceptually ordered: the darker the colour, the nearer a block is to the image. The last
     # tenth of the map is a yellow that white paper swallows.
     shades = matplotlib.colormaps["viridis"]
-    colours = [shades(0.9 * place / max(len(names) - 1, 1)) for place in range(len(names))]
+    colours = {place: shades(0.9 * place / max(len(names) - 1, 1)) for place in shown}
     epochs = [row.epoch for row in history]
 
     # Fixed margins: a layout that measures its texts takes three times as long, every epoch.
     figure = Figure(figsize=(11, 4))
     figure.subplots_adjust(left=0.06, right=0.81, bottom=0.13, top=0.86, wspace=0.2)
     losses, accuracies = figure.subplots(1, 2)
-    for place, colour in enumerate(colours):
+    for place, colour in colours.items():
         trained = [row.train.blocks[place] for row in history]
         _line(losses, epochs, [block.loss for block in trained], colour, TRAINING)
         _line(accuracies, epochs, [block.accuracy for block in trained], colour, TRAINING)
         validated = [row.val.per_block[place] for row in history]
         _line(accuracies, epochs, validated, colour, VALIDATION)
-    chosen = [row.val.accuracy for row in history]
-    _line(accuracies, epochs, chosen, "black", VALIDATION, width=2.2)
+    answers = [row.val.readouts.get(readout) for row in history]
+    _line(accuracies, epochs, answers, "black", VALIDATION, width=2.2)
 
     _dress(losses, "loss")
     _dress(accuracies, "accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     figure.suptitle(plain(title), x=0.06, ha="left", color=INK, fontsize=12)
-    handles = [Line2D([], [], color=c, label=name) for c, name in zip(colours, names, strict=True)]
-    readout = f"{history[-1].val.readout} readout"
-    handles += [
-        Line2D([], [], color="black", linewidth=2.2, label=readout),
+    handles = [
+        Line2D([], [], color=colours[place], label=_end(names[place]))
+        for place in _spread(shown, MOST_NAMES)
     ]
+    handles.append(Line2D([], [], color="black", linewidth=2.2, label=f"{readout} readout"))
     handles += [
         Line2D([], [], color=INK, linestyle=style, label=label, **_marks(len(epochs), style))
         for style, label in ((VALIDATION, "validation"), (TRAINING, "training"))
@@ -105,6 +116,18 @@ def draw_curves(history: Sequence[EpochRow], path: Path, title: str = "") -> Non
         fontsize=9,
     )
     save_figure(figure, path, dpi=120)
+
+
+def _end(name: str) -> str:
+    """A block's name as far as the legend has room; modules' names differ at their end."""
+    cut = name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+    return plain(cut)
+
+
+def _spread(places: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, the first and the last one included."""
+    count = min(most, len(places))
+    return [places[round(i * (len(places) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _line(

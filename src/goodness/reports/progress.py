@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from goodness.results import shown_blocks
 from goodness.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class LiveProgress(Callback):
         self._task = self._bar.add_task("", epoch="", speed="", left="")
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._validated: list[float | None] = []
+        self._shown: list[int] = []
         self._next = 0.0
 
     def __enter__(self) -> LiveProgress:
@@ -106,6 +108,8 @@ class LiveProgress(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         """Show the bar, part-filled when the run is resumed."""
+        # Probes of blocks that have no loss are no progress.
+        self._shown = shown_blocks([block.objective is not None for block in trainer.network])
         past = trainer.history[-1:]
         self._validated = past[0].val.per_block if past else [None] * len(trainer.block_names)
         self._live.start()
@@ -139,7 +143,8 @@ class LiveProgress(Callback):
         table.add_column("block")
         for column in ("loss", "train accuracy", "val accuracy"):
             table.add_column(column, justify="right")
-        for block, validated in zip(status.blocks, self._validated, strict=True):
+        for place in self._shown:
+            block, validated = status.blocks[place], self._validated[place]
             loss = "–" if block.loss is None else f"{block.loss:.4f}"
             table.add_row(block.name, loss, _percent(block.accuracy), _percent(validated))
         self._live.update(Group(self._bar, table), refresh=True)
