@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from goodness.network.network import Network as Network
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
+    from goodness.results import EpochRow as EpochRow
+    from goodness.results import Evaluation as Evaluation
+    from goodness.results import Prediction as Prediction
+    from goodness.results import Result as Result
     from goodness.training.callbacks import Callback as Callback
     from goodness.training.callbacks import EarlyStopping as EarlyStopping
 
@@ -74,6 +78,7 @@ _HOMES = {
     "network.localize": "localize",
     "network.network": "Network",
     "objective": "OBJECTIVES Objective",
+    "results": "EpochRow Evaluation Prediction Result",
     "training.callbacks": "Callback EarlyStopping",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

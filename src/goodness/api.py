@@ -91,7 +91,7 @@ class Run:
             name,
             split,
             self.preprocessing,
-            root=data_root or self.config.data_root,
+            data_root=data_root or self.config.data_root,
             val_fraction=self.config.val_fraction,
             skip_unreadable=(
                 self.config.skip_unreadable if skip_unreadable is None else skip_unreadable

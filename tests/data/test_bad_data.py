@@ -27,14 +27,14 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    text = message("mnsit", root=tmp_path)
+    text = message("mnsit", data_root=tmp_path)
     assert "unknown data set 'mnsit'; did you mean 'mnist'?" in text
     assert "folder" in text
 
 
 def test_names_below_the_root_are_suggested(tmp_path, write_parquet):
     write_parquet(tmp_path / "flowers" / "train-0.parquet", [0, 1])
-    assert "did you mean 'flowers'?" in message("flower", root=tmp_path)
+    assert "did you mean 'flowers'?" in message("flower", data_root=tmp_path)
 
 
 def test_empty_folder(tmp_path):

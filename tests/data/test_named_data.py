@@ -14,7 +14,7 @@ DOWNLOADED = ["mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "imagenet
 
 
 def test_digits(tmp_path):
-    data = open_data("digits", root=tmp_path)
+    data = open_data("digits", data_root=tmp_path)
     assert (len(data.train), len(data.val), len(data.test)) == (1293, 144, 360)
     assert data.train.image_shape == (1, 8, 8)
     images, _ = next(data.train.batches(len(data.train), "cpu"))
@@ -32,7 +32,7 @@ def test_every_name_is_listed():
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_without_a_network_the_error_says_where_files_go(tmp_path, name):
     with pytest.raises(InputError) as caught:
-        open_data(name, root=tmp_path)
+        open_data(name, data_root=tmp_path)
     text = str(caught.value)
     assert f"cannot fetch '{name}'" in text
     assert str(tmp_path / name) in text
@@ -50,7 +50,7 @@ def test_mnist_as_torchvision_keeps_it(tmp_path):
         labels = (np.arange(count) % 10).astype(np.uint8).tobytes()
         header = struct.pack(">II", 2049, count)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels)
-    data = open_data("mnist", root=tmp_path, val_fraction=0.25)
+    data = open_data("mnist", data_root=tmp_path, val_fraction=0.25)
     assert (len(data.train), len(data.val), len(data.test)) == (30, 10, 10)
     assert data.classes == tuple("0123456789")
     images, labels = next(data.test.batches(10, "cpu"))
@@ -64,7 +64,7 @@ def test_imagenette_as_torchvision_unpacks_it(tmp_path, write_classes):
         folder = write_classes(tmp_path / "imagenette2-160" / part, counts)
         for file in folder.rglob("*.png"):
             file.rename(file.with_suffix(".JPEG"))
-    data = open_data("imagenette", root=tmp_path, image_size=4)
+    data = open_data("imagenette", data_root=tmp_path, image_size=4)
     assert data.classes == ("tench", "chain saw")
     assert len(data.test) == 22
 
@@ -89,7 +89,7 @@ def test_colour_arrays_of_torchvision(tmp_path, monkeypatch, name, kind, pixels)
             self.targets = self.labels = [i % 10 for i in range(len(self.data))]
 
     monkeypatch.setattr(f"torchvision.datasets.{kind}", Stored)
-    data = open_data(name, root=tmp_path, val_fraction=0.25)
+    data = open_data(name, data_root=tmp_path, val_fraction=0.25)
     assert data.classes == Stored.classes
     images, labels = next(data.test.batches(40, "cpu"))
     stored = Stored(tmp_path, True).data

@@ -24,7 +24,7 @@ def test_classes_are_matched_by_name(tmp_path, write_classes, preprocessing):
 def test_classes_of_parquet_files_are_matched_by_name(tmp_path, write_parquet, preprocessing):
     names = ["cat", "dog", "unused"]
     write_parquet(tmp_path / "birds" / "test-0.parquet", [0, 1, 0], names)
-    split = open_split("birds", "test", preprocessing, root=tmp_path)
+    split = open_split("birds", "test", preprocessing, data_root=tmp_path)
     assert split.labels.tolist() == [1, 2, 1]
 
 

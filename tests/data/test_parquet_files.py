@@ -14,7 +14,7 @@ def test_found_below_the_root_whatever_the_name(tmp_path, write_parquet, values)
     write_parquet(tmp_path / "flowers/train-0-of-2.parquet", LABELS, ["rose", "tulip"])
     write_parquet(tmp_path / "flowers/train-1-of-2.parquet", LABELS, ["rose", "tulip"])
     write_parquet(tmp_path / "flowers/test-0-of-1.parquet", [1, 0, 1], ["rose", "tulip"])
-    data = open_data("flowers", root=tmp_path)
+    data = open_data("flowers", data_root=tmp_path)
     assert data.name == "flowers"
     assert data.classes == ("rose", "tulip")
     assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 3)
@@ -29,12 +29,12 @@ def test_root_from_the_environment(tmp_path, write_parquet, monkeypatch):
     monkeypatch.setenv("GOODNESS_DATA", str(tmp_path))
     assert len(open_data("flowers").train) == 14
     with pytest.raises(InputError, match="unknown data set"):
-        open_data("flowers", root=tmp_path / "elsewhere")  # an argument goes first
+        open_data("flowers", data_root=tmp_path / "elsewhere")  # an argument goes first
 
 
 def test_goes_before_a_known_name(tmp_path, write_parquet):
     write_parquet(tmp_path / "mnist/train-0.parquet", LABELS)
-    assert open_data("mnist", root=tmp_path).train.image_shape == (1, 6, 6)
+    assert open_data("mnist", data_root=tmp_path).train.image_shape == (1, 6, 6)
 
 
 @pytest.mark.parametrize("name", ["validation-0", "val-0", "val"])

@@ -31,7 +31,7 @@ class Located:
         name: what to call the data set.
         parts: those that exist among "train", "val" and "test".
         flat: the folder has its classes directly below it, so that which part the images
-            belong to ("train" here) is for the caller to log.
+            belong to ("train" here) is for the caller to say.
     """
 
     name: str

@@ -51,7 +51,7 @@ def _mnist(root: Path, part: str) -> Source:
     from torchvision.datasets import MNIST
 
     data = MNIST(root, train=part == "train", download=True)
-    # torchvision calls the classes "0 - zero", where the Parquet files of the hub log "0".
+    # torchvision calls the classes "0 - zero", where the Parquet files of the hub say "0".
     return make_source(Arrays("mnist", data.data.numpy()), data.targets.numpy(), DIGITS)
 
 

@@ -51,7 +51,7 @@ class Dataset:
 
 def open_data(
     name_or_folder: str | Path,
-    root: str | Path | None = None,
+    data_root: str | Path | None = None,
     image_size: int | None = None,
     val_fraction: float = VAL_FRACTION,
     skip_unreadable: bool = False,
@@ -59,22 +59,29 @@ def open_data(
 ) -> Dataset:
     """Read a data set to train on.
 
+        data = goodness.open_data("photos", image_size=32)
+        for pixels, y in data.train.batches(128, "cpu"):  # uint8 (N, C, H, W), int64 (N,)
+            images = data.preprocessing.apply(pixels)  # float32 (N, C, H, W), normalised
+
     Images are grey where all training images are, else colour. Which images are held out
     depends on the data alone.
 
     Args:
         name_or_folder: the name of a data set, or a folder of images or Parquet files.
-        root: where names are looked up and downloads go; None means $GOODNESS_DATA.
+        data_root: where names are looked up and downloads go; None means $GOODNESS_DATA.
         image_size: height and width; the shorter side is resized to it, the centre cropped.
         val_fraction: the share of the training images to validate on, where the data has no
             validation part of its own.
         skip_unreadable: leave unreadable images out instead of raising.
         subset: which images are used.
 
+    Returns:
+        Three splits, and the preprocessing that a network trained on them needs.
+
     Raises:
         InputError: the data cannot be found, read or split; the message says which and why.
     """
-    located = locate(name_or_folder, root)
+    located = locate(name_or_folder, data_root)
     _check_several_classes(located)
     if subset.classes is not None and len(subset.classes) < 2:
         raise InputError("classes: telling classes apart needs at least 2")
@@ -119,7 +126,7 @@ def open_split(
     name_or_folder: str | Path,
     split: str,
     preprocessing: Preprocessing,
-    root: str | Path | None = None,
+    data_root: str | Path | None = None,
     val_fraction: float = VAL_FRACTION,
     skip_unreadable: bool = False,
     whole: bool = True,
@@ -130,15 +137,15 @@ def open_split(
     Its classes are matched by name with those trained on; it may lack some of them.
 
     Args:
-        name_or_folder: as in :func:`open_data`.
+        name_or_folder: as in `open_data`.
         split: "train", "val" or "test".
         preprocessing: the form of the images and the class names, from the run.
-        root: as in :func:`open_data`.
-        val_fraction: as in :func:`open_data`; the run's, to get the run's own split.
+        data_root: as in `open_data`.
+        val_fraction: as in `open_data`; the run's, to get the run's own split.
         skip_unreadable: leave unreadable images out instead of raising.
         whole: take all images of a folder with its classes directly below it, whatever
             ``split`` is; pass False for the data the run was trained on, to hold the same
-            images out as :func:`open_data` did.
+            images out as `open_data` did.
         subset: which images are used.
 
     Raises:
@@ -146,7 +153,7 @@ def open_split(
     """
     if split not in ("train", "val", "test"):
         raise unknown("split", split, ("train", "val", "test"))
-    located = locate(name_or_folder, root)
+    located = locate(name_or_folder, data_root)
     if located.flat and whole:
         source = located.parts["train"]
     elif split != "train" and split in located.parts:

@@ -20,7 +20,7 @@ MOST_CLASSES, BEST_CLASSES = 10, 8
 COLUMNS = ("goodness", "own score's map", "readout's map", "block's belief")
 SIGNED, UNSIGNED = "RdBu_r", "magma"
 KEY = "red: for the answer, blue: against it; goodness: dark is little; every map on its own scale"
-"""What the two colour maps log."""
+"""What the two colour maps say."""
 ACCENT, REST = "#2a6f97", "#c9d6df"
 
 
