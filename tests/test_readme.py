@@ -54,3 +54,7 @@ def test_the_pages_of_the_methods_are_fresh():
 def test_every_linked_file_is_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_page_of_the_keys_is_fresh():
+    subprocess.run([sys.executable, ROOT / "tools" / "configuration.py", "--check"], check=True)

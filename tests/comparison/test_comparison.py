@@ -16,9 +16,12 @@ from goodness.comparison.protocol import EQUAL, values_for
 from goodness.comparison.report import commands
 from goodness.comparison.study import Terms, _corrected, _length, methods_of
 from goodness.comparison.summary import Row, caveats
+from goodness.config import KEYS
 from goodness.methods import METHODS
 
 TINY = {"model": {"name": "small-cnn", "widths": [10, 12], "pools": [1]}, "num_threads": 1}
+# Ten classes do not fit into nine channels.
+NARROW = {**TINY, "model": {**TINY["model"], "widths": [9, 9]}}
 
 
 def study_of(path, *methods, seeds=1, **changes):
@@ -31,12 +34,10 @@ def finished(tmp_path_factory):
     """A comparison of three methods, one of which cannot be trained, and what was said."""
     path = tmp_path_factory.mktemp("comparison")
     study = study_of(path, "backprop", "asge-fast", "cafo", "cwc")
-    # Ten classes do not fit into nine channels.
-    narrow = {**TINY, "model": {"name": "small-cnn", "widths": [9, 9], "pools": [1]}}
     said = []
     for method in ("backprop", "asge-fast", "cafo"):
         study.train_method(method, said.append)
-    object.__setattr__(study.terms, "values", narrow)
+    object.__setattr__(study.terms, "values", NARROW)
     study.train_method("cwc", said.append)
     object.__setattr__(study.terms, "values", TINY)
     return study, said, write_report(study)
@@ -56,14 +57,9 @@ def test_every_method_has_three_trials_and_a_run(finished):
         run = json.loads((study.path / method / "seed-0" / "config.json").read_text())
         assert run["optimizer"]["lr"] == best["lr"]
     assert len([line for line in said if line.startswith("backprop seed-0")]) == 1
-
-
-def test_what_is_solved_instead_of_trained_has_no_trials(finished):
-    study, *_ = finished
+    # What is solved instead of trained has none.
     plan = json.loads((study.path / "cafo" / "plan.json").read_text())
-
-    assert plan["trials"] == []
-    assert plan["run"] == {}
+    assert (plan["trials"], plan["run"]) == ([], {})
 
 
 def test_on_paper_terms_a_method_keeps_its_network_and_rate(tmp_path):
@@ -171,6 +167,18 @@ def test_opening_a_comparison_writes_nothing(tmp_path):
     assert file.read_text() == before
 
 
+def test_paths_are_kept_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    values = {"feature_cache": "cache"}
+    study_of(tmp_path / "new", data="photos", data_root="root", values=values)
+
+    terms = Study.open(tmp_path / "new").terms
+
+    assert (terms.data, terms.data_root) == (f"{tmp_path}/photos", f"{tmp_path}/root")
+    assert terms.values == {"feature_cache": f"{tmp_path}/cache"}
+
+
 def test_another_comparison_does_not_mix_with_it(finished, tmp_path):
     study, *_ = finished
     with pytest.raises(InputError, match="other values of budget, protocol"):
@@ -241,10 +249,8 @@ def test_a_process_that_starts_while_all_are_stopped_is_stopped_too(tmp_path, mo
 
 
 def test_a_comparison_in_which_nothing_could_be_trained_is_an_error(tmp_path):
-    narrow = {**TINY, "model": {"name": "small-cnn", "widths": [9, 9], "pools": [1]}}
-
     with pytest.raises(InputError, match=r"every method was left out: .* at most 9 classes"):
-        study_of(tmp_path, "cwc", values=narrow).run(lambda line: None)
+        study_of(tmp_path, "cwc", values=NARROW).run(lambda line: None)
 
 
 @pytest.mark.parametrize("method", METHODS.names())
@@ -258,17 +264,15 @@ def test_equal_terms_fit_every_method(method, data, tmp_path):
     assert config.augment.jitter is None
     kept = METHODS[method].equal
     assert bool(kept) == bool(METHODS[method].equal_note)
-    for key in ("batch_size", "image_size", "normalize"):
-        if key not in kept:
-            assert getattr(config, key) == EQUAL[key]
+    for key in EQUAL.keys() - kept.keys() - {"model", "lr_schedule"}:
+        assert getattr(config, key) == EQUAL[key]
     assert config.lr_schedule["warmup"] == EQUAL["lr_schedule"]["warmup"]
-
-
-def test_paper_terms_are_the_method_s_own():
-    assert values_for("cwc", "cifar10", "paper", {"num_threads": 1}) == {"num_threads": 1}
+    assert EQUAL.keys() < KEYS.keys()
 
 
 def test_an_option_of_the_common_network_leaves_its_others():
+    # On paper terms there is none.
+    assert values_for("cwc", "cifar10", "paper", {"num_threads": 1}) == {"num_threads": 1}
     widths = {"model": {"widths": [8]}}
 
     assert values_for("sff", "mnist", "equal", widths)["model"] == {**EQUAL["model"], "widths": [8]}
