@@ -115,7 +115,9 @@ def check_own_loop(network: Network, class_weights: Tensor | None, run: Clock | 
     if config.class_weights == "balanced" and class_weights is None:
         raise InputError("class_weights: here a list is needed, as the data is not known")
     if config.feature_cache is not None:
-        raise InputError("feature_cache: here there is none, as the data is not known (leave it out)")
+        raise InputError(
+            "feature_cache: here there is none, as the data is not known (leave it out)"
+        )
     if run is None and _needs_length(network):
         raise InputError(
             f"method '{config.method}' goes by the length of the run: say epochs=... and"

@@ -8,7 +8,7 @@ import torch
 from goodness import InputError, build
 from goodness.objective import Objective
 from goodness.profiling.memory import LiveBytes
-from helpers import copied, learner_of, step_at
+from helpers import copied, learner_of
 
 IMAGE = (1, 8, 8)
 CLASSES = 4

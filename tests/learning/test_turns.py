@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -77,6 +78,10 @@ def test_a_turn_that_is_left_out_changes_nothing():
     assert moved == {"0", "2"}
 
 
+def over(steps):
+    return pytest.warns(UserWarning, match=f"the run is over after {steps} steps")
+
+
 @pytest.mark.parametrize("method", ["ff", "asge", "forward-gradient"])
 def test_what_is_drawn_differs_at_every_step_also_behind_the_planned_end(method):
     """Negatives, dropout masks and directions: with equal ones a step would repeat itself."""
@@ -93,8 +98,8 @@ def test_what_is_drawn_differs_at_every_step_also_behind_the_planned_end(method)
                 lambda *_: None if weight.grad is None else noise.append(weight.grad.clone())
             )
     x, y = random_batch(8)
-    with pytest.warns(UserWarning, match="the run is over after 2 steps"):
-        for _ in range(4):
+    for step in range(4):
+        with over(2) if step == 2 else nullcontext():
             learner.step(x, y)
 
     seen = noise if method == "forward-gradient" else rows[-4:]
@@ -107,10 +112,10 @@ def test_what_is_drawn_differs_at_every_step_also_behind_the_planned_end(method)
 def test_behind_the_planned_end_the_last_step_s_rate_stays():
     network = tiny_network(epochs=2, steps_per_epoch=5)
     learner, rates = Learner(network), []
-    with pytest.warns(UserWarning, match="the run is over after 10 steps"):
-        for _ in range(11):
+    for step in range(11):
+        with over(10) if step == 10 else nullcontext():
             learner.step(*random_batch(8))
-            rates.append(learner.optimizers["0"].param_groups[0]["lr"])
+        rates.append(learner.optimizers["0"].param_groups[0]["lr"])
 
     assert rates[0] < max(rates)
     assert rates[9] < max(rates) / 5

@@ -155,9 +155,9 @@ class FeatureCache:
         free += sum(path.stat().st_size for path in self._files())
         if needed > free:
             raise InputError(
-                f"feature_cache: the features take up to {in_units(needed)}, and '{self.folder}' has"
-                f" room for {in_units(free)} (use another --feature-cache, a smaller --per-class, or"
-                " --amp bf16)"
+                f"feature_cache: the features take up to {in_units(needed)}, and"
+                f" '{self.folder}' has room for {in_units(free)} (use another --feature-cache, a"
+                " smaller --per-class, or --amp bf16)"
             )
 
     def open(self, depth: int, between: Callable[[], None]) -> Features:
