@@ -107,7 +107,7 @@ def test_shares_of_a_batch_train_like_the_batch(folder, ended):
 
 
 def test_a_loss_that_is_not_finite_ends_all_ranks_and_one_says_so(folder, ended):
-    said = [text for text in ended["nan"] if text.startswith("RunError: ")]
+    said = [text for text in ended["nan"] if text.startswith("Diverged: ")]
     assert len(said) == 1
     for text in ended["nan"]:
         assert "is not finite at step 7" in text

@@ -1,4 +1,4 @@
-"""Bench and profile measure what they log."""
+"""Bench and profile measure what they say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from goodness import InputError, resolve
+from goodness.parallel.balance import block_flops
 from goodness.profiling.bench import (
     ACCUMULATION,
     BACKPROP,
@@ -17,7 +18,7 @@ from goodness.profiling.bench import (
 )
 from goodness.profiling.bound import Convolution, bound, convolutions
 from goodness.profiling.figures import draw_bench, draw_profile
-from goodness.profiling.profile import _flops, predict, profile
+from goodness.profiling.profile import predict, profile
 from goodness.profiling.timing import PHASES, block_peaks, block_seconds
 from goodness.profiling.trial import Trial, trial_config
 
@@ -64,7 +65,8 @@ def test_a_label_in_the_image_is_measured_with_the_rows_that_a_step_has(monkeypa
         "goodness.profiling.bound._measure", lambda block, conv, shape, **_: seen.append(shape[0])
     )
     convolutions(made.network, made.x, made.y)
-    one, two = (_flops(net, made.x, made.y) for net in (trial("sff").network, made.network))
+    networks = (trial("sff").network, made.network)
+    one, two = (block_flops(n, n.training_rows(made.x, made.y)) for n in networks)
 
     assert seen == [2 * 16] * 4  # each image with its own label and with a wrong one
     assert two == [2 * flops for flops in one]
@@ -76,10 +78,10 @@ def test_a_method_whose_steps_differ_is_refused(method, values):
         trial(method, **values)
 
 
-@pytest.mark.parametrize(("batch", "accumulate_steps"), [(8, 3), (8, 16)])
-def test_a_batch_that_cannot_be_taken_in_equal_steps_is_refused(batch, accumulate):
-    with pytest.raises(InputError, match=f"{batch} images cannot be taken in {accumulate} equal"):
-        trial("sff", batch, accumulate_steps=accumulate)
+@pytest.mark.parametrize(("batch", "parts"), [(8, 3), (8, 16)])
+def test_a_batch_that_cannot_be_taken_in_equal_steps_is_refused(batch, parts):
+    with pytest.raises(InputError, match=f"{batch} images cannot be taken in {parts} equal"):
+        trial("sff", batch, accumulate_steps=parts)
 
 
 def test_what_is_local_does_not_reach_the_baselines():
