@@ -6,15 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -248,7 +240,7 @@ def resolve(given: Mapping[str, Any]) -> Config:
     ):
         # Or the model's own classifier would never learn.
         readout = next(name for name in READOUTS if READOUTS[name].trains_classifier)
-        values["readouts"] = {**values["readouts"], readout: {}}
+        values["readouts"].setdefault(readout, {})
     return _validated(values)
 
 
@@ -298,24 +290,22 @@ def _over(under: Any, over: Any, registry: Registry[Any] | None = None) -> Any:
 
 def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]) -> dict[str, Any]:
     """Every part as a mapping, and short keys as options of theirs; they win over the long ones."""
-    for key in given:
-        if key not in KEYS:
-            raise unknown("configuration key", key, KEYS)
-    values = {key: v for key, v in given.items() if v is not None or NoneType in KEYS[key].kinds}
+    for name in given:
+        if name not in KEYS:
+            raise unknown("configuration key", name, KEYS)
+    values = {name: v for name, v in given.items() if v is not None or NoneType in KEYS[name].kinds}
     if isinstance(files := values.get("imports", []), str | Path):
         values["imports"] = files = [files]
     import_files(files if isinstance(files, list | tuple) else ())
-    for short in SHORT_FORMS.keys() & values.keys():
-        part = SHORT_FORMS[short].part
-        values[part] = {
-            **registries[part].long_form(values.get(part, {})),
-            short: values.pop(short),
-        }
-    for key, value in values.items():
-        if key in registries:
-            values[key] = registries[key].long_form(value)
-        elif key in ("readouts", "augment") and not isinstance(value, AugmentConfig):
-            values[key] = _mapping(key, value)
+    for short, key in SHORT_FORMS.items():
+        if short in values:
+            part = registries[key.part].long_form(values.get(key.part, {}))
+            values[key.part] = {**part, short: values.pop(short)}
+    for name, value in values.items():
+        if name in registries:
+            values[name] = registries[name].long_form(value)
+        elif name in ("readouts", "augment") and not isinstance(value, Mapping):
+            raise InputError(f"{name}: a mapping is needed (got {value!r})")
     return values
 
 
@@ -395,12 +385,6 @@ def check_values(values: Mapping[str, Any]) -> None:
             except ValidationError as error:
                 reason = error.errors()[0]["msg"]
                 raise InputError(f"{key}: {reason} (got {values[key]!r})") from None
-
-
-def _mapping(key: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{key}: a mapping is needed (got {value!r})")
-    return value
 
 
 def axes() -> dict[str, Registry[Any]]:
