@@ -12,54 +12,40 @@ def saved(tmp_path, image, name="image.png", **options):
     return to_pixels(open_image(tmp_path / name))
 
 
-def test_grey_stays_one_channel(tmp_path):
-    pixels = saved(tmp_path, Image.new("L", (5, 4), 77))
-    assert pixels.shape == (1, 4, 5)
-    assert (pixels == 77).all()
+def palette():
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 0, 0, 0, 100, 0])
+    image.putpixel((1, 0), 1)
+    return image
 
 
-def test_one_bit_is_black_and_white(tmp_path):
-    pixels = saved(tmp_path, Image.fromarray(np.eye(4, dtype=bool)))
-    assert (pixels == 255 * np.eye(4)).all()
+DEEP = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+WHITE = np.full((2, 2), 255)
 
 
-def test_rgb_keeps_the_order_of_channels(tmp_path):
-    pixels = saved(tmp_path, Image.new("RGB", (5, 4), (10, 20, 30)))
-    assert pixels.shape == (3, 4, 5)
-    assert pixels[:, 2, 2].tolist() == [10, 20, 30]
+@pytest.mark.parametrize(
+    ("image", "options", "expected"),
+    [
+        (Image.new("L", (5, 4), 77), {}, np.full((1, 4, 5), 77)),
+        (Image.fromarray(np.eye(4, dtype=bool)), {}, 255 * np.eye(4)[None]),
+        (Image.new("RGB", (5, 4), (10, 20, 30)), {}, np.tile([[[10]], [[20]], [[30]]], (4, 5))),
+        # What is transparent lies on white.
+        (Image.new("RGBA", (2, 2), (0, 0, 100, 0)), {}, np.stack([WHITE] * 3)),
+        (Image.merge("LA", [Image.new("L", (2, 2), 0)] * 2), {}, WHITE[None]),
+        (palette(), {}, [[[200, 0]], [[0, 100]], [[0, 0]]]),
+        (palette(), {"transparency": 0}, [[[255, 0]], [[255, 100]], [[255, 0]]]),
+        # Sixteen bits are scaled, not clipped.
+        (Image.fromarray(DEEP), {}, [[[0, 1, 128, 255]]]),
+    ],
+    ids=["L", "1", "RGB", "RGBA", "LA", "P", "P-transparent", "I;16"],
+)
+def test_every_mode_becomes_grey_or_colour(tmp_path, image, options, expected):
+    np.testing.assert_array_equal(saved(tmp_path, image, **options), expected)
 
 
-def test_rgba_is_laid_on_white(tmp_path):
-    pixels = saved(tmp_path, Image.new("RGBA", (2, 2), (0, 0, 100, 0)))
-    assert (pixels == 255).all()
+def test_half_transparent_is_half_white(tmp_path):
     half = saved(tmp_path, Image.new("RGBA", (2, 2), (0, 0, 0, 128)))
     assert abs(int(half[0, 0, 0]) - 127) <= 1
-
-
-def test_grey_with_alpha_stays_grey_on_white(tmp_path):
-    pixels = saved(tmp_path, Image.merge("LA", [Image.new("L", (2, 2), v) for v in (0, 0)]))
-    assert pixels.shape == (1, 2, 2)
-    assert (pixels == 255).all()
-
-
-def test_palette_gives_its_colours(tmp_path):
-    image = Image.new("P", (2, 1))
-    image.putpalette([200, 0, 0, 0, 100, 0])
-    image.putpixel((1, 0), 1)
-    assert saved(tmp_path, image)[:, 0].tolist() == [[200, 0], [0, 100], [0, 0]]
-
-
-def test_transparent_palette_entry_is_white(tmp_path):
-    image = Image.new("P", (2, 1))
-    image.putpalette([200, 0, 0, 0, 100, 0])
-    image.putpixel((1, 0), 1)
-    pixels = saved(tmp_path, image, transparency=0)
-    assert pixels[:, 0].tolist() == [[255, 0], [255, 100], [255, 0]]
-
-
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
-    deep = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
-    assert saved(tmp_path, Image.fromarray(deep))[0].tolist() == [[0, 1, 128, 255]]
 
 
 def test_cmyk_becomes_rgb(tmp_path):

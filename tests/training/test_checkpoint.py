@@ -12,6 +12,7 @@ from torch import nn
 
 from goodness.errors import InputError
 from goodness.training import checkpoint
+from helpers import copied, same
 
 
 def content(value):
@@ -55,8 +56,10 @@ def test_round_trip_of_tensors_and_json(tmp_path):
         assert torch.equal(groups["network"][name], tensor)
 
 
-def test_it_is_a_folder_of_safetensors_and_json(tmp_path):
-    save(tmp_path / "last", 1)
+def test_it_is_a_folder_of_safetensors_and_json_that_the_next_one_replaces(tmp_path):
+    for value in (3, 2, 1):
+        save(tmp_path / "last", value)
+    assert value_of(tmp_path / "last") == 1
 
     files = sorted(path.name for path in (tmp_path / "last").iterdir())
     assert files == ["network.safetensors", "optimizers.safetensors", "state.json"]
@@ -66,14 +69,6 @@ def test_it_is_a_folder_of_safetensors_and_json(tmp_path):
         # safetensors: the length of a JSON header, then that header.
         raw = (tmp_path / "last" / name).read_bytes()
         assert json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-
-
-def test_a_later_save_replaces_an_earlier_one(tmp_path):
-    for value in (1, 2, 3):
-        save(tmp_path / "last", value)
-
-    assert value_of(tmp_path / "last") == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
 class Crash(BaseException):
@@ -171,40 +166,35 @@ def test_a_full_disk_keeps_the_old_one_and_leaves_no_litter(monkeypatch, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
-@pytest.mark.parametrize("keep", [0, 4, 20, -1])
-def test_a_truncated_file_is_named(keep, tmp_path):
+@pytest.mark.parametrize("keep", [0, 4, 20, -1, None])
+def test_a_truncated_or_missing_file_is_named(keep, tmp_path):
     save(tmp_path / "last", 1)
     path = tmp_path / "last" / "network.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
+    if keep is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:keep])
 
     with pytest.raises(InputError, match=r"network\.safetensors' is missing or truncated"):
         checkpoint.load(tmp_path / "last", "network")
     checkpoint.load(tmp_path / "last", "optimizers")
 
 
-def test_a_missing_file_is_named(tmp_path):
-    save(tmp_path / "last", 1)
-    (tmp_path / "last" / "network.safetensors").unlink()
-
-    with pytest.raises(InputError, match=r"network\.safetensors' is missing"):
-        checkpoint.load(tmp_path / "last", "network")
+NEWER = json.dumps({"schema": checkpoint.SCHEMA + 1})
 
 
-@pytest.mark.parametrize("text", ["", '{"schema": 1, "st', "[]", "{}", "3"])
-def test_damaged_json_is_named(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        *((text, r"damaged: state\.json") for text in ("", '{"schema": 1, "st', "[]", "{}", "3")),
+        (NEWER, "upgrade goodness"),
+    ],
+)
+def test_damaged_or_newer_json_is_named(text, words, tmp_path):
     save(tmp_path / "last", 1)
     (tmp_path / "last" / "state.json").write_text(text)
 
-    with pytest.raises(InputError, match=r"damaged: state\.json"):
-        checkpoint.load(tmp_path / "last")
-
-
-def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
-    save(tmp_path / "last", 1)
-    newer = {"schema": checkpoint.SCHEMA + 1}
-    (tmp_path / "last" / "state.json").write_text(json.dumps(newer))
-
-    with pytest.raises(InputError, match="upgrade goodness"):
+    with pytest.raises(InputError, match=words):
         checkpoint.load(tmp_path / "last")
 
 
@@ -231,8 +221,8 @@ def test_weights_of_another_model_are_refused(other, words, tmp_path):
     kept = Model(3, 2)
     groups = {"network": kept.state_dict()}
     checkpoint.save(tmp_path / "last", {"blocks": kept.facts()}, groups)
-    before = {name: value.clone() for name, value in other.state_dict().items()}
+    before = copied(other.state_dict())
 
     with pytest.raises(InputError, match=f"another model: {words}"):
         checkpoint.load_network(tmp_path / "last", other)
-    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    assert same(other.state_dict(), before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,15 +13,12 @@ import torch
 
 import goodness
 from goodness.clock import Clock
-from goodness.data import open_data
 from goodness.data.source import Files, make_source
 from goodness.data.split import LazyImages, Split
 from goodness.errors import InputError, Interrupted
 from goodness.plan import PLANS, Frozen
 from goodness.training.callbacks import Callback
 from goodness.training.feature_cache import Stage, in_units, stages
-from goodness.training.run_folder import RunFolder
-from goodness.training.trainer import Trainer
 from helpers import At, interrupt, same, saved_weights, tiny_network, without_times
 
 MODEL = {"name": "cnn", "widths": [8, 12, 16], "pools": [1], "norm": "batch"}
@@ -28,31 +26,22 @@ PLAIN = {"readouts": {}, "presentation": "plain", "epochs": 3, "batch_size": 128
 """Three blocks in three epochs."""
 
 
-@pytest.fixture(scope="module")
-def digits():
+@pytest.fixture
+def some_digits(digits):
     """500 images: the last batch of a pass over them is smaller."""
-    whole = open_data("digits")
-    train = Split(whole.train._images[:500], whole.train.labels[:500], [])
-    return type(whole)(**{**vars(whole), "train": train})
+    return replace(digits, train=Split(digits.train._images[:500], digits.train.labels[:500], []))
 
 
 @pytest.fixture
-def make(digits, tmp_path):
-    """``make(folder, **values)``: a loop that trains block after block."""
+def make(some_digits, trainer_of, tmp_path):
+    """``make(folder, **values)``: a trainer that trains block after block."""
 
-    def make(folder=None, *, cache=None, callbacks=(), method="mono-forward", **values):
-        values = {"model": MODEL, "plan": "sequential", **PLAIN, **values}
+    def make(folder=None, *, cache=None, **values):
+        values = {"method": "mono-forward", "model": MODEL, "plan": "sequential", **PLAIN, **values}
         values = {"augment": {"crop": 0, "flip": False}, **values}
         if cache is not None:
             values["feature_cache"] = str(tmp_path / cache)
-        network = tiny_network(method, num_classes=10, **values)
-        run = None
-        if folder is not None:
-            run = RunFolder(tmp_path / folder)
-            if not run.config_file.exists():
-                run = RunFolder.create(run.path)
-            run.write_config(network.config)
-        return Trainer(digits, network, run, callbacks)
+        return trainer_of(some_digits, folder, **values)
 
     return make
 
@@ -264,17 +253,17 @@ def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damag
     assert [path.name for path in (tmp_path / "features").iterdir()] == ["notes.txt"]
 
 
-def test_other_data_or_values_are_another_source(make, digits):
+def test_other_data_or_values_are_another_source(make, some_digits):
     source = make(cache="features").cache._source
     free = {"epochs": 6, "device": "cuda:7", "num_threads": 3, "num_workers": 2}
     assert make(cache="elsewhere", **free).cache._source == source
     assert make(cache="features", seed=1).cache._source != source
-    kept = digits.train._images.clone()
+    kept = some_digits.train._images.clone()
     try:
-        digits.train._images[7, 0, 3, 3] += 1
+        some_digits.train._images[7, 0, 3, 3] += 1
         assert make(cache="features").cache._source != source
     finally:
-        digits.train._images.copy_(kept)
+        some_digits.train._images.copy_(kept)
 
 
 def test_other_weights_or_statistics_of_frozen_blocks_make_features_stale(make):
@@ -293,18 +282,18 @@ def test_other_weights_or_statistics_of_frozen_blocks_make_features_stale(make):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_features_lie_in_memory_as_the_block_sends_them(make, digits, channels_last):
+def test_features_lie_in_memory_as_the_block_sends_them(make, some_digits, channels_last):
     trainer = make(cache="features", channels_last=channels_last)
     features = trainer.cache.open(1, lambda: None)
     order = torch.tensor([3, 499, 0, 3])
     (rows, labels), (last, _) = features.batches(3, torch.device("cpu"), order=order)
-    images = digits.preprocessing.apply(digits.train._images[order])
+    images = some_digits.preprocessing.apply(some_digits.train._images[order])
     trainer.network.eval()
     with torch.no_grad():
         sent = trainer.network.features(images)[0]
 
     torch.testing.assert_close(torch.cat([rows, last]), sent)
-    assert torch.equal(labels, digits.train.labels[order[:3]])
+    assert torch.equal(labels, some_digits.train.labels[order[:3]])
     assert rows.stride()[1:] == sent.stride()[1:]
     assert rows.is_contiguous(memory_format=torch.channels_last) is channels_last
 

@@ -8,21 +8,13 @@ from torch import nn
 
 from goodness import localize
 from goodness.clock import Clock
-from goodness.data import open_data
 from goodness.modes import evaluating
 from goodness.training import trainer as trainer_module
 from goodness.training.recalibration import holding, recalibrated
-from goodness.training.run_folder import RunFolder
-from goodness.training.trainer import Trainer
 from helpers import TINY, copied, same, saved_weights, tiny_network
 
 CLOCK = Clock(4, 5, 3)
 DEEP = {**TINY, "widths": [16] * 6, "norm": "batch"}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return open_data("digits")
 
 
 def norms_of(module):
@@ -40,15 +32,14 @@ def slow(network):
     ("method", "values"), [("asge-fast", {}), ("backprop", {"ema": 0.5}), ("dgl", {})]
 )
 def test_validation_follows_training_where_the_momentum_is_small(
-    digits, tmp_path, monkeypatch, method, values
+    digits, trainer_of, monkeypatch, method, values
 ):
     values = {"epochs": 3, "batch_size": 64, "model": DEEP, **values}
 
     def run(name):
-        network = slow(tiny_network(method, num_classes=10, **values))
-        folder = RunFolder.create(tmp_path / name)
-        folder.write_config(network.config)
-        trainer = Trainer(digits, network, folder)
+        trainer = trainer_of(digits, name, method=method, **values)
+        slow(trainer.network)
+        slow(trainer.learner.final_network)
         return trainer, trainer.fit()
 
     trainer, result = run("run")

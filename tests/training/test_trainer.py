@@ -10,7 +10,6 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from goodness.data import open_data
 from goodness.data.split import Split
 from goodness.errors import InputError, Interrupted, RunError
 from goodness.results import BlockTraining, EpochRow, EpochTraining, EpochValidation
@@ -18,29 +17,16 @@ from goodness.training import checkpoint
 from goodness.training import trainer as trainer_module
 from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.run_folder import RunFolder
-from goodness.training.trainer import Trainer
-from helpers import TINY, At, copied, interrupt, same, saved_weights, tiny_network, without_times
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return open_data("digits")
+from helpers import TINY, At, copied, interrupt, same, saved_weights, without_times
 
 
 @pytest.fixture
-def make(digits, tmp_path):
+def make(digits, trainer_of):
     """``make(folder, **values)``: a trainer of a tiny network on digits, five steps an epoch."""
 
-    def make(folder=None, *, method="asge-fast", callbacks=(), dataset=digits, **values):
+    def make(folder=None, *, dataset=digits, **values):
         values = {"epochs": 3, "batch_size": 256, "boundary": {"dropout": 0.2}, **values}
-        network = tiny_network(method, num_classes=10, **values)
-        run = None
-        if folder is not None:
-            run = RunFolder(tmp_path / folder)
-            if not run.config_file.exists():
-                run = RunFolder.create(run.path)
-            run.write_config(network.config)
-        return Trainer(dataset, network, run, callbacks)
+        return trainer_of(dataset, folder, **values)
 
     return make
 
