@@ -157,10 +157,9 @@ class Trainer:
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()
+            totals, self._totals = self._totals, EpochMetrics(len(self.network), self.ranks.device)
             if self.ranks.is_leader:
-                self._validate(state)
-            else:
-                self._totals = EpochMetrics(len(self.network), self.network.device)
+                self._validate(state, totals)
             self.stop, self.interrupted = self.ranks.broadcast((self.stop, self.interrupted))
             if self.interrupted is not None and self.epoch < self.epochs and not self.stop:
                 raise self._interruption()
@@ -264,7 +263,7 @@ class Trainer:
             raise self._interruption()
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Augmented and standardised images; the draws belong to (seed, step)."""
+        """Augmented and normalised images; the draws belong to (seed, step)."""
         seed_generators(images.device, mix(self.config.seed, "augment", self.step))
         preprocessing = self.dataset.preprocessing
         return preprocessing.normalized(self.augment(preprocessing.scaled(images)))
@@ -284,14 +283,11 @@ class Trainer:
         """Raise where the last update broke the weights, before they are kept anywhere."""
         with self._saying_what_is_kept():
             self.learner.check_finite()
-            self._check_state()
-
-    def _check_state(self) -> None:
-        for name, value in self.network.state_dict().items():
-            if not torch.isfinite(value).all():
-                part, index = name.split(".")[:2]
-                where = f"block '{self.block_names[int(index)]}'" if part == "blocks" else name
-                raise Diverged(f"a weight of {where}", self.step - 1)
+            for name, value in self.network.state_dict().items():
+                if not torch.isfinite(value).all():
+                    part, index = name.split(".")[:2]
+                    where = f"block '{self.block_names[int(index)]}'" if part == "blocks" else name
+                    raise Diverged(f"a weight of {where}", self.step - 1)
 
     def statistics(self) -> dict[str, Tensor]:
         """What batch norms that lag have instead of their running statistics when it is asked."""
@@ -299,24 +295,23 @@ class Trainer:
         return recalibrated(self._evaluated, self.dataset, over)
 
     def evaluate(self, split: str) -> Counts:
-        """Ask the network about ``"val"`` or ``"test"``."""
+        """Ask the network about ``"val"`` or ``"test"``.
+
+        No more images at a time than memory was asked for, but many where they are small.
+        """
+        config, data = self.config, self.dataset
+        _, height, width = data.train.image_shape
+        many = max(config.batch_size, min(256, ASKED_PIXELS // (height * width)))
         return evaluate(
             self._evaluated,
-            getattr(self.dataset, split),
-            self.dataset.preprocessing,
-            batch_size=self._images_asked(),
+            getattr(data, split),
+            data.preprocessing,
+            batch_size=config.micro_batch or many,
         )
 
-    def _images_asked(self) -> int:
-        """At a time: no more than memory was asked for, but many where images are small."""
-        if self.config.micro_batch is not None:
-            return self.config.micro_batch
-        _, height, width = self.dataset.train.image_shape
-        return max(self.config.batch_size, min(256, ASKED_PIXELS // (height * width)))
-
-    def _validate(self, state: State) -> None:
+    def _validate(self, state: State, totals: EpochMetrics) -> None:
         """Close the epoch: validate, log, keep the best, save."""
-        self._totals.sums.copy_(state.sums)
+        totals.sums.copy_(state.sums)
         statistics = self.statistics()
         with holding(self._evaluated, statistics):
             counts = self.evaluate("val")
@@ -327,19 +322,17 @@ class Trainer:
             step=self.step,
             **self._throughput.record(),
             learning_rate=self.learning_rate(self.step - 1),
-            train=EpochTraining(self._totals.read(self.block_names)),
+            train=EpochTraining(totals.read(self.block_names)),
             val=EpochValidation(val.accuracy, val.readout, val.readouts, val.per_block),
         )
         self.history.append(row)
-        self._totals = EpochMetrics(len(self.network), self.network.device)
-        state = state._replace(sums=self._totals.sums)
         highest = max(val.accuracy, self.best.highest)
         if val.accuracy >= highest - standard_error(highest, val.examples):
             self.best = Best(row.epoch, val.accuracy, val.readout, highest)
         if self.run is not None:
             self.run.append(row)
             # `last` first: if the process dies in between, it holds the weights that `best` lacks.
-            self._save_last(state)
+            self._save_last(state._replace(sums=self._totals.sums))
             if self.best.epoch == row.epoch:
                 self._save_best(statistics)
         for callback in self.callbacks:
@@ -370,15 +363,8 @@ class Trainer:
             epochs=len(self.history),
             best_epoch=self.best.epoch,
         )
-        result = Result(
-            SCHEMA,
-            self.config.method,
-            self.dataset.name,
-            self.block_names,
-            val,
-            test,
-            train,
-        )
+        method, data, blocks = self.config.method, self.dataset.name, self.block_names
+        result = Result(SCHEMA, method, data, blocks, val, test, train)
         if self.run is not None:
             write_json(self.run.result_file, result.to_json())
         return result
