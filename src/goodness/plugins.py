@@ -53,7 +53,8 @@ def import_files(paths: Iterable[str | Path]) -> None:
             # A name of its own, by which objects of its classes can be pickled.
             name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
             spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             sys.modules[name] = module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
         except Exception as error:

@@ -7,10 +7,10 @@ import warnings
 import pytest
 import timm
 import torch
-from helpers import random_batch, same
 from torch.utils.data import DataLoader, TensorDataset
 
 from goodness import localize
+from helpers import random_batch, same
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecated parts of what Lightning imports

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from helpers import copied, same
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -17,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from goodness import GoodnessClassifier
+from helpers import copied, same
 
 EXPECTED_FAILURES: dict[str, str] = {}
 
@@ -126,7 +126,10 @@ def test_bad_input_is_a_value_error(values, X, message):
         *((key, f"parameter of its own, {key}") for key in ("batch_size", "epochs", "readout")),
         ("lr", "parameter of its own, lr"),
         ("seed", "parameter of its own, random_state"),
-        *((key, "no meaning for arrays") for key in ("augment", "image_shape", "data", "feature_cache")),
+        *(
+            (key, "no meaning for arrays")
+            for key in ("augment", "image_shape", "data", "feature_cache")
+        ),
     ],
 )
 def test_options_that_would_not_be_used_are_refused(key, message):
