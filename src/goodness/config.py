@@ -326,8 +326,8 @@ def _absolute(key: str, value: Any, root: str | None) -> Any:
     path = Path(value).expanduser().absolute()
     if key == "data" and isinstance(value, str):
         # A plain word is a name first, see `goodness.data.locating.locate`.
-        named = value in CATALOGUE or any((data_root(root) / value).glob("*.parquet"))
-        return value if named or not path.is_dir() else str(path)
+        stored = Path(value).name == value and any((data_root(root) / value).glob("*.parquet"))
+        return value if value in CATALOGUE or stored or not path.is_dir() else str(path)
     return str(path)
 
 
