@@ -54,7 +54,7 @@ def shares(folder: Path) -> list[float]:
     asked: list[list[Tensor]] = []
     with torch.no_grad():
         for pixels, _ in data.test.batches(100, run.network.device, order=torch.arange(ASKED)):
-            images = data.preprocessing.apply(pixels, run.config.normalize)
+            images = run.preprocessing.apply(pixels)
             asked.append([s for s in run.network.evaluate(images).blocks if s is not None])
     return [label_share(torch.cat(blocks)) for blocks in zip(*asked, strict=True)]
 
