@@ -114,7 +114,7 @@ def examples(part: Any, data: str) -> None:
     """One image with three labels, written in each way."""
     dataset = open_data(data)
     pixels, _ = next(dataset.test.batches(1, "cpu", order=torch.tensor([1])))
-    image = dataset.preprocessing.apply(pixels, normalize=False)
+    image = dataset.preprocessing.scaled(pixels)
     axes = part.subplots(len(WAYS), len(SHOWN))
     for line, (method, way) in zip(axes, WAYS.items(), strict=True):
         made = PRESENTATIONS.make(
