@@ -116,7 +116,7 @@ def test_a_missing_key_takes_its_default(copied_run):
         ({"hue": 1}, r"config\.json' has an unknown key, 'hue': another version of goodness"),
         ({"model": GONE}, r"config\.json' is damaged: 'model' is missing"),
     ],
-    ids=repr,
+    ids=["newer", "unknown", "missing"],
 )
 def test_what_cannot_be_read_is_refused_and_never_replaced(copied_run, changes, says):
     folder = copied_run(**changes)
