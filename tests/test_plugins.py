@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -157,16 +158,21 @@ def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_is_imported_once_in_a_process(tmp_path):
-    file = tmp_path / "once.py"
+@pytest.mark.parametrize("before", [False, True])
+def test_a_file_is_imported_once_in_a_process(tmp_path, monkeypatch, before):
+    file = tmp_path / f"once_{before}.py"
     file.write_text(
         "from pathlib import Path\n"
         "noted = Path(__file__).with_suffix('.txt')\n"
         "noted.write_text(noted.read_text() + 'x' if noted.exists() else 'x')\n"
     )
+    monkeypatch.syspath_prepend(tmp_path)
+    if before:
+        importlib.import_module(file.stem)
     for _ in range(2):
         goodness.resolve({"imports": [file]})
     assert file.with_suffix(".txt").read_text() == "x"
+    assert str(file) in [plugin.get("file") for plugin in plugins.plugins()]
     with pytest.raises(InputError, match="imports: Input should be a valid list"):
         goodness.resolve({"imports": 3})
 

@@ -50,16 +50,22 @@ def import_files(paths: Iterable[str | Path]) -> None:
             continue
         try:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            # A name of its own, by which objects of its classes can be pickled.
-            name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-            spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None
-            assert spec.loader is not None
-            sys.modules[name] = module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            # A script may name itself, or have been imported by its own name.
+            if all(getattr(m, "__file__", "") != str(file) for m in list(sys.modules.values())):
+                _execute(file)
         except Exception as error:
             raise InputError(f"imports: '{file}' cannot be imported: {reason(error)}") from error
         _USED[str(file)] = {"file": str(file), "sha256": digest}
+
+
+def _execute(file: Path) -> None:
+    # A name of its own, by which objects of its classes can be pickled.
+    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def plugins() -> list[dict[str, str]]:
