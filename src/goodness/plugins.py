@@ -65,7 +65,11 @@ def _execute(file: Path) -> None:
     assert spec is not None
     assert spec.loader is not None
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # or it would pass for imported
+        raise
 
 
 def plugins() -> list[dict[str, str]]:
