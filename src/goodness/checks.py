@@ -18,6 +18,7 @@ from goodness.config import Config
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError
 from goodness.objective import OBJECTIVES, Objective
+from goodness.optim.lr_schedules import LR_SCHEDULES
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import Readout
 
@@ -128,12 +129,12 @@ def check_own_loop(network: Network, class_weights: Tensor | None, run: Clock | 
 def _needs_length(network: Network) -> bool:
     """Whether anything depends on which part of the run a step is in."""
     objectives = [block.objective for block in network if block.objective is not None]
-    first = Clock(0, 1, 1000)
+    some = [Clock(step, 1, 1000) for step in (0, 1, 300, 600, 999)]
     return (
         network.plan.needs_length
-        or network.config.lr_schedule["name"] != "constant"
+        or len({LR_SCHEDULES.make(network.config.lr_schedule, clock) for clock in some}) > 1
         or any(objective.sums_epochs for objective in objectives)
-        or any(r.trainable and not r.started(first) for r in network.readouts.values())
+        or any(r.trainable and not r.started(some[0]) for r in network.readouts.values())
     )
 
 
