@@ -17,20 +17,8 @@ from goodness.files import write_json, write_whole
 
 SCHEMA = 1
 COLUMNS = (
-    "method",
-    "test accuracy",
-    "seeds",
-    "published",
-    "blocks' own",
-    "images/s",
-    "peak memory",
-    "seconds",
-    "epochs",
-    "to target",
-    "joules",
-    "parameters",
-    "learning rate",
-    "locality",
+    *("method", "test accuracy", "seeds", "published", "blocks' own", "images/s", "peak memory"),
+    *("seconds", "epochs", "to target", "joules", "parameters", "learning rate", "locality"),
 )
 PROTOCOLS = {
     "equal": "the same network, data order, augmentation, batch size, rate schedule and seconds for"

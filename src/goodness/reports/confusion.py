@@ -64,15 +64,8 @@ def draw_confusion(
         for (row, column), number in np.ndenumerate(counts):
             if number:
                 colour = "white" if shares[row, column] > 0.5 else INK
-                axes.text(
-                    column,
-                    row,
-                    f"{number}",
-                    ha="center",
-                    va="center",
-                    fontsize=size - 1,
-                    color=colour,
-                )
+                place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size - 1}
+                axes.text(column, row, f"{number}", color=colour, **place)
     bar = figure.colorbar(image, format=PercentFormatter(1), shrink=0.8, pad=0.02)
     bar.set_label("share of the true class", color=INK)
     bar.outline.set_visible(False)
