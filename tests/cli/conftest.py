@@ -48,10 +48,16 @@ def epoch_row(epoch: int, accuracy: float) -> dict[str, Any]:
     }
 
 
+class FakeNetwork(list):
+    """Blocks, the first of which has no loss."""
+
+    names = BLOCKS
+
+
 class FakeRun:
     """A finished run of two blocks, the first of which has no scores."""
 
-    network = SimpleNamespace(names=BLOCKS)
+    network = FakeNetwork([SimpleNamespace(objective=None), SimpleNamespace(objective=True)])
     preprocessing = SimpleNamespace(load=lambda image: None)
 
     def __init__(self, folder: Path) -> None:

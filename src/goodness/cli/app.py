@@ -11,18 +11,16 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli import (
-    bench,
-    compare,
-    evaluate,
-    explain,
-    export,
-    lists,
-    partition,
-    predict,
-    profile,
-    train,
-)
+from goodness.cli.bench import bench
+from goodness.cli.compare import compare
+from goodness.cli.evaluate import evaluate
+from goodness.cli.explain import explain
+from goodness.cli.export import export
+from goodness.cli.lists import data, methods, models
+from goodness.cli.partition import partition
+from goodness.cli.predict import predict
+from goodness.cli.profile import profile
+from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
 from goodness.parallel.launch import launched
 
@@ -34,9 +32,8 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 for command in (
-    *(train.train, compare.compare, evaluate.evaluate, predict.predict, explain.explain),
-    *(export.export, partition.partition, bench.bench, profile.profile),
-    *(lists.methods, lists.models, lists.data),
+    *(train, compare, evaluate, predict, explain, export, partition, bench, profile),
+    *(methods, models, data),
 ):
     app.command()(command)
 

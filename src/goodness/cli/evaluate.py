@@ -29,6 +29,7 @@ def evaluate(
     """Measure a run's accuracy on a part of the data and draw the confusion matrix."""
     loaded, asked = load_run(run, values())
     from goodness.reports.confusion import draw_confusion
+    from goodness.results import shown_blocks
 
     result = loaded.evaluate(split=split, **asked)
     # The result first: it must not be lost when the picture cannot be written.
@@ -37,7 +38,7 @@ def evaluate(
         del fields["confusion"]
         print_json({"schema": SCHEMA, **fields})
     else:
-        _show(result)
+        _show(result, shown_blocks([block.objective is not None for block in loaded.network]))
     # Of other data a picture of its own, beside that of the run's.
     name = Path(result.data).name
     of = "" if "data" not in asked else f"{name}-"
@@ -48,9 +49,9 @@ def evaluate(
         console().print(f"confusion matrix: {picture}", soft_wrap=True)
 
 
-def _show(result: Evaluation) -> None:
+def _show(result: Evaluation, shown: list[int]) -> None:
     out = page()
-    rows = zip(result.blocks, map(percent, result.per_block), strict=True)
+    rows = [(result.blocks[i], percent(result.per_block[i])) for i in shown]
     out.print(table(("block", "accuracy"), rows, ("accuracy",)))
     top5 = "" if result.top5 is None else f", top 5 {percent(result.top5)}"
     out.print(

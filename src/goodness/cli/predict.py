@@ -17,10 +17,18 @@ def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = Fa
     if as_json:
         print_json([{"schema": SCHEMA, **prediction.to_json()} for prediction in predictions])
         return
+    from goodness.results import shown_blocks
+
+    shown = shown_blocks([block.objective is not None for block in loaded.network])
     rows = (
         # A dash for a block that has no scores.
-        (p.file, p.class_name, percent(p.probability), *(b.class_name or "–" for b in p.blocks))
+        (
+            p.file,
+            p.class_name,
+            percent(p.probability),
+            *(p.blocks[i].class_name or "–" for i in shown),
+        )
         for p in predictions
     )
-    columns = ("file", "class", "probability", *loaded.network.names)
+    columns = ("file", "class", "probability", *(loaded.network.names[i] for i in shown))
     page().print(table(columns, rows, ("probability",)))

@@ -26,7 +26,7 @@ NUMBERS = itertools.count()
 
 
 class Group:
-    """The process group, and what its members log when one of them ends.
+    """The process group, and what its members say when one of them ends.
 
     A context: the first rank that an error leaves it on writes down the cause, the others raise
     `EndedElsewhere`.
