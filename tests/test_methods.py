@@ -143,7 +143,7 @@ def test_learns_the_digits(method, amp, tmp_path):
         amp=amp,
     )
 
-    assert run.result["test"]["accuracy"] > 0.6
+    assert run.result.test.accuracy > 0.6
 
 
 @local_methods

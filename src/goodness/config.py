@@ -129,7 +129,7 @@ class Config(BaseModel):
     seed: Annotated[NonNegativeInt, Key("run", "N", compare="use --seeds")] = 0
     """The same seed, the same run."""
     final_test: Annotated[bool, Key("run", compare="it ends with the test split")] = True
-    """End with the test split; a trial that only validation judges need not."""
+    """Measure test accuracy at the end; turn it off while you tune on validation."""
 
     optimizer: Annotated[Part, Key("training", "NAME")]
     """How gradients become an update."""
@@ -172,7 +172,8 @@ class Config(BaseModel):
     compile: Annotated[bool, Key("machine")] = False
     """torch.compile every block."""
     recompute: Annotated[bool, Key("machine")] = False
-    """Where gradients cross several blocks, keep their inputs alone and compute the rest again."""
+    """Where gradients cross several blocks, keep only their inputs and compute the rest again in
+    the backward pass."""
     feature_cache: Annotated[str | None, Key("machine", "DIR", resume=True, path=True)] = None
     """Keep on disk what finished blocks give, so that they run once and not at every step."""
 

@@ -38,7 +38,8 @@ def seed_generators(device: torch.device, seed: int) -> None:
     # The default generator alone: torch.manual_seed seeds every backend and takes 100 times longer.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def kept_generators(device: torch.device) -> AbstractContextManager[None]:

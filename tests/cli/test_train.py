@@ -246,9 +246,10 @@ def test_the_result_is_a_table_and_the_folder_alone_on_stdout(goodness, calls):
         ["block", "train", "val", "test"],
         ["conv1", "–", "–", "–"],
         ["conv2", "87.50%", "37.50%", "25.00%"],  # training accuracy of the best epoch
-        ["readout", "test"],
-        ["last", "50.00%"],
-        ["sum", "75.00%", "chosen"],
+        ["readout", "val", "test"],
+        ["last", "50.00%", "50.00%"],
+        ["sum", "75.00%", "75.00%", "chosen", "on", "val"],
+        "the best of 3 epochs on val: 2".split(),
     ]
 
 

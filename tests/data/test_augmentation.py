@@ -106,13 +106,13 @@ def test_cutout_as_large_as_the_image():
     assert (augment((3, 8, 8), cutout=99) == 0.5).all()
 
 
-def test_greyscale_makes_channels_equal_with_its_probability():
+def test_grayscale_makes_channels_equal_with_its_probability():
     images = augment(count=400, grayscale=0.25)
     grey = (images - images[:, :1]).abs().flatten(1).amax(1) < 1e-6
     assert 60 < grey.sum() < 140
 
 
-def test_greyscale_leaves_grey_images_alone():
+def test_grayscale_leaves_grey_images_alone():
     assert torch.equal(augment((1, 8, 8), grayscale=1.0), same_images((1, 8, 8)))
 
 

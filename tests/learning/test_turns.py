@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import nullcontext
 
@@ -188,6 +189,9 @@ def test_overflow_in_half_precision_is_said_and_stays_out_of_running_statistics(
         (torch.zeros(4, 8, 8), torch.zeros(4).long(), r"images of \(8, 8\)"),
         (torch.zeros(4, 1, 8, 8).long(), torch.zeros(4).long(), "images of torch.int64"),
         (torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), "a batch of no images"),
+        (torch.zeros(4, 1, 8, 8).double(), torch.zeros(4).long(), "images of torch.float64"),
+        (torch.zeros(4, 1, 8, 8), torch.tensor(1), "labels: a tensor with a row per image"),
+        (torch.zeros(4, 1, 8, 8), [1, 2, 3, 0], "labels: a tensor with a row per image"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(3).long(), r"labels \(3,\) .* 4 images"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1).long(), r"labels \(4, 1\) .* 4 images"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4), "labels .* of torch.float32"),
@@ -229,3 +233,125 @@ def test_averaged_weights_are_kept_at_the_end():
     learner.finish()
 
     assert same(averaged, network.state_dict())
+
+
+def left_behind(network, learner, x, y):
+    network(x).sum().backward()
+
+
+def broken_off(network, learner, x, y):
+    for turn in learner.turns(x, y):
+        turn.backward()
+        break
+
+
+def learnt_and_broken_off(network, learner, x, y):
+    state = copied(network.state_dict()), learner.state_dict()
+    for turn in learner.turns(x, y):
+        turn.learn()
+        break
+    network.load_state_dict(state[0])
+    for optimizer in learner.optimizers.values():
+        optimizer.state.clear()
+
+
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+@pytest.mark.parametrize("before", [left_behind, broken_off, learnt_and_broken_off])
+def test_what_was_begun_elsewhere_is_no_part_of_a_step(before, amp):
+    states = []
+    for spoil in (lambda *_: None, before):
+        network = tiny_network("sff", amp=amp, lr_schedule="constant")
+        network.eval()
+        learner = learner_of(network, LENGTH)
+        spoil(network, learner, *random_batch(8))
+        learner.steps = 0
+        learner.step(*random_batch(8, seed=1))
+        states.append(copied(dict(network.named_parameters())))
+    assert same(*states)
+
+
+def test_a_turn_learns_once_in_whatever_order_it_is_asked():
+    def twice(learner, x, y):
+        for turn in learner.turns(x, y):
+            turn.backward()
+            assert turn.loss.isfinite()
+            turn.learn()
+
+    def by_step_alone(learner, x, y):
+        for turn in learner.turns(x, y):
+            turn.step()
+
+    expected = trained("sff", Learner.step)
+    assert same(expected, trained("sff", twice))
+    assert same(expected, trained("sff", by_step_alone))
+
+
+@pytest.mark.parametrize("method", ["asge-fast", "cafo-dfa", "backprop"])
+def test_modes_of_the_caller_s_own_code_do_not_reach_a_step(method):
+    def without_gradients(learner, x, y):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            learner.step(x, y)
+
+    assert same(trained(method, Learner.step), trained(method, without_gradients))
+    learner, batch = learner_of(tiny_network(method)), random_batch(8)
+    with torch.inference_mode(), pytest.raises(InputError, match="inference mode"):
+        learner.step(*batch)
+
+
+def test_half_precision_s_overflow_stays_out_of_heads_too():
+    network = tiny_network("dgl", amp="fp16")
+    learner = learner_of(network, LENGTH)
+    x, y = random_batch(8)
+    learner.step(x, y)
+    with pytest.raises(RunError, match="not finite"):
+        learner.step(x * 3e4, y)
+    assert all(torch.isfinite(buffer).all() for buffer in network.buffers())
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("distance-forward-r", {"model": {"name": "mlp", "widths": [8, 8], "norm": "batch"}}),
+        ("dgl", {}),
+    ],
+)
+def test_a_batch_of_one_is_refused_wherever_it_is_met(method, values):
+    with pytest.raises(InputError, match="batch of one"):
+        learner_of(tiny_network(method, **values)).step(*random_batch(1))
+
+
+def test_scores_have_no_graph_and_a_learner_can_be_copied():
+    learner = learner_of(tiny_network("backprop"), LENGTH)
+    scores = learner.step(*random_batch(8)).scores
+    assert all(own is None or not own.requires_grad for own in scores)
+    twin = copy.deepcopy(learner)
+    assert same(twin.network.state_dict(), learner.network.state_dict())
+
+
+def test_an_average_that_was_not_saved_begins_with_the_weights():
+    state = learner_of(tiny_network("sff"), LENGTH).state_dict()
+    network = tiny_network("sff", ema=0.999, seed=1)
+    learner = learner_of(network, LENGTH)
+    with torch.no_grad():
+        next(network.parameters()).add_(1.0)
+    learner.load_state_dict(state)
+
+    assert same(learner.final_network.state_dict(), network.state_dict())
+
+
+def test_two_learners_of_one_network_weigh_classes_by_themselves():
+    values = {"lr_schedule": "constant", "readouts": {"output": {}}}
+    moved = []
+    for second in (False, True):
+        network = tiny_network("sff", **values)
+        learner = learner_of(network, LENGTH, class_weights=torch.tensor([1, 0, 0, 5]))
+        if second:
+            learner_of(network, LENGTH)
+        learner.step(*random_batch(8))
+        moved.append(copied(network.state_dict()))
+    assert same(*moved)
+
+
+def test_blocks_are_shared_by_learners_that_say_how():
+    with pytest.raises(InputError, match="override receive"):
+        learner_of(tiny_network(), blocks=range(1))

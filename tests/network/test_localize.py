@@ -71,7 +71,7 @@ def test_what_a_boundary_does_is_no_part_of_the_model(batch):
 @pytest.mark.parametrize(
     ("partition", "blocks"), [("layer", 7), ("block", 5), ("stage", 5), (3, 3), ("2", 2)]
 )
-def test_granularity(partition, blocks):
+def test_partitions(partition, blocks):
     network = localize(narrow(), partition=partition, num_classes=4, image_shape=(3, 32, 32))
     assert len(network) == blocks
 

@@ -132,6 +132,9 @@ def test_a_readout_that_is_not_there():
     network = tiny_network(shape=SHAPE)
     with pytest.raises(InputError, match="unknown readout 'fusoin'; did you mean 'fusion'"):
         network.predict(torch.zeros(1, *SHAPE), "fusoin")
+    network.readout = "nope"
+    with pytest.raises(InputError, match="unknown readout 'nope'"):
+        network(torch.zeros(1, *SHAPE))
     without = tiny_network(shape=SHAPE, readouts={})
     without._readouts = nn.ModuleDict()
     with pytest.raises(InputError, match="no readout"):
@@ -144,3 +147,4 @@ def test_autocast_outside_does_not_reach_into_the_blocks():
     expected = network.features(x)[-1]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network.features(x)[-1], expected)
+        assert network.scores(x).dtype is torch.float32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -256,3 +258,16 @@ def test_finding_out_what_follows_what_leaves_no_trace(batch):
 
     assert same(networks[0].state_dict(), networks[1].state_dict())
     assert networks[0].update._apart
+
+
+def test_a_step_leaves_nothing_but_weights(batch):
+    """Whatever a user's hooks hold; and the network can be pickled."""
+    network = make()
+    held = SimpleNamespace(file=open(__file__))  # noqa: SIM115
+    hook = network[0].body.register_forward_hook(lambda *_, held=held: None)
+    learner_of(network).step(*batch(4, SHAPE, 3))
+    held.file.close()
+    hook.remove()
+
+    assert network.update._perturbed == []
+    assert same(pickle.loads(pickle.dumps(network)).state_dict(), network.state_dict())

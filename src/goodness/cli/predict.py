@@ -9,7 +9,7 @@ from goodness.cli.values import load_run
 
 @takes("skip_unreadable", "num_threads", "device", settings=False)
 def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = False) -> None:
-    """Tell the class of each image, and what each block would have said."""
+    """Predict the class of each image, by the network and by each block."""
     loaded, asked = load_run(run, values())
     predictions = loaded.predict(images, **asked)
     if left_out := len(images) - len(predictions):

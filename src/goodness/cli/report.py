@@ -54,12 +54,17 @@ def show_result(run: Run) -> None:
     ]
     out.print(table(("block", "train", *splits), rows, ("train", *splits)))
     out.print()
-    name, final = list(splits.items())[-1]
+    val, train = result.val, result.train
     readouts = (
-        (readout, percent(accuracy), "chosen" if readout == final.readout else "")
-        for readout, accuracy in final.readouts.items()
+        (
+            readout,
+            *(percent(split.readouts[readout]) for split in splits.values()),
+            "chosen on val" if readout == val.readout else "",
+        )
+        for readout in val.readouts
     )
-    out.print(table(("readout", name, ""), readouts, (name,)))
+    out.print(table(("readout", *splits, ""), readouts, tuple(splits)))
+    out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
     print(run.folder)
 
 

@@ -21,10 +21,11 @@ COLUMNS = (
     *("seconds", "epochs", "to target", "joules", "parameters", "learning rate", "locality"),
 )
 PROTOCOLS = {
-    "equal": "the same network, data order, augmentation, batch size, rate schedule and seconds for"
-    " every method, and three learning rates tried for each on validation",
+    "equal": "the same network, data order, augmentation, batch size, learning-rate schedule and"
+    " budget of seconds (as many whole epochs as were expected to fit) for every method, and three"
+    " learning rates tried for each on validation",
     "paper": "each method with its paper's network and values, its learning rate among them, for"
-    " the same seconds",
+    " the same budget of seconds",
 }
 
 
@@ -100,7 +101,8 @@ def _environment(study: Study) -> dict[str, Any]:
     commits = list(
         {json.dumps(environment["git"]): environment["git"] for environment in found}.values()
     )
-    return {**same, "git": commits[0] if len(commits) == 1 else commits}
+    found_in_all = {**same, "git": commits[0] if len(commits) == 1 else commits}
+    return {key: value for key, value in found_in_all.items() if value not in (None, [])}
 
 
 def _cells(row: Row) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 from torch import Tensor
 
+from goodness.errors import InputError
 from goodness.learning import Learner
 from goodness.network.network import Network
 
@@ -30,6 +31,7 @@ class GoodnessModule(lightning.LightningModule):
         self.network = network
         self.readout = readout
         self._learner: Learner | None = None
+        self._state: dict[str, Any] | None = None
         self.automatic_optimization = False
 
     @property
@@ -37,7 +39,23 @@ class GoodnessModule(lightning.LightningModule):
         """Trains the network; made when it is first asked for, on the Trainer's device."""
         if self._learner is None:
             self._learner = Learner(self.network)
+            if self._state is not None:
+                self._learner.load_state_dict(self._state)
+                self._state = None
         return self._learner
+
+    @property
+    def answering(self) -> Network:
+        """The network that predicts: with ``ema`` the moving average of the weights."""
+        return self.network if self._learner is None else self._learner.final_network
+
+    def on_fit_start(self) -> None:
+        """Training mode; and several processes, whose gradients nobody averages, are refused."""
+        if self.trainer.world_size > 1:
+            raise InputError(
+                "devices: one process only; for several use goodness train --parallel data"
+            )
+        self.network.train()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One step of every block; logs ``train_loss``, the mean of their losses."""
@@ -57,11 +75,11 @@ class GoodnessModule(lightning.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Classes by number (N,), of images or of images with labels."""
         x = batch[0] if isinstance(batch, list | tuple) else batch
-        return self.network.predict(x, self.readout)
+        return self.answering.predict(x, self.readout)
 
     def _log_accuracy(self, split: str, batch: tuple[Tensor, Tensor]) -> None:
         x, y = batch
-        right = self.network.predict(x, self.readout) == y
+        right = self.answering.predict(x, self.readout) == y
         self.log(f"{split}_accuracy", right.float().mean(), prog_bar=True, batch_size=len(y))
 
     def configure_optimizers(self) -> None:
@@ -73,4 +91,5 @@ class GoodnessModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
-        self.learner.load_state_dict(checkpoint["goodness"])
+        # The network may still be moved to its device.
+        self._learner, self._state = None, checkpoint["goodness"]

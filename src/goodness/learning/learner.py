@@ -16,7 +16,7 @@ from goodness.errors import Diverged, InputError
 from goodness.functional import stretch
 from goodness.learning.gradients import Gradients
 from goodness.learning.parts import Batch
-from goodness.learning.turn import Turn, later_scores
+from goodness.learning.turn import Turn, later_scores, of_one_image
 from goodness.modes import evaluating
 from goodness.network.network import Network
 from goodness.objective import Context, Objective
@@ -114,7 +114,8 @@ class Learner:
     Args:
         network: what to train, as its configuration says.
         class_weights: (K,), a weight on the losses of each class; None takes the configuration's.
-        blocks: train these alone, for which no segment may reach across their ends; None: all.
+        blocks: for processes that share the blocks: train these alone, for which no segment may
+            reach across their ends; None: all.
         run: the length of the run; None takes ``epochs`` and ``steps_per_epoch`` of the
             configuration, if it has both.
 
@@ -130,12 +131,19 @@ class Learner:
         blocks: range | None = None,
         run: Clock | None = None,
     ) -> None:
+        if not isinstance(network, Network):
+            raise InputError(
+                f"Learner: a {type(network).__name__} has no blocks that learn: give it what"
+                " goodness.build or goodness.localize returns"
+            )
         config = network.config
         if run is None:
             if config.steps_per_epoch is not None:
                 run = Clock(0, config.steps_per_epoch, config.epochs)
             check_own_loop(network, class_weights, run)
         check_micro_batch(network)
+        if blocks is not None and type(self).receive is Learner.receive:
+            raise InputError("blocks: who trains some alone has to override receive and deliver")
         if class_weights is None and isinstance(config.class_weights, list):
             class_weights = torch.tensor(config.class_weights)
         check_class_weights(network, class_weights)
@@ -146,11 +154,12 @@ class Learner:
         """Steps done."""
         self.blocks = range(len(network)) if blocks is None else blocks
         """The blocks that are trained here; the readouts are trained where the last block is."""
-        self._class_weights = None if class_weights is None else class_weights.to(network.device)
+        self._class_weights = None
+        if class_weights is not None:
+            self._class_weights = class_weights.to(network.device, torch.float32)
         owned = {str(owner): group for owner, group in self._owned_by_segments().items() if group}
         options = dict.fromkeys(owned, config.optimizer)
         for name, readout in network.readouts.items():
-            readout.class_weights = self._class_weights
             if readout.trainable:
                 owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
@@ -255,11 +264,15 @@ class Learner:
         """
         network, clock = self.network, self.clock
         images, y = self._checked(images, y, first)
+        self._gradients.end_step()  # of one that was broken off
         network.train()
         state = self.receive(images, y, clock, first)
         context = Context(state.x, images.new_empty((0, *network.image_shape)) if first else images)
         if self._needs_later_scores:
-            context.later_scores = later_scores(network, Batch(state.x, y, context), clock)
+            try:
+                context.later_scores = later_scores(network, Batch(state.x, y, context), clock)
+            except ValueError as error:
+                raise of_one_image(error) from None
         learning, weights = self.learning_readouts(clock), self.image_weights(y)
         # Readouts learn from what the blocks see when they are asked.
         extracts_here = bool(learning) and network.presentation.queries == 1
@@ -290,12 +303,20 @@ class Learner:
         self.settle()
         if learning and not extracts_here:
             self._extract_neutral(state, images, learning)
-        self._result = self.deliver(state, y, clock)
+        try:
+            self._result = self.deliver(state, y, clock)
+        except ValueError as error:
+            raise of_one_image(error) from None
         self._close(self._result.losses)
 
     def _checked(self, images: Tensor, y: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """A batch on the network's device."""
         network = self.network
+        if torch.is_inference_mode_enabled():
+            raise InputError("nothing can be learnt in inference mode: leave torch.inference_mode")
+        for what, given in (("images", images), ("labels", y)):
+            if not isinstance(given, Tensor) or given.dim() == 0:
+                raise InputError(f"{what}: a tensor with a row per image is needed")
         if len(y) == 0:
             raise InputError("a batch of no images: leave it out")
         if y.shape != images.shape[:1] or y.dtype != torch.int64:
@@ -306,7 +327,8 @@ class Learner:
         if not first:
             network.check_images(images)
         # Those on a device are left to it, as looking at them would wait for it.
-        if images.device.type == "cpu" and not bool(torch.isfinite(images).all()):
+        known = images.device.type == "cpu" and not first
+        if known and not bool(torch.isfinite(images).all()):
             raise InputError("an image holds NaN or infinity: nothing was learnt from the batch")
         classes = network.num_classes
         if y.device.type == "cpu" and bool(((y < 0) | (y >= classes)).any()):
@@ -362,12 +384,15 @@ class Learner:
         """What follows the last block that is trained here: the readouts learn."""
         totals: dict[str, list[Tensor | None]] = {}
         for name, readout in self.learning_readouts(clock).items():
-            totals[name] = readout(state.extracted[name])
-            loss = self._gradients.scale(readout.loss(totals[name], y))
-            # Into the readout alone, whatever else it may hold.
-            own = [p for p in self.parameters.get(name, []) if p.requires_grad]
-            if own:
-                loss.backward(inputs=own)
+            self.clear(name)
+            readout.class_weights = self._class_weights
+            with torch.enable_grad(), torch.autocast(y.device.type, enabled=False):
+                found = readout(state.extracted[name])
+                loss = self._gradients.scale(readout.loss(found, y))
+                # Into the readout alone, whatever else it may hold.
+                if own := [p for p in self.parameters.get(name, []) if p.requires_grad]:
+                    loss.backward(inputs=own)
+            totals[name] = [None if total is None else total.detach() for total in found]
             self.apply(name, readout.clock(clock))
         self.settle()
         return StepResult(state.losses, self.network.block_scores(state.scores, totals))
@@ -437,6 +462,11 @@ class Learner:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self._gradients.apply(owner, optimizer)
+
+    def clear(self, owner: str) -> None:
+        """Drop gradients that an owner's parameters have from somewhere else."""
+        for parameter in self.parameters.get(owner, ()):
+            parameter.grad = None
 
     def settle(self) -> None:
         """Make sure that every update asked for has been applied; here they are at once."""
@@ -522,6 +552,8 @@ class Learner:
                         # Fused optimizers walk through memory: it must be laid out alike.
                         entry[key] = torch.empty_like(parameter).copy_(value)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states[owner]})
+        if self._averaged is not None and not any(k.startswith(AVERAGED) for k in state["tensors"]):
+            self._averaged.module.load_state_dict(self.network.state_dict())  # there was none
         self.load_averaged(state["tensors"])
         self._gradients.load_state(held)
 

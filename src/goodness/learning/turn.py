@@ -63,43 +63,42 @@ class Turn:
         return torch.stack([loss for loss in self.result.losses if loss is not None]).sum()
 
     def backward(self) -> None:
-        """Forward, and the gradient of the mean loss into ``parameter.grad``.
+        """Forward, and the gradient of the mean loss into ``parameter.grad``; once.
 
         With ``micro_batch`` a part of the batch after the other, so that the activations of one
-        part are there at a time.
+        part are there at a time. Gradients that were there before are dropped.
 
         Raises:
             InputError: a single image, from which a batch norm or a pairing cannot learn.
         """
+        if self._result is not None:
+            return
         batch, size = self._batch, self.learner.network.config.micro_batch
+        self.learner.clear(str(self.segment.owner))
         try:
-            with kept_generators(batch.x.device):
+            # Whatever modes the caller's own code is in.
+            plain = torch.autocast(batch.x.device.type, enabled=False)
+            with torch.enable_grad(), plain, kept_generators(batch.x.device):
                 if size is None:
                     self._result = self._run(batch)
                 else:
                     parts = batch.parts(size)
                     self._result = joined([self._run(part) for part in parts], parts)
         except ValueError as error:
-            # What torch's batch norms say when a channel has one value only.
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise InputError(
-                "a network cannot learn from a batch of one where a batch norm has a single value"
-                " per channel (use a larger --batch-size)"
-            ) from None
+            raise of_one_image(error) from None
         for index, features in self._result.observed.items():
             objective = self.learner.network[index].objective
             assert objective is not None
             objective.observe(features, batch.y)
 
     def step(self) -> None:
-        """Update the segment's parameters by their gradients."""
+        """Update the segment's parameters by their gradients, after `backward`."""
+        self.backward()
         if self.segment.losses:
             self.learner.apply(str(self.segment.owner), self.segment.clock or self.clock)
 
     def learn(self) -> None:
         """`backward` and `step`."""
-        self.backward()
         self.step()
 
     def _run(self, part: Batch) -> SegmentResult:
@@ -109,18 +108,20 @@ class Turn:
         draws = Draws(network.noise_seed, self.clock.step, part.number)
         result = SegmentResult()
         protected = _Statistics(self.blocks) if network.config.amp == "fp16" else None
+        finite: Tensor | None = None
         with update.recording(self.blocks) if segment.losses else nullcontext():
             rows, value = self._forward(network, part, draws, result)
             if rows is not None and not update.records_body:
                 rows = update.recorded(rows)
         if rows is not None:
             update.backward(rows, self.learner.loss_weights(rows, part))
-            if protected is not None:
-                protected.keep_unless_finite(rows)
+            finite = torch.isfinite(rows).all() if protected is not None else None
         rows = None
         # No gradient passes what the last block gives on: the activations are let go before.
         with torch.no_grad():
             result.outputs.append(network.output(segment.blocks[-1], value, draws))
+        if protected is not None and finite is not None:
+            protected.keep_if(finite)
         return result
 
     def _forward(
@@ -169,15 +170,24 @@ class _Statistics:
     """Buffers of blocks before a step in half precision, whose overflow would stay in them."""
 
     def __init__(self, blocks: list[Block]) -> None:
-        buffers = (b for block in blocks for b in block.body.buffers() if b.is_floating_point())
+        buffers = (b for block in blocks for b in block.buffers() if b.is_floating_point())
         self._kept = [(buffer, buffer.clone()) for buffer in buffers]
 
     @torch.no_grad()
-    def keep_unless_finite(self, rows: Tensor) -> None:
-        """Take them back where a loss is not finite; nothing waits for the device."""
-        finite = torch.isfinite(rows).all()
+    def keep_if(self, finite: Tensor) -> None:
+        """Take them back where a loss was not finite; nothing waits for the device."""
         for buffer, before in self._kept:
             buffer.copy_(torch.where(finite, buffer, before))
+
+
+def of_one_image(error: ValueError) -> Exception:
+    """What torch's batch norms say when a channel has one value only, in words that help."""
+    if "more than 1 value per channel" not in str(error):
+        return error
+    return InputError(
+        "a network cannot learn from a batch of one where a batch norm has a single value per"
+        " channel (use larger batches)"
+    )
 
 
 @torch.no_grad()
@@ -190,7 +200,8 @@ def later_scores(network: Network, batch: Batch, clock: Clock) -> list[Tensor | 
     for part in batch.parts(network.config.micro_batch or len(batch.y)):
         draws = Draws(network.noise_seed, clock.step, part.number)
         scores: list[Tensor | None] = []
-        with kept_buffers(network.blocks), kept_generators(part.x.device):
+        plain = torch.autocast(part.x.device.type, enabled=False)
+        with kept_buffers(network.blocks), plain, kept_generators(part.x.device):
             x = part.x.detach()
             for segment in network.plan.at(clock):
                 for index in segment.blocks:

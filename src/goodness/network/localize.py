@@ -57,7 +57,7 @@ def localize(
         num_classes: K; a last linear layer of another width is replaced by a fresh one. None
             takes the model's.
         values: configuration keys, e.g. ``lr=1e-3``. Learning rates are constant unless ``epochs``
-            and ``steps_per_epoch`` say how long the run is, or ``rate`` is given.
+            and ``steps_per_epoch`` say how long the run is, or ``lr_schedule`` is given.
 
     Raises:
         InputError: the network cannot be cut, or a value that is wrong or of no meaning here.

@@ -21,12 +21,12 @@ from goodness.types import Shape
 from goodness.update import Update
 
 QUERY_ROWS = 4096
-"""Rows at a time when every image is asked K questions."""
+"""Rows at a time when every image has K candidate labels."""
 
 
 @dataclass
 class NetworkOutput:
-    """What a network says about N images; K classes."""
+    """A network's scores for N images; K classes."""
 
     blocks: list[Tensor | None]
     """Per block: (N, K) of the block itself (from a probe where it has none), or None."""
@@ -35,6 +35,8 @@ class NetworkOutput:
 
     def final(self, readout: str) -> Tensor:
         """The readout's scores at full depth, (N, K)."""
+        if readout not in self.readouts:
+            raise unknown("readout", readout, self.readouts)
         total = self.readouts[readout][-1]
         assert total is not None
         return total
@@ -193,7 +195,7 @@ class Network(nn.Module):
         images = images.to(self.device)
         queries = self.presentation.queries
         size = max(1, QUERY_ROWS // queries) if queries > 1 else len(images)
-        with evaluating(self):
+        with evaluating(self), torch.autocast(images.device.type, enabled=False):
             parts = [self.outputs(part) for part in images.split(size)]
         if len(parts) == 1:
             return parts[0]
@@ -233,12 +235,12 @@ class Network(nn.Module):
         Raises:
             InputError: there is no such readout.
         """
-        names = list(self._readouts)
-        if name is not None and name not in names:
-            raise unknown("readout", name, names)
+        names, name = list(self._readouts), self.readout if name is None else name
         if not names:
             raise InputError("the network has no readout and cannot answer")
-        return self.readout if name is None else name
+        if name not in names:
+            raise unknown("readout", name, names)
+        return name
 
     def check_images(self, images: Tensor) -> None:
         """Refuse what the blocks cannot take.
@@ -246,12 +248,14 @@ class Network(nn.Module):
         Raises:
             InputError: another shape or type.
         """
+        if not isinstance(images, Tensor):
+            raise InputError(f"images: a torch tensor is needed, not a {type(images).__name__}")
         if images.shape[1:] != self.image_shape:
             raise InputError(
                 f"images of {tuple(images.shape[1:])}: the network takes {self.image_shape}"
             )
-        if not images.is_floating_point():
-            raise InputError(f"images of {images.dtype}: the network takes preprocessed floats")
+        if images.dtype != (own := next(self.parameters()).dtype):
+            raise InputError(f"images of {images.dtype}: the network takes preprocessed {own}")
 
     # Its one traversal, of which everything above and all training is made.
 

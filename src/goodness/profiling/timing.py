@@ -13,8 +13,8 @@ from goodness.profiling.bound import now
 from goodness.profiling.memory import LiveBytes
 from goodness.profiling.trial import Trial
 
-PHASES = ("forward", "loss", "backward", "send", "update")
-"""The body's forward; the objective's forward and backward; what is sent on; the body's backward;
+PHASES = ("forward", "loss", "backward", "output", "update")
+"""The body's forward; the objective's forward and backward; the output; the body's backward;
 the optimizer's step."""
 
 
@@ -95,7 +95,7 @@ class BlockTimer:
         return hook
 
     def _judged(self, index: int) -> Any:
-        """A segment's last block sends on when the gradients are there."""
+        """A segment's last block gives its output when the gradients are there."""
 
         def hook(module: nn.Module, given: Any) -> None:
             if self._reached is None:
@@ -107,7 +107,7 @@ class BlockTimer:
 
     def _sent(self, index: int) -> Any:
         def hook(module: nn.Module, given: Any, value: Tensor) -> None:
-            self._spend(index, "send")
+            self._spend(index, "output")
 
         return hook
 

@@ -78,6 +78,8 @@ class RunFolder:
             InputError: there is no run.
         """
         run = cls(path)
+        if not run.path.exists():
+            raise InputError(f"there is no folder '{run.path}'")
         if not run.config_file.is_file():
             raise InputError(f"'{run.path}' holds no run (no config.json)")
         return run

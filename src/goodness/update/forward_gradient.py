@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import importlib
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +68,9 @@ class ForwardGradient(Update):
     records_body = False
 
     def __init__(self) -> None:
-        self._apart: WeakSet[nn.Module] = WeakSet()
+        self._apart: set[nn.Module] = set()
         """Layers whose norm does not follow at once, though it stands behind them."""
-        self._seen: WeakSet[nn.Module] = WeakSet()
+        self._seen: set[nn.Module] = set()
         """Blocks of which this is known."""
         self._blocks: Sequence[Block] = ()
         self._perturbed: list[Site] = []
@@ -139,15 +139,20 @@ class ForwardGradient(Update):
         for site in sites:
             assert site.noise is not None
             _pull_back(site, site.noise * _spread(slope, site.noise) / rows.numel())
+        self._blocks, self._perturbed, self._slope = (), [], torch.empty(0)
 
     def _find_apart(self, block: Block, x: Tensor) -> None:
         """Find out whose norm does not get what the layer gives, on a copy that nobody watches."""
-        body = copy.deepcopy(block.body).eval()
+        watched = [(m, m._forward_hooks, m._forward_pre_hooks) for m in block.body.modules()]
+        for module, _, _ in watched:  # hooks may hold what cannot be copied
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+        try:
+            body = copy.deepcopy(block.body).eval()
+        finally:
+            for module, hooks, pre_hooks in watched:
+                module._forward_hooks, module._forward_pre_hooks = hooks, pre_hooks
         original = dict(zip(body.modules(), block.body.modules(), strict=True))
         copies = {module: own for own, module in original.items()}
-        for module in body.modules():
-            module._forward_hooks.clear()
-            module._forward_pre_hooks.clear()
         outputs: dict[nn.Module, Tensor] = {}
 
         def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
