@@ -249,7 +249,7 @@ def test_the_result_is_a_table_and_the_folder_alone_on_stdout(goodness, calls):
         ["readout", "val", "test"],
         ["last", "50.00%", "50.00%"],
         ["sum", "75.00%", "75.00%", "chosen", "on", "val"],
-        "the best of 3 epochs on val: 2".split(),
+        ["the", "best", "of", "3", "epochs", "on", "val:", "2"],
     ]
 
 
