@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FEW = 12
+"""So many names are all listed beside the nearest one."""
+
 
 class GoodnessError(Exception):
     """Base of every error goodness raises on purpose; ``str(error)`` is one clear line."""
@@ -46,11 +49,12 @@ def reason(error: Exception) -> str:
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> InputError:
-    """The error for a name that is not among ``choices``, with the nearest one suggested."""
+    """The error for a name that is not among ``choices``: the nearest one, and all if few."""
     known = sorted(choices)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return InputError(f"unknown {kind} '{name}'{hint} (one of: {', '.join(known)})")
+    choose = f" (one of: {', '.join(known)})" if not near or len(known) <= FEW else ""
+    return InputError(f"unknown {kind} '{name}'{hint}{choose}")
 
 
 class Interrupted(GoodnessError):

@@ -14,6 +14,7 @@ from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset, Split
 from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
+from goodness.learning.learner import CHECK_STEPS
 from goodness.network.network import Network
 from goodness.results import (
     SCHEMA,
@@ -42,8 +43,6 @@ from goodness.training.throughput import Throughput
 
 SAVE_SECONDS = 300.0
 """Inside a long epoch the state is saved this often."""
-CHECK_STEPS = 25
-"""How often the losses are looked at for NaN, which waits for the device."""
 ASKED_PIXELS = 2**18
 """Images of a small training batch are validated so many pixels at a time."""
 
