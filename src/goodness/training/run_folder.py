@@ -78,10 +78,9 @@ class RunFolder:
             InputError: there is no run.
         """
         run = cls(path)
-        if not run.path.exists():
-            raise InputError(f"there is no folder '{run.path}'")
         if not run.config_file.is_file():
-            raise InputError(f"'{run.path}' holds no run (no config.json)")
+            why = "no config.json" if run.path.exists() else "there is no such folder"
+            raise InputError(f"'{run.path}' holds no run ({why})")
         return run
 
     def read_config(self) -> Config:
