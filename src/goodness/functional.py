@@ -239,6 +239,31 @@ def _channels_lie_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
+def orthogonalised(matrix: Tensor, iterations: int) -> Tensor:
+    """A matrix with its singular values brought near 1, by Newton-Schulz iterations (Muon).
+
+    X <- a X + (b X X^T + c (X X^T)^2) X, with X the matrix divided by its norm and the
+    coefficients 3.4445, -4.7750, 2.0315 of Jordan et al. (2024), which bring singular values
+    between 0.7 and 1.2 within five iterations. On a GPU in bfloat16.
+
+    Args:
+        matrix: (m, n).
+        iterations: how many.
+
+    Returns:
+        (m, n).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    if tall := x.shape[0] > x.shape[1]:
+        x = x.T
+    for _ in range(iterations):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)
+
+
 def dropout(x: Tensor, p: float) -> Tensor:
     """A fraction ``p`` of the values set to zero, the others divided by 1 - p.
 

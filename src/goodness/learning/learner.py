@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
 
 PENDING, AVERAGED, HELD = "pending", "averaged", "held"
+GROUP_STEP = "group-step"
 CHECK_STEPS = 25
 """How often the losses are looked at for NaN where that waits for the device."""
 
@@ -164,11 +165,15 @@ class Learner:
                 owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
         owned = {owner: group for owner, group in owned.items() if self._trains(owner)}
-        self.parameters = {owner: list(group) for owner, group in owned.items()}
         self.base_rates = {owner: float(options[owner]["lr"]) for owner in owned}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             owner: OPTIMIZERS.make(options[owner], _by_factor(group))
             for owner, group in owned.items()
+        }
+        # In the order of the optimizer's state; it may have made groups of its own.
+        self.parameters = {
+            owner: [p for group in optimizer.param_groups for p in group["params"]]
+            for owner, optimizer in self.optimizers.items()
         }
         schedule = dict(config.lr_schedule)
         self._lr_schedule = partial(LR_SCHEDULES[schedule.pop("name")], **schedule)
@@ -516,6 +521,9 @@ class Learner:
                         tensors[place] = value
                     elif value is not None:
                         plain[place] = value
+            for index, group in enumerate(optimizer.param_groups):
+                if "step" in group:  # some of timm's count there
+                    plain[f"{owner}/{index}/{GROUP_STEP}"] = group["step"]
         for index, objective in self._objectives().items():
             for key, value in objective.pending.items():
                 tensors[f"{PENDING}/{index}/{key}"] = value
@@ -542,6 +550,9 @@ class Learner:
                     objective.pending[key] = value.to(self.network.device)
             elif owner.startswith(HELD):
                 held[place.removeprefix(f"{HELD}/")] = value
+            elif key == GROUP_STEP:
+                if owner in self.optimizers:
+                    self.optimizers[owner].param_groups[int(index)]["step"] = value
             elif owner in states:
                 states[owner].setdefault(int(index), {})[key] = value
         for owner, optimizer in self.optimizers.items():
