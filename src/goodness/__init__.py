@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from goodness.analysis.audit import Audit as Audit
     from goodness.analysis.audit import audit as audit
+    from goodness.analysis.diagnosis import diagnose as diagnose
     from goodness.analysis.explain import explain as explain
     from goodness.api import (
         Run as Run,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from goodness.network.network import Network as Network
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
+    from goodness.results import BlockDiagnosis as BlockDiagnosis
     from goodness.results import EpochRow as EpochRow
     from goodness.results import Evaluation as Evaluation
     from goodness.results import Prediction as Prediction
@@ -66,6 +68,7 @@ __version__ = _version("goodness")
 
 _HOMES = {
     "analysis.audit": "Audit audit",
+    "analysis.diagnosis": "diagnose",
     "analysis.explain": "explain",
     "api": "Run dry_run fit load resume",
     "config": "Config resolve",
@@ -78,7 +81,7 @@ _HOMES = {
     "network.localize": "localize",
     "network.network": "Network",
     "objective": "OBJECTIVES Objective",
-    "results": "EpochRow Evaluation Prediction Result",
+    "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",
     "training.callbacks": "Callback EarlyStopping",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

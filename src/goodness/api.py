@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from goodness.analysis.diagnosis import diagnose
 from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, changed, resolve
-from goodness.data import Preprocessing, Subset, open_data, open_split
+from goodness.data import Preprocessing, Split, Subset, open_data, open_split
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.files import write_json
@@ -23,7 +24,14 @@ from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
 from goodness.parallel.joining import join
-from goodness.results import BlockPrediction, DryRun, Evaluation, Prediction, Speed
+from goodness.results import (
+    BlockDiagnosis,
+    BlockPrediction,
+    DryRun,
+    Evaluation,
+    Prediction,
+    Speed,
+)
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback, ChanceWarning
 from goodness.training.evaluation import evaluate
@@ -85,20 +93,8 @@ class Run:
         Raises:
             InputError: the data cannot be found or read, or has an unknown class.
         """
-        own = data is None
         name = self.config.data if data is None else data
-        images = open_split(
-            name,
-            split,
-            self.preprocessing,
-            data_root=data_root or self.config.data_root,
-            val_fraction=self.config.val_fraction,
-            skip_unreadable=(
-                self.config.skip_unreadable if skip_unreadable is None else skip_unreadable
-            ),
-            whole=not own,
-            subset=_subset(self.config) if own else Subset(),
-        )
+        images = self._split(data, split, data_root, skip_unreadable)
         network = self.network
         counts = evaluate(network, images, self.preprocessing, batch_size=batch_size)
         return Evaluation(
@@ -107,6 +103,52 @@ class Run:
             split=split,
             blocks=network.names,
             confusion=counts.confusion[network.readout].tolist(),
+        )
+
+    def diagnose(
+        self,
+        data: str | Path | None = None,
+        *,
+        split: str = "val",
+        data_root: str | Path | None = None,
+        examples: int = 512,
+        skip_unreadable: bool | None = None,
+    ) -> list[BlockDiagnosis]:
+        """What every block has learnt and is taught; see `goodness.diagnose`.
+
+        Args:
+            data: as in `evaluate`.
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            data_root: where names are looked up.
+            examples: images to look at, the first ones of the split.
+            skip_unreadable: as in `evaluate`.
+
+        Raises:
+            InputError: as in `evaluate`.
+        """
+        images = self._split(data, split, data_root, skip_unreadable)
+        count = min(examples, len(images))
+        pixels, y = next(images.batches(count, self.network.device))
+        return diagnose(self.network, self.preprocessing.apply(pixels), y)
+
+    def _split(
+        self,
+        data: str | Path | None,
+        split: str,
+        data_root: str | Path | None,
+        skip_unreadable: bool | None,
+    ) -> Split:
+        """A part of the run's data, or of other images."""
+        config, own = self.config, data is None
+        return open_split(
+            config.data if data is None else data,
+            split,
+            self.preprocessing,
+            data_root=data_root or config.data_root,
+            val_fraction=config.val_fraction,
+            skip_unreadable=config.skip_unreadable if skip_unreadable is None else skip_unreadable,
+            whole=not own,
+            subset=_subset(config) if own else Subset(),
         )
 
     def predict(

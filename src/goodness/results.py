@@ -151,7 +151,40 @@ def shown_blocks(learning: Sequence[bool]) -> list[int]:
     return places if places and len(learning) > FEW_BLOCKS else list(range(len(learning)))
 
 
+def weaker_blocks(per_block: Sequence[float | None], examples: int) -> list[int]:
+    """The places of blocks that answer worse than one before them, by two standard errors.
+
+    Args:
+        per_block: every block's own accuracy; None where it has no scores.
+        examples: images that they were measured on.
+    """
+    weaker, best = [], 0.0
+    for place, accuracy in enumerate(per_block):
+        if accuracy is None:
+            continue
+        if accuracy < best - 2 * standard_error(best, examples):
+            weaker.append(place)
+        best = max(best, accuracy)
+    return weaker
+
+
 # What comes out of it.
+
+
+@dataclass(frozen=True)
+class BlockDiagnosis(Record):
+    """What `diagnose` finds of a block."""
+
+    name: str
+    accuracy: float | None
+    """Of its own scores; None where it has none."""
+    channels: int
+    dead_channels: int
+    """Those that are the same at every position of every image."""
+    feature_rank: float
+    """Effective rank of its features, from 1 to the channels."""
+    signal_rank: float | None
+    """Effective rank of the gradient by its features; None where none reaches it."""
 
 
 @dataclass(frozen=True)

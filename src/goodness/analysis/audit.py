@@ -53,7 +53,7 @@ class BlockReport:
         index: its place.
         touches: the parameters that a gradient reaches from the losses judged at this block, the
             weights of other blocks that it passes, and what else its turn changes in other blocks.
-        foreign: those of them that its segment does not own.
+        foreign: those of them that its segment neither owns nor is planned to pass.
         updates: the block's parameters and buffers that the steps change.
         depends_on: other blocks whose weights change what the steps do to this one.
         hears: later blocks, and ``"readouts"``, that do so sooner than shared graphs can explain.
@@ -355,6 +355,7 @@ class _Trials:
                 blocks = turn.segment.blocks
                 with passed(both, blocks) as found:
                     turn.backward()
+                through = [n for n in found if _block_of(n) in turn.segment.through]
                 _note(found, _changed(held, _gradients(*both)))
                 turn.step()
                 changed = _changed(state, _state(*both))
@@ -363,7 +364,7 @@ class _Trials:
                 places = [report.index, *(_place(name, self._count) for name in found)]
                 graphs[-1].append((min(places), max(places)))
                 _note(report.touches, found)
-                owned = learner.owned(turn.segment)
+                owned = learner.owned(turn.segment).union(through)
                 _note(report.foreign, (name for name in found if name not in owned))
             _note(self._left, (name for name, _ in _gradients(*both)))
         for name, found in learner.readouts.items():

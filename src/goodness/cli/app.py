@@ -13,6 +13,7 @@ import typer
 
 from goodness.cli.bench import bench
 from goodness.cli.compare import compare
+from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
 from goodness.cli.export import export
@@ -32,7 +33,7 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 for command in (
-    *(train, compare, evaluate, predict, explain, export, partition, bench, profile),
+    *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
     *(methods, models, data),
 ):
     app.command()(command)

@@ -37,7 +37,7 @@ def show_plan(plan: DryRun) -> None:
 
 def show_result(run: Run) -> None:
     """Accuracy per block and per readout; the run folder alone on standard output."""
-    from goodness.results import learning_blocks, shown_blocks
+    from goodness.results import learning_blocks, shown_blocks, weaker_blocks
     from goodness.training.run_folder import RunFolder
 
     out = console()
@@ -64,6 +64,12 @@ def show_result(run: Run) -> None:
         for readout in val.readouts
     )
     out.print(table(("readout", *splits, ""), readouts, tuple(splits)))
+    for place in weaker_blocks(val.per_block, val.examples):
+        out.print(
+            f"\nnote: block '{result.blocks[place]}' answers worse than one before it; 'goodness"
+            f" diagnose {run.folder}' tells more",
+            soft_wrap=True,
+        )
     out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
     print(run.folder)
 
