@@ -3,10 +3,11 @@
     GOODNESS_DATA=... python benchmarks/accuracy.py mnist --epochs 12
 
 1. Search: each method is trained with three learning rates (its default, and a factor of 3 below
-   and above; up to two more where the best is at an end) for a fifteenth of the epochs each;
-   validation accuracy chooses.
+   and above; more while the best is at an end) for a fifteenth of the epochs each; validation
+   accuracy chooses the rate, and of readouts that learn all but the one that answered are left out.
 2. The method is trained for the epochs given, seed 0.
-3. backprop is trained for as many epochs as fit in the seconds that the method took.
+3. backprop is trained for the seconds that the method took: for as many epochs of as many steps as
+   its trials tell. Its linear probes, which answer nothing, are left out.
 
 Every run is the printed ``goodness train`` command; trials never see the test set. Writes
 ``results/<data>.json``.
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import goodness
-from runs import search, train, write
+from goodness.comparison.protocol import answering, probes
+from runs import best_trial, left_out, search, train, write
 
 
 def main() -> None:
@@ -44,17 +46,26 @@ def main() -> None:
         "methods": {},
     }
     path = Path(args.out) / f"{args.data}.json"
+    images = len(goodness.open_data(args.data).train)
     seconds = None
     for method in (args.method, "backprop"):
+        values = {"method": method, "data": args.data}
+        idle = probes(goodness.resolve(values), {})
+        config = goodness.resolve({**values, **idle})
         words = [f"--method={method}", f"--data={args.data}", f"--num-threads={args.threads}"]
-        centre = goodness.resolve({"method": method, "data": args.data}).optimizer["lr"]
+        words += left_out(idle)
         short = max(1, round(args.epochs / 15))
-        lr, trials = search(words, centre, [f"--epochs={short}"])
-        epochs = args.epochs
-        if seconds is not None:
-            epoch = statistics.median(trial["seconds"] / short for trial in trials)
-            epochs = max(1, int(seconds / epoch))
-        words += [f"--epochs={epochs}", f"--lr={lr}"]
+        lr, trials = search(words, config.optimizer["lr"], [f"--epochs={short}"])
+        words += [f"--lr={lr}", *left_out(answering(config, best_trial(trials)["readout"]))]
+        if seconds is None:
+            words.append(f"--epochs={args.epochs}")
+        else:
+            taken = [trial["seconds"] / short for trial in trials if "seconds" in trial]
+            passes = seconds / statistics.median(taken)
+            epochs = max(1, round(passes))
+            # Not a whole number of passes: the seconds are what is equal.
+            steps = max(1, round(passes / epochs * (images // config.batch_size)))
+            words += [f"--epochs={epochs}", f"--set=steps_per_epoch={steps}"]
         runs = [train([*words, f"--seed={seed}"]) for seed in range(args.seeds)]
         seconds = seconds or sum(run["train"]["seconds"] for run in runs) / len(runs)
         accuracies = [run["test"]["accuracy"] for run in runs]

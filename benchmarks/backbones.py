@@ -7,10 +7,11 @@
     GOODNESS_DATA=... python benchmarks/backbones.py gpu         # ResNet18 in full, with CUDA
 
 The data are CIFAR-10 where nothing else is said. Every column has its learning rate searched alike:
-three to five rates around 3e-3 for a part of the run, judged on validation. Each run is the
-``goodness train`` command that is printed; a record in ``results/backbones-<part>.json`` holds
-finished columns; started again, the script goes on with the next one. ``--steps N`` makes every
-epoch N steps, to try the script out.
+three rates around 3e-3, and more while the best is at an end, for a part of the run, judged on
+validation. Each run is the ``goodness train`` command that is printed; a record in
+``results/backbones-<part>.json`` holds finished columns; started again, the script goes on with the
+next one. To try the script out, ``--steps N`` makes every epoch N steps, and ``--only WORD`` takes
+the columns that have it in their names.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import os
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runs import search, train, write
+from runs import best_of, search, train, write
 
 CENTRE = 3e-3
 CIFAR10 = "--data=cifar10"
@@ -39,12 +40,16 @@ def sff(partition: str, kernel: int) -> list[str]:
     return ["--method=sff", f"--partition={partition}", f"--set=objective.kernel={kernel}"]
 
 
-BACKPROP = ["--method=backprop", "--partition=stage"]
+# Linear probes would take time and answer nothing.
+BACKPROP = ["--method=backprop", "--partition=stage", "--set=readouts.probe=null"]
+# One block is trained end to end, by the head that several blocks have one each of: what is left
+# between it and two blocks is the cut alone.
 ON_MOBILE = {
     "sff, stage": sff("stage", 3),
     "sff, block": sff("block", 3),
     "sff, layer": sff("layer", 3),
     "sff, 2 blocks": sff("2", 3),
+    "sff, 1 block": sff("1", 3),
     "backprop": BACKPROP,
 }
 # A residual block has no cut inside: its layers are the paper's layers, its stages the blocks.
@@ -52,8 +57,15 @@ ON_NARROW = {
     "sff, stage": sff("stage", 5),
     "sff, block": sff("block", 5),
     "sff, 2 blocks": sff("2", 5),
+    "sff, 1 block": sff("1", 5),
     "backprop": BACKPROP,
 }
+REGULARISED = {
+    "--weight-decay=": ((1e-4, 1e-3, 1e-2, 1e-1, 1.0), 2),
+    "--set=label_smoothing=": ((0.0, 0.05, 0.1, 0.2, 0.3), 0),
+    "--model-arg=drop_rate=": ((0.0, 0.1, 0.25, 0.5, 0.75), 0),
+}
+"""What keeps backprop from learning few images by heart: values, and the place of the default."""
 PAIR = {name: ON_NARROW[name] for name in ("sff, stage", "backprop")}
 FIRST = "airplane,automobile,bird,cat,deer"
 SECOND = "dog,frog,horse,ship,truck"
@@ -62,19 +74,40 @@ SECOND = "dog,frog,horse,ship,truck"
 class Record:
     """Columns of one part, kept after each."""
 
-    def __init__(self, part: str, folder: Path) -> None:
+    def __init__(self, part: str, folder: Path, only: str = "") -> None:
+        self.only = only
         self.path = folder / f"backbones-{part}.json"
         self.content: dict[str, Any] = {"schema": 1, "columns": {}}
         if self.path.exists():
             self.content = json.loads(self.path.read_text())
         self.content["command"] = f"python benchmarks/backbones.py {shlex.join(sys.argv[1:])}"
 
-    def add(self, name: str, words: Sequence[str], trial: Sequence[str], seeds: int = 1) -> None:
-        """Search the rate of a column and train it, unless it is there."""
-        if name in self.content["columns"]:
+    def add(
+        self,
+        name: str,
+        words: Sequence[str],
+        trial: Sequence[str],
+        seeds: int = 1,
+        further: Mapping[str, tuple[Sequence[float], int]] | None = None,
+    ) -> None:
+        """Search the rate of a column and train it, unless it is there.
+
+        Args:
+            name: of the column.
+            words: its options.
+            trial: further options of a trial.
+            seeds: how many runs.
+            further: options that are searched after the rate, one after another, each with its
+                values and the place of the first one tried.
+        """
+        if name in self.content["columns"] or self.only not in name:
             return
         lr, trials = search(words, CENTRE, trial)
-        runs = [train([*words, f"--lr={lr}", f"--seed={seed}"]) for seed in range(seeds)]
+        words = [*words, f"--lr={lr}"]
+        for option, (values, start) in (further or {}).items():
+            value, more = best_of(option, values, start, words, trial)
+            words, trials = [*words, f"{option}{value}"], [*trials, *more]
+        runs = [train([*words, f"--seed={seed}"]) for seed in range(seeds)]
         accuracies = [run["test"]["accuracy"] for run in runs]
         spread = statistics.stdev(accuracies) if seeds > 1 else None
         self.content["columns"][name] = {
@@ -103,10 +136,13 @@ def epochs(record: Record, common: Sequence[str]) -> None:
 
 def few(record: Record, common: Sequence[str]) -> None:
     """1,500 steps on 500 images, validated five times; the search on seed 0."""
+    length = ["--per-class=50", "--batch-size=50", "--epochs=5", "--set=steps_per_epoch=300"]
     for method, chosen in PAIR.items():
-        words = [*NARROW, *chosen, CIFAR10, *common]
-        words += ["--per-class=50", "--batch-size=50", "--epochs=5", "--set=steps_per_epoch=300"]
+        words = [*NARROW, *chosen, CIFAR10, *length, *common]
         record.add(method, words, ["--epochs=2"], seeds=5)
+    # Whole trials: what keeps a network from overfitting shows late.
+    words = [*NARROW, *BACKPROP, CIFAR10, *length, *common]
+    record.add("backprop, regularised", words, [], seeds=5, further=REGULARISED)
 
 
 def transfer(record: Record, common: Sequence[str]) -> None:
@@ -158,13 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=parts)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--only", default="", metavar="WORD")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
     common = [f"--num-threads={args.threads}", "--quiet"]
     if args.steps:
         common.append(f"--set=steps_per_epoch={args.steps}")
-    parts[args.part](Record(args.part, args.out), common)
+    parts[args.part](Record(args.part, args.out, args.only), common)
 
 
 if __name__ == "__main__":

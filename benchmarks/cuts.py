@@ -24,30 +24,35 @@ NETWORKS = {
 COLOURS = ("#1b7837", "#762a83", "#2166ac")
 
 
-def columns() -> dict[str, dict[int, float]]:
-    """Test accuracy in % by number of blocks of every network; backprop's is that of one block."""
+def columns() -> tuple[dict[str, dict[int, float]], dict[str, float]]:
+    """Test accuracy in % of every network: sff's by number of blocks, and backprop's."""
     found: dict[str, dict[int, float]] = {network: {} for network in NETWORKS}
+    whole: dict[str, float] = {}
     for part in ("epochs", "imagenette"):
         record = json.loads((RESULTS / f"backbones-{part}.json").read_text())
         for name, column in record["columns"].items():
             network, _, method = name.rpartition(": ")
-            blocks = 1 if method == "backprop" else len(column["runs"][0]["blocks"])
-            found[network or part][blocks] = round(100 * column["test_accuracy"], 2)
-    return found
+            accuracy = round(100 * column["test_accuracy"], 2)
+            if method == "backprop":
+                whole[network or part] = accuracy
+            else:
+                found[network or part][len(column["runs"][0]["blocks"])] = accuracy
+    return found, whole
 
 
 def draw(path: Path) -> None:
     """A line for each network."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    counts = set()
-    for (network, by_blocks), colour in zip(columns().items(), COLOURS, strict=True):
+    counts = {1}
+    found, whole = columns()
+    for (network, by_blocks), colour in zip(found.items(), COLOURS, strict=True):
         blocks = sorted(by_blocks)
         counts |= by_blocks.keys()
         accuracies = [by_blocks[count] for count in blocks]
         axes.plot(blocks, accuracies, "-o", color=colour, label=NETWORKS[network])
-        axes.plot(blocks[:1], accuracies[:1], "o", color="white", markeredgecolor=colour)
-        for count, accuracy in zip(blocks, accuracies, strict=True):
+        axes.plot([1], [whole[network]], "o", color="white", markeredgecolor=colour)
+        for count, accuracy in [*zip(blocks, accuracies, strict=True), (1, whole[network])]:
             axes.annotate(
                 f"{accuracy:.1f}",
                 (count, accuracy),

@@ -7,22 +7,29 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MOST_TRIALS = 5
+from goodness.comparison.search import climb, rates
+
+FAILED = 1
+"""What ``goodness train`` exits with where a loss is not finite."""
 
 
-def train(words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
+def train(
+    words: Sequence[str], folder: Path | None = None, diagnosed: bool = False
+) -> dict[str, Any]:
     """Run ``goodness train WORDS``.
 
     Args:
         words: its options.
         folder: the run folder, to be kept; None takes one that is thrown away.
+        diagnosed: whether its blocks are looked at, see ``goodness diagnose``.
 
     Returns:
-        ``command``, ``environment`` and the content of ``result.json``.
+        ``command``, ``environment`` and the content of ``result.json``; and ``diagnosis`` where
+        that was asked for.
     """
     with tempfile.TemporaryDirectory() as scratch:
         run = folder or Path(scratch) / "run"
@@ -32,7 +39,15 @@ def train(words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
         subprocess.run(
             [*python, f"--out={run}", "--overwrite"], check=True, stdout=subprocess.DEVNULL
         )
-        return record(run, command)
+        found = record(run, command)
+        if diagnosed:
+            seen = subprocess.run(
+                [sys.executable, "-m", "goodness", "diagnose", str(run), "--json"],
+                check=True,
+                stdout=subprocess.PIPE,
+            )
+            found["diagnosis"] = json.loads(seen.stdout)["blocks"]
+        return found
 
 
 def record(run: Path, command: str) -> dict[str, Any]:
@@ -43,37 +58,85 @@ def record(run: Path, command: str) -> dict[str, Any]:
     return {"command": command, "environment": environment, **result}
 
 
-def search(words: Sequence[str], centre: float, trial: Sequence[str]) -> tuple[float, list[Any]]:
+def search(
+    words: Sequence[str], centre: float, trial: Sequence[str] = ()
+) -> tuple[float, list[dict[str, Any]]]:
     """The learning rate with the best validation accuracy; the test images are not looked at.
-
-    Tried are the centre, a third and three times of it, and, while the best is the lowest or the
-    highest of those tried, up to two more beyond it.
 
     Args:
         words: options of every trial.
-        centre: the rate tried first.
+        centre: the rate tried first, then a third and three times of it, and further while the
+            best is the lowest or the highest of those tried; see `goodness.comparison.search`.
         trial: further options, e.g. fewer epochs.
 
     Returns:
-        The rate, and the trials from the lowest rate to the highest.
+        The rate, and the trials from the lowest rate to the highest; ``at_end`` is true of the best
+        one where the search was given up before it lay inside.
+    """
+    rates_, start = rates(centre)
+    return best_of("--lr=", rates_, start, words, trial)
+
+
+def best_of(
+    option: str,
+    values: Sequence[float],
+    start: int,
+    words: Sequence[str],
+    trial: Sequence[str] = (),
+) -> tuple[float, list[dict[str, Any]]]:
+    """The value of an option with the best validation accuracy.
+
+    Args:
+        option: what stands before the value.
+        values: a ladder of values.
+        start: the place of the one tried first.
+        words: options of every trial.
+        trial: further options, e.g. fewer epochs.
+
+    Returns:
+        As `search`.
     """
     trials: dict[int, dict[str, Any]] = {}
-    wanted = [0, -1, 1]
-    while wanted:
-        power = wanted.pop(0)
-        lr = float(f"{centre * 3.0**power:.2g}")
-        found = train([*words, *trial, f"--lr={lr}", "--set=final_test=false"])
-        trials[power] = {
-            "lr": lr,
+
+    def score(place: int) -> float | None:
+        tried = {option.strip("-=").rpartition("=")[2].replace("-", "_"): values[place]}
+        try:
+            found = train([*words, *trial, f"{option}{values[place]}", "--set=final_test=false"])
+        except subprocess.CalledProcessError as error:
+            if error.returncode != FAILED:
+                raise
+            trials[place] = {**tried, "val_accuracy": None}  # it diverged
+            return None
+        accuracy: float = found["val"]["accuracy"]
+        trials[place] = {
+            **tried,
             "command": found["command"],
-            "val_accuracy": found["val"]["accuracy"],
+            "val_accuracy": accuracy,
+            "readout": found["val"]["readout"],
             "seconds": found["train"]["seconds"],
+            "epochs": found["train"]["epochs"],
         }
-        print(f"  val {found['val']['accuracy']:.4f}", file=sys.stderr, flush=True)
-        best = max(trials, key=lambda tried: trials[tried]["val_accuracy"])
-        if not wanted and len(trials) < MOST_TRIALS and best in (min(trials), max(trials)):
-            wanted = [best + (1 if best > 0 else -1)]
-    return trials[best]["lr"], [trials[power] for power in sorted(trials)]
+        print(f"  val {accuracy:.4f}", file=sys.stderr, flush=True)
+        return accuracy
+
+    climbed = climb(len(values), start, score)
+    if climbed.best is None:
+        raise SystemExit(f"no value of {option} that was tried gave finite losses")
+    if climbed.at_end:
+        print(f"  {option}{values[climbed.best]}: at the end of what was tried", file=sys.stderr)
+    trials[climbed.best] |= {"best": True, "at_end": climbed.at_end}
+    return values[climbed.best], [trials[place] for place in sorted(trials)]
+
+
+def best_trial(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The one that a search has chosen."""
+    return next(trial for trial in trials if trial.get("best"))
+
+
+def left_out(values: Mapping[str, Any]) -> list[str]:
+    """Configuration values of `goodness.comparison.protocol` that choose readouts, as options."""
+    words = [f"--set=readouts.{name}=null" for name in values.get("readouts", {})]
+    return words + ([f"--readout={values['readout']}"] if "readout" in values else [])
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

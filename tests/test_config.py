@@ -172,7 +172,8 @@ def test_none_rules_where_it_is_a_value_and_after_a_round_trip():
         ({"augment": "crop"}, ["a mapping is needed"]),
         ({"readouts": "last"}, ["a mapping is needed"]),
         ({"readouts": ["last"]}, ["a mapping is needed"]),
-        ({"readouts": {"last": None}}, ["a mapping is needed"]),
+        ({"readouts": dict.fromkeys(("last", "sum", "fusion"))}, ["one has to answer"]),
+        ({"readouts": {"fusion": None}, "readout": "fusion"}, ["unknown readout"]),
     ],
     ids=repr,
 )
@@ -183,6 +184,18 @@ def test_bad_input_is_refused_with_the_place_and_the_nearest_name(given, words):
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_readout_of_the_method_can_be_left_out():
+    left = {"method": "asge-fast", "readouts": {"fusion": None}}
+    config = resolve(left)
+
+    assert set(config.readouts) == {"last", "sum"}
+    assert resolve(merge(left, {"readouts": {"fusion": {"skip": 0}}})).readouts["fusion"]
+    # A model's own classifier, which would learn as one, as well.
+    own = {"method": "sff", "model": "timm/resnet18"}
+    assert "head" in resolve(own).readouts
+    assert "head" not in resolve({**own, "readouts": {"head": None}}).readouts
 
 
 @pytest.mark.parametrize("data", ["digits", "cifar10"])
@@ -285,7 +298,7 @@ def test_a_kept_configuration_takes_defaults_where_it_has_gaps(method):
     config = complete(kept)
 
     assert (config.epochs, config.augment.crop, config.optimizer["lr"]) == (20, 0, 1e-3)
-    assert config.readouts == {"last": {}}
+    assert config.readouts == {"last": {"blocks": 1}}
     assert config.batch_size == 32
 
 

@@ -26,7 +26,8 @@ REACH = {
     Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
     Locality.OVERLAPPING: "Gradients cross to the previous block and no further; over several steps"
     " what the last block learns reaches the first.",
-    Locality.BROADCAST: "Later blocks' scores or errors reach earlier ones, without a gradient.",
+    Locality.BROADCAST: "Later blocks' scores, errors or weights reach earlier ones, without a"
+    " gradient.",
     Locality.READOUT_ONLY: "The blocks do not learn at all.",
     Locality.GLOBAL: "Gradients cross the whole network.",
 }
@@ -95,7 +96,8 @@ def _equal_terms() -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     mean = {name: method["mean"] for name, method in compared["cifar10"].items()}
-    for name in sorted(METHODS, key=lambda name: -mean[name]):
+    measured = [name for name in METHODS if all(name in of for of in compared.values())]
+    for name in sorted(measured, key=lambda name: -mean[name]):
         method = METHODS[name]
         cells = [f"[`{name}`]({name}.md)"]
         for data, of in compared.items():

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from goodness.learning import Learner as Learner
     from goodness.listings import list_methods as list_methods
     from goodness.listings import list_models as list_models
+    from goodness.listings import list_recipes as list_recipes
     from goodness.network.build import build as build
     from goodness.network.build import max_classes as max_classes
     from goodness.network.localize import localize as localize
@@ -76,7 +77,7 @@ _HOMES = {
     "errors": "GoodnessError InputError Interrupted RunError",
     "integrations.sklearn": "GoodnessClassifier",
     "learning": "Learner",
-    "listings": "list_methods list_models",
+    "listings": "list_methods list_models list_recipes",
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",

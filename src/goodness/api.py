@@ -393,6 +393,7 @@ def _data(data: str | Path) -> str:
 
 def _time_step(trainer: Trainer, steps: int = 4) -> float:
     """Seconds per training step on real images; the first step is not counted."""
+    trainer.initialize()
     learner = Learner(trainer.network, run=trainer.clock)
     order = torch.arange(trainer.config.batch_size)
     device = trainer.network.device

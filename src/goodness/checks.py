@@ -19,8 +19,10 @@ from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError
 from goodness.objective import OBJECTIVES, Objective
 from goodness.optim.lr_schedules import LR_SCHEDULES
+from goodness.plan import Plan
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import Readout
+from goodness.update import UPDATES
 
 if TYPE_CHECKING:
     from goodness.network.block import Block
@@ -49,10 +51,19 @@ def check_classes(what: str, num_classes: int, most: int | None) -> None:
         raise InputError(f"{what} can serve at most {most} classes here, not {num_classes}")
 
 
+def check_plan(plan: Plan, config: Config) -> None:
+    """Refuse an update that keeps nothing for gradients through a next block."""
+    if any(s.through for s in plan.segments()) and not UPDATES[config.update["name"]].records_body:
+        raise InputError(
+            f"plan '{config.plan['name']}' teaches blocks through the next one, which update"
+            f" '{config.update['name']}' cannot (use --set update=gradient, or --set plan=together)"
+        )
+
+
 def check_objective(objective: Objective, config: Config) -> None:
     """Refuse what the loss of an objective does not heed."""
     name = config.objective["name"]
-    if config.label_smoothing and not objective.supports_label_smoothing:
+    if objective.label_smoothing and not objective.supports_label_smoothing:
         raise InputError(
             f"label_smoothing: the loss of objective '{name}' is no cross-entropy over the classes"
         )
@@ -312,13 +323,18 @@ def check_layer_ranks(network: Network, ranks: int, parts: int) -> None:
     """
     config = network.config
     ways = "use --parallel data, or one process"
-    ahead = next(
-        (b for b in network if b.objective is not None and b.objective.needs_later_scores), None
-    )
+    judged = [(block.name, block.objective) for block in network if block.objective is not None]
+    ahead = next((name for name, own in judged if own.needs_later_scores), None)
     if ahead is not None:
         raise InputError(
-            f"--parallel layers: objective '{config.objective['name']}' of block '{ahead.name}'"
+            f"--parallel layers: objective '{config.objective['name']}' of block '{ahead}'"
             f" reads what later blocks say before the step, which other ranks hold ({ways})"
+        )
+    follower = next((name for name, own in judged if own.follows), None)
+    if follower is not None:
+        raise InputError(
+            f"--parallel layers: objective '{config.objective['name']}' of block '{follower}'"
+            f" averages the next block's weights, which another rank may hold ({ways})"
         )
     if config.amp == "fp16":
         raise InputError(

@@ -15,7 +15,7 @@ from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
 from goodness.plugins import import_files
-from goodness.types import HEAD, Fraction, NonNegativeInt, Part, Positive, PositiveInt
+from goodness.types import HEAD, Fraction, Inside, NonNegativeInt, Part, Positive, PositiveInt
 
 if TYPE_CHECKING:
     from goodness.registry import Registry
@@ -24,7 +24,6 @@ Scope = Literal["method", "model", "data", "run", "training", "machine"]
 """What a key belongs to. Those of a method are what makes one local method another."""
 Word = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 """YAML reads a block's or class's name that is a number as one."""
-Inside = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Config(BaseModel):
     plan: Annotated[Part, Key("method", "NAME")]
     """Which blocks learn when."""
     readouts: Annotated[dict[str, Part], Key("method")]
-    """Ways to answer from all blocks, each with its options."""
+    """Ways to answer from all blocks, each with its options; null leaves one of the method's
+    out."""
     readout: Annotated[str, Key("method", "NAME")] = "auto"
     """Which one answers; auto: the best on the validation images."""
 
@@ -126,6 +126,8 @@ class Config(BaseModel):
     steps_per_epoch: Annotated[PositiveInt | None, Key("run", "N", compare="use --budget")] = None
     """An epoch has N steps, and fewer or more images than there are; else every training image is
     seen once."""
+    recipe: Annotated[str | None, Key("run", "NAME")] = None
+    """A whole training by name, over which all other values rule; see 'goodness recipes'."""
     seed: Annotated[NonNegativeInt, Key("run", "N", compare="use --seeds")] = 0
     """The same seed, the same run."""
     final_test: Annotated[bool, Key("run", compare="it ends with the test split")] = True
@@ -148,8 +150,14 @@ class Config(BaseModel):
     """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
     ema: Annotated[Inside | None, Key("training", "DECAY")] = None
     """Decay of an exponential moving average of the weights, which then answers."""
-    label_smoothing: Annotated[Fraction, Key("training", "SHARE")] = 0.0
-    """Of every cross-entropy."""
+    label_smoothing: Annotated[
+        Fraction | Annotated[list[Fraction], Field(min_length=1)], Key("training", "SHARE|X,X,…")
+    ] = 0.0
+    """Of every cross-entropy; of a list each block has its own, for another depth the nearest one,
+    and trained readouts have the last one's."""
+    flip_test: Annotated[bool, Key("training")] = False
+    """Answer with the mean of the class scores of an image and of its mirror image; answers take
+    twice as long."""
     class_weights: Annotated[
         Literal["balanced"] | Annotated[list[Positive], Field(min_length=2)] | None,
         Key("training", "balanced|X,X,…"),
@@ -209,12 +217,15 @@ RESUMABLE = tuple(name for name, key in KEYS.items() if key.resume)
 
 
 def resolve(given: Mapping[str, Any]) -> Config:
-    """The configuration of a run: defaults < the method's values < its values for the data < yours.
+    """The configuration of a run: defaults < the method's values < those for the data < yours.
+
+    Yours are those of the recipe, if you name one, and over them what else you give.
 
     A part may be written as its name alone. A part that names another choice than the method
-    keeps those of the method's options that the new choice knows too; of a model only norm, pool
-    and activation. None is a value where a key allows it (``image_size=None``: as the images are)
-    and says nothing elsewhere. Relative paths become absolute.
+    keeps those of the method's options that the new choice knows too; of a model only what any
+    chain is made of, such as norm, pool and activation. None is a value where a key allows it
+    (``image_size=None``: as the images are) and says nothing elsewhere. Relative paths become
+    absolute.
 
     Args:
         given: nested keys, e.g. ``{"method": "asge", "model": "vgg11", "lr": 1e-3}``.
@@ -228,7 +239,7 @@ def resolve(given: Mapping[str, Any]) -> Config:
     from goodness.objective import OBJECTIVES
     from goodness.readout import READOUTS
 
-    given = located(merge(given))
+    given = located(with_recipe(given))
     method = METHODS[str(given.get("method", Config.model_fields["method"].default))]
     data = str(given.get("data", Config.model_fields["data"].default))
     for_data = method.for_data.get(Path(data).name, {})
@@ -243,6 +254,29 @@ def resolve(given: Mapping[str, Any]) -> Config:
         readout = next(name for name in READOUTS if READOUTS[name].trains_classifier)
         values["readouts"].setdefault(readout, {})
     return _validated(values)
+
+
+def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in their long form, over those of the recipe that they name.
+
+    A recipe that meets another method than its own gives this one the same frame: its parts are
+    whole, and nothing of the method's is left in them.
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    from goodness.recipes import RECIPES
+
+    own = merge(given)  # imports files first, which may hold the recipe
+    if (name := own.get("recipe")) is None:
+        return own
+    values, registries = RECIPES[str(name)].values_for(own.get("method")), axes()
+    for key in values.keys() & registries.keys():
+        if "name" in values[key]:
+            values[key] = registries[key].resolve(values[key])
+    if "augment" in values:
+        values["augment"] = AugmentConfig.model_validate(values["augment"]).model_dump()
+    return merge(values, own)
 
 
 def complete(values: Mapping[str, Any]) -> Config:
@@ -337,7 +371,8 @@ def _with_parts(values: dict[str, Any]) -> dict[str, Any]:
     for key, registry in axes().items():
         values[key] = registry.resolve(values.get(key, {}))
     values["readouts"] = {
-        name: _readout_options(name, options) for name, options in values["readouts"].items()
+        name: None if options is None else _readout_options(name, options)
+        for name, options in values["readouts"].items()
     }
     return values
 
@@ -357,7 +392,11 @@ def _readout_options(name: str, options: Any) -> Part:
 
 
 def _validated(values: dict[str, Any]) -> Config:
-    readouts = ("auto", *values["readouts"])
+    left = {name: options for name, options in values["readouts"].items() if options is not None}
+    if values["readouts"] and not left:
+        raise InputError("readouts: all are left out, and one has to answer")
+    values["readouts"] = left
+    readouts = ("auto", *left)
     if values.get("readout", "auto") not in readouts:
         raise unknown(f"readout of '{values['method']}'", values["readout"], readouts)
     for name in dict(values.get("augment", {})):

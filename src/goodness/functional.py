@@ -242,25 +242,33 @@ def _channels_lie_last(x: Tensor) -> bool:
 def orthogonalised(matrix: Tensor, iterations: int) -> Tensor:
     """A matrix with its singular values brought near 1, by Newton-Schulz iterations (Muon).
 
-    X <- a X + (b X X^T + c (X X^T)^2) X, with X the matrix divided by its norm and the
+    X <- q(X X^T) X with q(G) = a I + b G + c G^2, X the matrix divided by its norm, and the
     coefficients 3.4445, -4.7750, 2.0315 of Jordan et al. (2024), which bring singular values
-    between 0.7 and 1.2 within five iterations. On a GPU in bfloat16.
+    between 0.7 and 1.2 within five iterations. Since all q commute, the product of them is found
+    from the Gram matrix of the smaller side and applied to X once: of a kernel whose other side is
+    nine times as long that takes half the time.
 
     Args:
         matrix: (m, n).
-        iterations: how many.
+        iterations: how many, at least 1.
 
     Returns:
         (m, n).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = matrix.float()
     x = x / x.norm().clamp_min(1e-7)
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
-    for _ in range(iterations):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    gram = x @ x.T
+    product: Tensor | None = None
+    for left in reversed(range(iterations)):
+        q = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        q.diagonal().add_(a)
+        product = q if product is None else q @ product
+        if left:
+            gram = q @ q @ gram
+    x = x if product is None else product @ x
     return (x.T if tall else x).to(matrix.dtype)
 
 

@@ -21,7 +21,7 @@ class ConfigValues(TypedDict, total=False):
     boundary: PartLike
     update: PartLike
     plan: PartLike
-    readouts: Mapping[str, Mapping[str, Any]]
+    readouts: Mapping[str, Mapping[str, Any] | None]
     readout: str
     model: PartLike
     partition: int | PartLike
@@ -39,6 +39,7 @@ class ConfigValues(TypedDict, total=False):
     epochs: int
     batch_size: int
     steps_per_epoch: int | None
+    recipe: str | None
     seed: int
     final_test: bool
     optimizer: PartLike
@@ -48,7 +49,8 @@ class ConfigValues(TypedDict, total=False):
     micro_batch: int | None
     clip_grad_norm: float | None
     ema: float | None
-    label_smoothing: float
+    label_smoothing: float | Sequence[float]
+    flip_test: bool
     class_weights: Literal["balanced"] | Sequence[float] | None
     device: str
     num_workers: int

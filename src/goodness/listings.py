@@ -1,4 +1,4 @@
-"""What can be named: methods and models."""
+"""What can be named: methods, models and recipes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def list_methods(pattern: str = "*") -> list[str]:
     from goodness.methods import METHODS
 
     return fnmatch.filter(METHODS, pattern)
+
+
+def list_recipes(pattern: str = "*") -> list[str]:
+    """The names of recipes that are like a pattern, e.g. ``"cifar10*"``."""
+    from goodness.recipes import RECIPES
+
+    return fnmatch.filter(RECIPES, pattern)
 
 
 def list_models(pattern: str = "*", family: str | None = None) -> list[str]:

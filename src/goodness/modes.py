@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
@@ -18,6 +18,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+@contextmanager
+def unchanged(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """A forward pass that leaves modules as they are: gradients go through them, not into them."""
+    learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        with kept_buffers(*modules):
+            yield
+    finally:
+        for parameter in learnt:
+            parameter.requires_grad_()
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class EpochRow(Record):
     step: int
     """Steps done by its end."""
     seconds: float
-    """Since the run's start, validation included."""
+    """Since the run's start, of training and validation; saving and reports are left out."""
     images_per_second: float | None
     """In the steps alone; None within the first ones."""
     data_share: float
@@ -97,6 +97,8 @@ class EpochRow(Record):
     """At its last step."""
     train: EpochTraining
     val: EpochValidation
+    joules: float | None = None
+    """In these seconds; None where nothing counts them."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class TrainFigures(Record):
     """What training took."""
 
     seconds: float
-    """Validation included."""
+    """Of training and validation; the test, saving and reports are left out."""
     images_per_second: float | None
     """In the steps alone, without the first ones."""
     data_share: float
@@ -241,6 +243,8 @@ class TrainFigures(Record):
     """Epochs trained."""
     best_epoch: int
     """The one whose weights are kept, counted from 1."""
+    trained_parameters: int | None = None
+    """Those that an optimizer updates, heads and readouts included."""
 
 
 @dataclass(frozen=True)

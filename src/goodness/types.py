@@ -19,6 +19,8 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Inside = Annotated[float, Field(gt=0, lt=1)]
+"""0 < x < 1."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 """0 <= x < 1."""
 Share = Annotated[float, Field(ge=0, le=1)]

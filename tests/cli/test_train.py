@@ -23,14 +23,16 @@ from goodness.training.signals import StopOnSignal
 WORDS = """
 method=asge readout=last init_from=a.pth freeze_until=layer2.0 data=cifar10 data_root=/data
 image_size=32 per_class=50 val_fraction=0.2 epochs=3 batch_size=64 steps_per_epoch=9 seed=0
-accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 label_smoothing=0.1 device=cpu
+recipe=cifar10-fast accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 device=cpu
 class_weights=balanced num_workers=2 num_threads=1 parallel=layers amp=bf16 feature_cache=there
 """
 PARTS = """
 presentation=label-pixels objective=classifier boundary=rms update=gradient plan=sequential
 model=vgg11 optimizer=sgd lr_schedule=constant
 """
-SWITCHES = "pretrained normalize skip_unreadable final_test channels_last compile recompute"
+SWITCHES = """
+pretrained normalize skip_unreadable final_test flip_test channels_last compile recompute
+"""
 
 
 def pairs(text):
@@ -58,6 +60,8 @@ OPTIONS = {
     "--lr 1e-3": {"optimizer": {"lr": 0.001}},
     "--weight-decay 0": {"optimizer": {"weight_decay": 0.0}},
     "--lr-factors 1,0.5": {"lr_factors": ["1", "0.5"]},
+    "--label-smoothing 0.1": {"label_smoothing": "0.1"},
+    "--label-smoothing 0.3,0.1": {"label_smoothing": ["0.3", "0.1"]},
     "--class-weights 1,2": {"class_weights": ["1", "2"]},
     "--set objective.alpha=2": {"objective": {"alpha": 2}},
     "--set 'model.widths=[32, 64]'": {"model": {"widths": [32, 64]}},
@@ -65,7 +69,7 @@ OPTIONS = {
     "": {},
 }
 NOT_COMPARED = {
-    *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test")
+    *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"),
 }
 OF_LOADED = {"skip_unreadable", "num_threads", "device"}
 

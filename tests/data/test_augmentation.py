@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pydantic
 import pytest
 import torch
 
 from goodness.data import Augmentation, AugmentConfig
-from goodness.data.augmentation import random_crop_flip
+from goodness.data.augmentation import Flips, random_crop_flip
+from goodness.errors import InputError
 
 EVERYTHING = {
     "crop": 2,
@@ -134,6 +136,8 @@ def test_jitter_of_grey_images_changes_their_brightness():
         {"jitter": (-0.1, 0, 0, 0)},
         {"cutout": -2},
         {"mirror": True},
+        {"flip": "sometimes"},
+        {"padding": "edge"},
     ],
 )
 def test_bad_options_are_refused(wrong):
@@ -146,3 +150,47 @@ def test_crop_and_flip_do_without_kornia(monkeypatch):
     augment((1, 8, 8), crop=4, flip=True, grayscale=0.5)
     with pytest.raises(ImportError):
         augment((1, 8, 8), cutout=1)
+
+
+@pytest.mark.parametrize(("padding", "mode"), [("zeros", "constant"), ("reflect", "reflect")])
+def test_a_crop_is_padded_as_numpy_does_it(padding, mode):
+    image = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    padded = np.pad(image.numpy(), [(0, 0), (2, 2), (2, 2)], mode)
+    windows = {padded[:, i : i + 5, j : j + 6].tobytes() for i in range(5) for j in range(5)}
+
+    augmentation = Augmentation(AugmentConfig(crop=2, padding=padding), (2, 5, 6))
+    found = {crop.numpy().tobytes() for crop in augmentation(image.expand(500, 2, 5, 6))}
+
+    assert found == windows
+
+
+def test_a_reflection_needs_as_many_pixels():
+    Augmentation(AugmentConfig(crop=5, padding="reflect"), (3, 8, 6))
+    with pytest.raises(InputError, match=r"augment.crop: 6 .* sides of 6 \(use at most 5, or"):
+        Augmentation(AugmentConfig(crop=6, padding="reflect"), (3, 8, 6))
+
+
+def test_which_images_are_mirrored_can_be_said():
+    images, mirrored = torch.rand(20, 3, 4, 6), torch.arange(20) % 3 == 0
+    augmentation = Augmentation(AugmentConfig(flip="alternate"), (3, 4, 6))
+
+    found = augmentation(images, mirrored)
+
+    for image, own, flipped in zip(images, found, mirrored, strict=True):
+        assert torch.equal(own, image.flip(2) if flipped else image)
+    # Nobody has said it: each one with probability 1/2.
+    drawn = (augmentation(same_images((3, 4, 6), 400)) == same_images((3, 4, 6), 400)).flatten(1)
+    assert 150 < drawn.all(1).sum() < 250
+
+
+def test_flips_alternate():
+    flips, rows = Flips(400, seed=3), torch.tensor([7, 1, 399])
+    every = torch.arange(400)
+    first = flips.at(every, 0)
+
+    assert 150 < first.sum() < 250
+    for number in range(5):
+        assert torch.equal(flips.at(every, number), first if number % 2 == 0 else ~first)
+        assert torch.equal(flips.at(rows, number), flips.at(every, number)[rows])
+    assert torch.equal(Flips(400, seed=3).at(every, 0), first)
+    assert not torch.equal(Flips(400, seed=4).at(every, 0), first)

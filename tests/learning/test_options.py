@@ -170,6 +170,26 @@ def test_no_label_smoothing_where_no_cross_entropy_is(method):
         build(method, image_shape=IMAGE, num_classes=CLASSES, label_smoothing=0.1, image_size=None)
 
 
+@pytest.mark.parametrize(
+    ("given", "blocks"), [(0.2, [0.2] * 3), ([0.3, 0.0, 0.1], [0.3, 0.0, 0.1]), ([0.3, 0.1], None)]
+)
+def test_label_smoothing_of_every_block(given, blocks):
+    blocks = blocks or [0.3, 0.1, 0.1]  # the nearest one of two
+    network = make(label_smoothing=given, readouts={"sum": {}, "fusion": {}})
+
+    assert [block.objective.label_smoothing for block in network] == blocks
+    assert network.readouts["fusion"].label_smoothing == blocks[-1]
+    # A block whose loss is another has none.
+    last = build("backprop", image_shape=IMAGE, num_classes=CLASSES, label_smoothing=given)
+    assert last[len(last) - 1].objective.label_smoothing == blocks[-1]
+
+
+@pytest.mark.parametrize("given", [[], [0.1, 1.0], "0.1"])
+def test_bad_label_smoothing_is_refused(given):
+    with pytest.raises(InputError, match="label_smoothing"):
+        make(label_smoothing=given if isinstance(given, list) else [given, "much"])
+
+
 def test_no_class_weights_where_nothing_is_trained_by_its_loss():
     with pytest.raises(InputError, match="class_weights: objective 'least-squares' is solved"):
         build("cafo", image_shape=IMAGE, num_classes=CLASSES, class_weights=[1.0] * CLASSES)

@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 from goodness import InputError, build
+from goodness.comparison.protocol import values_for
+from goodness.config import merge, resolve
+from goodness.methods import METHODS
 from goodness.models import MODELS
+from goodness.models.base import MADE_OF
 from goodness.partition import split
 
 
@@ -20,6 +24,7 @@ def make(image_shape=(3, 8, 8), num_classes=4, model="cnn", **options):
     ("order", "expected"),
     [
         ("conv-norm-act", ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]),
+        ("conv-pool-norm-act", ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU"]),
         ("conv-act-pool-norm", ["Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"]),
         ("norm-conv-act", ["BatchNorm2d", "Conv2d", "ReLU", "MaxPool2d"]),
     ],
@@ -32,7 +37,7 @@ def test_order(order, expected):
         modules = [*piece.body.modules(), *piece.tail.modules()]
         assert [type(m).__name__ for m in modules if not isinstance(m, nn.Sequential)] == expected
     # What stands behind a pooling belongs to the features, and so does the pooling.
-    assert [len(piece.tail) for piece in pieces] == [int(order != "conv-act-pool-norm")] * 2
+    assert [len(piece.tail) for piece in pieces] == [int(expected[-1] == "MaxPool2d")] * 2
 
 
 def test_every_other_convolution_is_grouped_by_class():
@@ -97,3 +102,76 @@ def test_a_first_kernel_of_its_own_keeps_the_size():
     sizes = [layer.kernel_size for layer in layers if isinstance(layer, nn.Conv2d)]
     assert sizes == [(5, 5), (3, 3)]
     assert layers(torch.zeros(2, 3, 8, 8)).shape == (2, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "groups", "kernel"),
+    [(3, 8, 1, 3), (8, 3, 1, 3), (6, 12, 3, 3), (12, 6, 2, 5), (3, 8, 1, 1)],
+)
+def test_dirac_filters_hand_on_the_input_and_the_others_are_torch_s(
+    channels, width, groups, kernel
+):
+    """Group by group; the bias is 0."""
+    options = {"widths": [width], "pools": [], "groups": [groups], "kernel": kernel}
+    conv = make((channels, 8, 8), norm="none", init="dirac", **options)[0]
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, width, kernel, groups=groups)
+    x = torch.randn(2, channels, 8, 8)
+
+    y = conv(x)
+
+    assert not conv.bias.any()
+    inputs, outputs = channels // groups, width // groups
+    for group in range(groups):
+        for place in range(outputs):
+            own, other = (w[group * outputs + place] for w in (conv.weight, plain.weight))
+            if place < inputs:
+                given = x[:, group * inputs + place]
+                torch.testing.assert_close(y[:, group * outputs + place], given)
+            else:
+                assert torch.equal(own, other)
+
+
+def test_gelu():
+    layers = make(widths=[4], pools=[], norm="none", activation="gelu")
+    x = torch.randn(2, 3, 8, 8)
+
+    z = layers[0](x)
+
+    torch.testing.assert_close(layers(x), z * 0.5 * (1 + torch.erf(z / 2**0.5)))
+
+
+@pytest.mark.parametrize("model", ["cnn", "vgg8", "vgg11", "small-cnn"])
+def test_all_chains_have_the_same_recipe(model):
+    options = {"norm": "batch", "pool": "max", "activation": "gelu", "init": "dirac", "whiten": 2}
+    given = {"widths": [4, 5, 6], "pools": [1, 3], "order": "conv-pool-norm-act", **options}
+
+    layers = make((3, 16, 16), model=model, **given)
+
+    first = ["Whitening", "GELU"]
+    pooled = ["Conv2d", "MaxPool2d", "BatchNorm2d", "GELU"]
+    plain = ["Conv2d", "BatchNorm2d", "GELU"]
+    assert [type(layer).__name__ for layer in layers] == [*first, *pooled, *plain, *pooled]
+    assert layers(torch.zeros(2, 3, 16, 16)).shape == (2, 6, 3, 3)
+
+
+def test_a_method_s_recipe_is_kept_for_another_chain():
+    own = resolve({"method": "cwc"}).model["order"]
+
+    assert own != "conv-norm-act"
+    assert resolve({"method": "cwc", "model": "small-cnn"}).model["order"] == own
+    frame = {"name": "cnn", "activation": "gelu", "init": "dirac", "whiten": 2}
+    kept = merge({"model": {**frame, "kernel": 5}}, {"model": "vgg8"})["model"]
+    assert kept == {**frame, "name": "vgg8"}
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_a_comparison_on_equal_terms_has_one_recipe(method):
+    given = values_for(method, "cifar10", "equal", {})
+    model = resolve({**given, "method": method, "data": "cifar10"}).model
+
+    if "model" not in METHODS[method].equal:
+        assert {name: model[name] for name in MADE_OF} == {
+            **{"norm": "batch", "pool": "max", "activation": "relu", "order": "conv-norm-act"},
+            **{"init": "kaiming", "whiten": None},
+        }

@@ -148,3 +148,42 @@ def test_autocast_outside_does_not_reach_into_the_blocks():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network.features(x)[-1], expected)
         assert network.scores(x).dtype is torch.float32
+
+
+@methods
+@pytest.mark.parametrize("ask", ["forward", "exits"])
+def test_flips_at_test_answer_with_the_mean_of_both_ways(method, ask):
+    network = trained(method, flip_test=True).eval()
+    plain = trained(method).eval()
+    plain.load_state_dict(network.state_dict())
+    x, _ = random_batch(5, SHAPE)
+
+    found = getattr(network, ask)(x)
+
+    one, other = (getattr(plain, ask)(images) for images in (x, x.flip(3)))
+    expected = (one + other) / 2
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert torch.equal(network.predict(x), network(x).argmax(1))
+    both = zip(network.evaluate(x).blocks, plain.evaluate(x).blocks, strict=True)
+    assert all((own is None) == (other is None) for own, other in both)
+    torch.testing.assert_close(network(x), network(x.flip(3)))
+    assert not torch.allclose(plain(x), plain(x.flip(3)))
+
+
+def test_flips_at_test_are_no_part_of_training():
+    one, other = (trained("sff", flip_test=flip) for flip in (False, True))
+
+    assert same(one.state_dict(), other.state_dict())
+
+
+def test_a_network_with_a_frame_exports_to_the_same_scores():
+    model = {**SMALL, "whiten": 2, "activation": "gelu", "order": "conv-pool-norm-act"}
+    network = tiny_network("sff", SHAPE, model={**model, "norm": "batch"}, flip_test=True)
+    learner_of(network, (2, 2)).step(*random_batch(8, SHAPE))
+    network.eval()
+    batch = torch.export.Dim("batch", min=1)
+    example = random_batch(5, SHAPE)[0]
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+
+    x, _ = random_batch(7, SHAPE, seed=1)
+    assert torch.equal(program.module()(x), network(x))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from goodness.clock import Clock
-from goodness.optim.lr_schedules import LR_SCHEDULES, constant, cosine, one_cycle
+from goodness.optim.lr_schedules import LR_SCHEDULES, constant, cosine, linear, one_cycle
 
 
 def torch_s(scheduler, length, **options):
@@ -100,3 +100,35 @@ def test_every_rate_is_a_function_of_the_clock_alone(name):
     backwards = [LR_SCHEDULES.make(part, Clock(step, 3, 4)) for step in reversed(range(12))]
 
     assert forwards == backwards[::-1]
+
+
+def test_linear_is_forward_forward_s_by_default():
+    factors = [linear(Clock(step, 5, 8)) for step in range(40)]
+
+    epochs = [min(1.0, 2 * (1 + 8 - e) / 8) for e in range(1, 9)]
+    assert factors == pytest.approx([factor for factor in epochs for _ in range(5)])
+
+
+@pytest.mark.parametrize("start", [0.0, 0.25])
+def test_linear_falls_step_by_step_as_torch_s(start):
+    factors = [linear(Clock(step, 5, 4), start=start, every="step") for step in range(21)]
+
+    flat = int(start * 20)
+    fall = torch_s(
+        torch.optim.lr_scheduler.LinearLR,
+        21 - flat,
+        **{"start_factor": 1.0, "end_factor": 0.0, "total_iters": 20 - flat},
+    )
+    assert factors == pytest.approx([1.0] * flat + fall)
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+@pytest.mark.parametrize("start", [0.0, 0.5, 1.0])
+def test_linear_warms_up_as_cosine_does_and_falls_behind_it(start, every):
+    clocks = [Clock(step, 5, 8) for step in range(40)]
+    factors = [linear(clock, start=start, warmup=0.25, every=every) for clock in clocks]
+
+    assert factors[:10] == [cosine(clock, warmup=0.25, every=every) for clock in clocks[:10]]
+    later = [linear(clock, start=max(start, 0.25), every=every) for clock in clocks]
+    assert factors[10:] == later[10:]
+    assert max(factors) == 1.0

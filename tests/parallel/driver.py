@@ -27,8 +27,8 @@ from goodness.parallel import group
 from goodness.training import trainer as training
 from goodness.training.callbacks import Callback
 
-MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3]}
-COMMON = {"model": MODEL, "epochs": 2, "batch_size": 240}
+MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3], "whiten": 2}
+COMMON = {"model": MODEL, "epochs": 2, "batch_size": 240, "augment": {"flip": "alternate"}}
 LAYERS = {
     **COMMON,
     "boundary": {"dropout": 0.2},

@@ -77,7 +77,8 @@ def step_through(stages, x, y):
 
 def cannot_be_cut(method):
     network = make(method)
-    ahead = any(b.objective is not None and b.objective.needs_later_scores for b in network)
+    objectives = [block.objective for block in network if block.objective is not None]
+    ahead = any(own.needs_later_scores or own.follows for own in objectives)
     return ahead or len(cuts(network)) < 1
 
 
@@ -133,6 +134,8 @@ def test_the_cost_of_a_block_is_its_forward_and_its_map():
         ("backprop", {}, 2, "several blocks learn from one loss"),
         ("trifecta", {}, 2, "several blocks learn from one loss"),
         ("cafo-dfa", {}, 2, "'direct-feedback' of block 'conv1' reads what later blocks say"),
+        ("hpff", {}, 2, "several blocks learn from one loss"),
+        ("man", {}, 2, "'look-ahead' of block 'conv1' averages the next block's weights"),
         ("asge", {}, 4, "4 ranks, but .* 3 parts .* no more blocks"),
         ("asge", {"amp": "fp16"}, 2, "--amp bf16"),
     ],

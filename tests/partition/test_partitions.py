@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from goodness import InputError
 from goodness.models import MODELS
-from goodness.partition import split, split_by_hand
+from goodness.partition import Chain, split, split_by_hand
 
 SMALL = [
     ("small-cnn", (1, 32, 32), {"widths": [2, 3, 4, 5]}, ["conv1", "conv2", "conv3", "conv4"]),
@@ -135,6 +135,44 @@ def test_the_blocks_of_a_count_cost_about_the_same():
     pieces, _ = cut(network, (3, 64, 64), "count", blocks=3)
 
     assert [piece.name for piece in pieces] == ["conv1", "layer2", "layer3.1"]
+
+
+def test_the_blocks_of_a_count_keep_about_as_many_bytes():
+    options = {"widths": [8, 8, 96], "pools": [1, 2], "norm": "batch", "pool": "max"}
+    network = make("small-cnn", (4, 8, 8), **options)
+    chain = Chain(network, torch.zeros(2, 4, 8, 8), 10)
+    names = [chain.output(place).name for place in range(len(chain.atoms))]
+    found = dict(zip(names, (kept // 2 for kept in chain.memory), strict=True))
+
+    # Of an image, in float32: convolutions and norms keep what they take, ReLUs in place what they
+    # give, and poolings by maximum the places of it, in int64.
+    assert found == {
+        **{"conv1": 4 * 4 * 64, "norm1": 4 * 8 * 64, "relu1": 4 * 8 * 64, "pool1": 8 * 8 * 16},
+        **{"conv2": 4 * 8 * 16, "norm2": 4 * 8 * 16, "relu2": 4 * 8 * 16, "pool2": 8 * 8 * 4},
+        **{"conv3": 4 * 8 * 4, "norm3": 4 * 96 * 4, "relu3": 4 * 96 * 4},
+    }
+    for by, second in [("memory", "conv2"), ("flops", "conv3")]:
+        pieces, _ = cut(network, (4, 8, 8), "count", blocks=2, by=by)
+        assert [piece.name for piece in pieces] == ["conv1", second]
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/mobilenet_v3_small"])
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_the_sections_of_a_piece_are_its_body(name, blocks):
+    network = backbone(name).eval()
+    rule = {"name": "count", "blocks": blocks}
+    pieces, _ = split(network, torch.zeros(2, 3, 64, 64), 10, rule, sections=True)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        for piece in pieces:
+            value = x
+            for section in piece.sections:
+                assert section.input.spread(value).shape[1:] == section.shape
+                value = section.layers(value)
+            assert len(piece.sections) > 1
+            assert torch.equal(value, piece.body(x))
+            x = piece.tail(value)
+    assert not any(piece.sections for piece in cut(network, (3, 64, 64), "block")[0])
 
 
 def test_more_blocks_than_there_are_layers():

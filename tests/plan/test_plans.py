@@ -6,6 +6,7 @@ import pytest
 
 from goodness import InputError
 from goodness.clock import Clock
+from goodness.optim.lr_schedules import cosine
 from goodness.plan import PLANS, Frozen
 
 
@@ -138,3 +139,19 @@ def test_calibration_comes_before_the_heads():
     assert all(segment.training for segment in plan.at(Clock(9, 10, 4)))
     assert learning(plan, 10) == [(0,), (1,)]
     assert not any(segment.training for segment in plan.at(Clock(10, 10, 4)))
+
+
+def test_blocks_that_are_annealed_begin_together_and_are_frozen_one_after_another():
+    plan = make("annealed", 4, first=0.4)
+
+    ends = [0.4, 0.6, 0.8, 1.0]
+    assert plan.windows == [pytest.approx((0, end)) for end in ends]
+    found = [learning(plan, step) for step in (0, 15, 16, 24, 32, 39)]
+    every = [(0,), (1,), (2,), (3,)]
+    assert found == [every, every, every[1:], every[2:], every[3:], every[3:]]
+    assert [plan.finished(Clock(step, 10, 4)) for step in (15, 16, 24, 32)] == [0, 1, 2, 3]
+    # Each block's rate goes by its own part of the run, and is 0 at its end.
+    for end, segment in zip(ends, plan.at(Clock(10, 10, 4)), strict=True):
+        assert segment.clock.steps == round(40 * end)
+        assert cosine(segment.clock._replace(step=round(40 * end))) == pytest.approx(0)
+    assert make("annealed", 1, first=0.4).windows == [(0, 1)]

@@ -65,6 +65,19 @@ def test_sum_adds_the_scores_up_to_every_depth(scores, outputs):
         torch.testing.assert_close(total, expected)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 3, 9])
+def test_the_last_blocks_answer_with_the_product_of_their_probabilities(blocks, scores, outputs):
+    found = totals(make("last", blocks=blocks), scores, outputs)
+
+    first = max(3 - blocks, 0)
+    for depth, total in enumerate(found):
+        expected = torch.ones(2, 3)
+        for own in scores[min(first, depth) : depth + 1]:
+            expected = expected * own.softmax(1)
+        expected = expected / expected.sum(1, keepdim=True)
+        torch.testing.assert_close(total.softmax(1), expected)
+
+
 @pytest.mark.parametrize("name", ["last", "sum"])
 def test_blocks_without_scores_are_left_out(name, scores, outputs):
     found = totals(make(name), [None, scores[1], None], outputs)

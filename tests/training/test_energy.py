@@ -45,6 +45,17 @@ def test_a_counter_that_begins_again_many_times_is_followed(rapl, monkeypatch):
     assert meter.joules() == pytest.approx(40)
 
 
+def test_what_is_paused_does_not_count(rapl):
+    meter = EnergyMeter(CPU, rapl)
+    counter = rapl / "intel-rapl:0" / "energy_uj"
+    counter.write_text("2000000\n")  # 1 J
+    with meter.paused():
+        counter.write_text("7000000\n")
+    counter.write_text("7500000\n")
+
+    assert meter.joules() == pytest.approx(1.5)
+
+
 def test_where_nothing_counts_there_is_no_number(tmp_path):
     meter = EnergyMeter(CPU, tmp_path)
 

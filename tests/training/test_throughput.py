@@ -45,6 +45,18 @@ def test_a_resumed_run_counts_the_time_before_but_not_its_preparation(clock):
     assert watch.record() == {"seconds": 52.0, "images_per_second": None, "data_share": 0.0}
 
 
+def test_what_is_paused_takes_no_time(clock):
+    watch = Throughput(torch.device("cpu"), images=8, every=25)
+    watch.start()
+    clock[0] += 2.0
+    with watch.paused():
+        clock[0] += 50.0
+        assert watch.seconds == 2.0  # what a checkpoint keeps
+    clock[0] += 1.0
+
+    assert watch.seconds == 3.0
+
+
 @pytest.mark.parametrize(("device", "share", "waits"), [("cpu", 10 / 44, 0), ("cuda", 4 / 8, 6)])
 def test_a_gpu_is_waited_for_on_some_steps_only(clock, monkeypatch, device, share, waits):
     waited = []

@@ -17,6 +17,7 @@ from goodness.training import checkpoint
 from goodness.training import trainer as trainer_module
 from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.run_folder import RunFolder
+from goodness.training.sampling import epoch_order
 from helpers import TINY, At, copied, interrupt, same, saved_weights, without_times
 
 
@@ -79,7 +80,7 @@ def test_a_history_row_per_epoch_with_the_agreed_fields(make):
     assert trained.run.history() == trained.history
     assert [(row.epoch, row.step) for row in trained.history] == [(1, 5), (2, 10), (3, 15)]
     numbers = {"epoch", "step", "seconds", "images_per_second", "data_share", "learning_rate"}
-    assert set(lines[-1]) == {*numbers, "train", "val"}
+    assert set(lines[-1]) == {*numbers, "train", "val", "joules"}
     assert set(lines[-1]["val"]) == {"accuracy", "readout", "readouts", "per_block"}
     row = trained.history[-1]
     assert [block.name for block in row.train.blocks] == ["conv1", "conv2"]
@@ -102,7 +103,7 @@ def test_the_result_has_the_agreed_fields(make, digits):
     assert trained.run.read_result() == result
     assert set(content["train"]) == {
         *("seconds", "images_per_second", "joules", "joules_source", "parameters"),
-        *("peak_memory_bytes", "data_share", "epochs", "best_epoch"),
+        *("peak_memory_bytes", "data_share", "epochs", "best_epoch", "trained_parameters"),
     }
     assert (result.schema, result.method, result.data) == (1, "asge-fast", "digits")
     assert result.blocks == ["conv1", "conv2"]
@@ -605,6 +606,60 @@ def test_an_epoch_may_see_every_image_several_times(make, monkeypatch):
     for part in passes:
         assert len(set(part.tolist())) == 5 * 256
     assert not torch.equal(*passes)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 11])
+def test_epochs_of_any_length_show_every_image_once_before_the_next_shuffle(steps):
+    images, size = 23, 4  # five batches; three images are left out of every shuffle
+    seen = torch.cat([epoch_order(images, size, steps, epoch, seed=7) for epoch in range(20)])
+    assert len(seen) == 20 * steps * size
+
+    passes = seen.split(5 * size)
+    assert all(len(set(part.tolist())) == len(part) for part in passes)
+    assert torch.equal(passes[0], torch.cat([epoch_order(images, size, 5, 0, seed=7)])[: len(seen)])
+    if steps > 1:
+        assert not torch.equal(passes[0], passes[1])
+
+
+def test_saving_and_reports_take_no_time_of_training(make, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("goodness.training.throughput.time.perf_counter", lambda: now[0])
+
+    class Slow(Callback):
+        def on_start(self, trainer):
+            now[0] += 1000
+
+        def on_step(self, trainer):
+            now[0] += 1
+
+        def on_epoch(self, trainer, row):
+            now[0] += 1000
+
+    trained = make("run", callbacks=[Slow()])
+    evaluate = trained.evaluate
+
+    def slowly(split):
+        now[0] += {"val": 2, "test": 1000}[split]
+        return evaluate(split)
+
+    monkeypatch.setattr(trained, "evaluate", slowly)
+    result = trained.fit()
+
+    assert [row.seconds for row in trained.history] == [7, 14, 21]  # five steps and a validation
+    assert result.train.seconds == 21
+    meta = json.loads((trained.run.last / "state.json").read_text())
+    assert meta["seconds"] == 21
+
+
+def test_trained_parameters_are_those_that_an_optimizer_updates(make):
+    whole = make(epochs=1, steps_per_epoch=1)
+    frozen = make(epochs=1, steps_per_epoch=1, freeze_until="1")
+    first = sum(p.numel() for p in whole.network[0].parameters())
+
+    assert whole.fit().train.trained_parameters == sum(
+        p.numel() for p in whole.network.parameters() if p.requires_grad
+    )
+    assert whole.fit().train.trained_parameters - frozen.fit().train.trained_parameters >= first
 
 
 def test_balanced_class_weights_are_the_inverse_shares(make, digits):

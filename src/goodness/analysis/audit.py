@@ -327,6 +327,7 @@ class _Trials:
         # Blocks share the loss scale of fp16; and of every step the update shall be seen.
         plain = {"amp": "none", "accumulate_steps": 1, "ema": None}
         trial.config = trial.config.model_copy(update=plain)
+        trial.initialize([self._batches[0][0]])  # no step of learning
         return trial
 
     def _reference(self, start: int) -> _Trace:

@@ -17,7 +17,7 @@ from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
 from goodness.cli.export import export
-from goodness.cli.lists import data, methods, models
+from goodness.cli.lists import data, methods, models, recipes
 from goodness.cli.partition import partition
 from goodness.cli.predict import predict
 from goodness.cli.profile import profile
@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
-    *(methods, models, data),
+    *(methods, models, recipes, data),
 ):
     app.command()(command)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from goodness.cli.options import Values, takes
-from goodness.cli.output import console
+from goodness.cli.output import console, table
 from goodness.config import KEYS, Config
 from goodness.training.signals import interruptible
 
@@ -25,12 +25,43 @@ def compare(
     values: Values,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
     budget: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Training time per method and seed.")
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Time per method and seed, validation included."
+        ),
     ] = 60.0,
     protocol: Annotated[
         Literal["equal", "paper"],
         typer.Option(help="equal: one network and treatment for all; paper: each with its own."),
     ] = "equal",
+    baseline: Annotated[
+        bool, typer.Option(help="Train backprop too, where it is not named.")
+    ] = True,
+    match_parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Train backprop once more, with widths that give it as many trained parameters as"
+            " METHOD has; may be repeated.",
+        ),
+    ] = None,
+    search: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY,KEY",
+            help="Search these for every method on validation, after the learning rate:"
+            " weight_decay, label_smoothing.",
+        ),
+    ] = "",
+    target: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Validation accuracy to be reached, 0 to 1. Default: 95 % of the best method's.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder; a comparison in it is continued or extended."),
@@ -40,17 +71,22 @@ def compare(
     """Train methods one after another for the same time and compare them; can be continued."""
     asked = values()
     from goodness.comparison import Study, write_report
+    from goodness.comparison.report import TERMINAL
     from goodness.comparison.study import Terms, methods_of
 
     data = asked.pop("data", Config.model_fields["data"].default)
-    terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked)
+    keys = tuple(key.strip() for key in search.split(",") if key.strip())
+    terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked, keys)
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol}-{budget:g}s"
-    study = Study.create(folder, terms, methods_of(methods), seeds)
+    named = methods_of(methods, baseline)
+    study = Study.create(folder, terms, named, seeds, match_parameters or (), target)
     log = console()
     try:
         with interruptible():
             study.run(lambda line: log.print(line, soft_wrap=True), jobs)
     finally:
-        paths = write_report(study)  # of what there is
-    log.print(f"report: {paths['html']}", soft_wrap=True)
+        report, paths = write_report(study)  # of what there is
+    log.print()
+    log.print(table(TERMINAL, report.terminal, TERMINAL[1:3] + TERMINAL[4:]))
+    log.print(f"\n{report.headline}\nreport: {paths['html']}", soft_wrap=True)
     print(folder)

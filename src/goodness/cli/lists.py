@@ -1,4 +1,4 @@
-"""``goodness methods``, ``goodness models``, ``goodness data``: what can be named."""
+"""``goodness methods``, ``models``, ``data``, ``recipes``: what can be named."""
 
 from __future__ import annotations
 
@@ -57,6 +57,29 @@ def models(
             rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in FAMILIES]
     if not rows:
         raise InputError(f"no model of {family} is like '{like}'")
+    _show(rows, as_json)
+
+
+@takes("imports", settings=False)
+def recipes(values: Values, as_json: AsJson = False) -> None:
+    """List the recipes: whole trainings, with what they cost and reach."""
+    values()
+    from goodness.recipes import RECIPES
+
+    rows = []
+    for recipe in map(RECIPES.__getitem__, RECIPES):
+        row = {"name": recipe.name, "method": recipe.method}
+        if as_json:
+            facts = {"minutes": recipe.minutes, "accuracy": recipe.accuracy, "seeds": recipe.seeds}
+            rows.append({**row, **facts, "hardware": recipe.hardware, "command": recipe.command})
+            continue
+        reached = "not measured"
+        if recipe.accuracy is not None:
+            mean, deviation = recipe.accuracy
+            spread = f" ± {deviation:.2f}" if recipe.seeds > 1 else ""
+            reached = f"{mean:.2f}{spread} % ({recipe.seeds} seeds)"
+        took = "" if recipe.minutes is None else f"{recipe.minutes:g} min"
+        rows.append({**row, "test accuracy": reached, "time": took, "hardware": recipe.hardware})
     _show(rows, as_json)
 
 

@@ -92,7 +92,8 @@ def takes(
 def _option(name: str, defaults: dict[str, Any]) -> inspect.Parameter:
     key, text = KEYS[name], KEYS[name].text
     words = [kind for kind in key.kinds if isinstance(kind, str)]
-    kind = list[str] if key.path and list in key.kinds else key.kinds[0]
+    listed = list[str] if key.path else str
+    kind = listed if list in key.kinds else key.kinds[0]
     flag = f"{key.option}/--no-{key.option[2:]}" if kind is bool else key.option
     # Of other keys methods have values of their own.
     own = Config.model_fields[name].default if key.scope in ("method", "data", "machine") else None

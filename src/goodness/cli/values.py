@@ -48,6 +48,8 @@ def _items(key: str, value: Any) -> Any:
     kinds = KEYS[key].kinds
     if list not in kinds or not isinstance(value, str) or value in kinds:
         return value
+    if float in kinds and "," not in value:
+        return value
     return [item.strip() for item in value.split(",")]
 
 

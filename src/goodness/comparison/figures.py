@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from goodness.comparison.summary import Row
 from goodness.methods import baseline
@@ -17,27 +17,29 @@ from goodness.reports.figure import INK, save_figure
 BLACK, GREY = "#222222", "#c4c4c4"
 
 
-def draw(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
-    """Accuracy, accuracy over time, and accuracy over depth, each a PNG in ``folder``."""
+def draw(rows: Sequence[Row], target: float | None, folder: Path) -> dict[str, Path]:
+    """Accuracy, accuracy over time with the target, and accuracy over depth, PNGs in ``folder``."""
     trained = [row for row in rows if row.accuracies]
     if not trained:
         return {}
     colours = _colours(trained)
-    pictures = {}
-    for name, draw_one in (("accuracy", _bars), ("time", _over_time), ("depth", _over_depth)):
-        figure = draw_one(trained, colours)
-        pictures[name] = folder / f"{name}.png"
+    figures = {
+        "accuracy": _bars(trained, colours),
+        "time": _over_time(trained, colours, target),
+        "depth": _over_depth(trained, colours),
+    }
+    pictures = {name: folder / f"{name}.png" for name in figures}
+    for name, figure in figures.items():
         save_figure(figure, pictures[name], dpi=110)
     return pictures
 
 
 def _colours(rows: Sequence[Row]) -> dict[str, Any]:
-    """The best methods have one each, the others are grey; the baseline is always black."""
+    """The best methods have one each, the others are grey; the baseline is black in every size."""
     palette = colormaps["tab10"]
-    named = [row.method for row in rows if row.method != baseline()][:10]
-    colours: dict[str, Any] = {row.method: GREY for row in rows}
-    colours |= {method: palette(place) for place, method in enumerate(named)}
-    return {**colours, baseline(): BLACK}
+    named = [row.method for row in rows if not row.baseline][:10]
+    colours: dict[str, Any] = {row.method: BLACK if row.baseline else GREY for row in rows}
+    return colours | {method: palette(place) for place, method in enumerate(named)}
 
 
 def _style(row: Row, colours: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def _style(row: Row, colours: dict[str, Any]) -> dict[str, Any]:
     return {
         "color": colours[row.method],
         "linewidth": 2.5 if row.method == baseline() else 0.9 if grey else 1.4,
+        "linestyle": "--" if row.baseline and row.method != baseline() else "-",
         "zorder": 1 if grey else 2,
         "label": None if grey else row.method,
     }
@@ -70,9 +73,22 @@ def _bars(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
     return figure
 
 
-def _over_time(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
+def _over_time(rows: Sequence[Row], colours: dict[str, Any], target: float | None) -> Figure:
+    """Every seed's validation accuracy over its seconds, on a scale of ratios."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    if target is not None:
+        axes.axhline(target, color=INK, linewidth=0.9, linestyle=":")
+        axes.annotate(
+            f"target {target:.1%}",
+            (1, target),
+            (-2, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=INK,
+        )
     for row in rows:
         style = _style(row, colours)
         for history in row.histories:
@@ -83,7 +99,11 @@ def _over_time(rows: Sequence[Row], colours: dict[str, Any]) -> Figure:
                 **style,
             )
             style["label"] = None  # one name for all seeds
-    axes.set_xlabel("seconds of training")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("seconds of training and validation; a line per seed")
     axes.set_ylabel("validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _legend(figure, axes)

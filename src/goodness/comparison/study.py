@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from goodness import api
-from goodness.comparison.protocol import FACTORS, Protocol, values_for
-from goodness.config import KEYS, Config, located, resolve
+from goodness.comparison.entry import Entry, EntryFolder, read
+from goodness.comparison.progress import Progress
+from goodness.comparison.protocol import Protocol, check_searched, probes, values_for
+from goodness.comparison.training import EntryTraining
+from goodness.comparison.widths import widths_of
+from goodness.config import KEYS, Config, located, merge, resolve
 from goodness.errors import InputError, RunError
 from goodness.files import check_folder, write_json
+from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
-from goodness.results import Result
 from goodness.training.callbacks import Callback
-from goodness.training.run_folder import RunFolder
 
+SCHEMA = 2
+"""Version of the folder; it rises where runs would no longer be on the same terms."""
 FILE = "study.json"
-REFUSED = "refused.txt"
-TRIAL_SHARE = 0.2
-"""Each trial of a learning rate takes this part of a run's budget."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,11 @@ class Terms:
 
     Attributes:
         data: name or folder.
-        budget: seconds of training, validation included, per method and seed.
+        budget: seconds of training, validation included, per entry and seed.
         protocol: see `goodness.comparison.protocol`.
         data_root: where names are looked up.
         values: configuration values for all methods.
+        search: keys searched on validation for every entry, after the learning rate.
     """
 
     data: str
@@ -47,34 +47,50 @@ class Terms:
     protocol: Protocol
     data_root: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    search: tuple[str, ...] = ()
 
 
 class Study:
     """The folder of a comparison.
 
-    ``study.json`` ``<method>/speed.json`` ``<method>/plan.json`` ``<method>/trial-<n>/``
-    ``<method>/seed-<n>/`` (run folders) ``<method>/refused.txt`` ``report.md`` ``report.html``
+    ``study.json`` ``<entry>/`` (see `EntryFolder`) ``report.json`` ``report.md`` ``report.html``
 
     Args:
         path: the folder; see `create` and `open`.
         terms: how methods are compared.
-        seeds: runs per method, of all that the folder was ever asked for.
-        methods: those to train now.
+        entries: all that the folder was ever asked for, by name, the baseline first.
+        asked: those to train now.
+        target: validation accuracy that counts as arrival; None: a part of the best one's.
     """
 
     def __init__(
-        self, path: Path, terms: Terms, seeds: Mapping[str, int], methods: Sequence[str] = ()
+        self,
+        path: Path,
+        terms: Terms,
+        entries: Iterable[Entry],
+        asked: Iterable[str] = (),
+        target: float | None = None,
     ) -> None:
         self.path = path
         self.terms = terms
+        self.target = target
         import_files(terms.values.get("imports", ()))
-        self.seeds = dict(seeds)
-        self.methods = tuple(methods)
+        self.entries = {entry.name: entry for entry in sorted(entries, key=_rank)}
+        names = set(asked)
+        self.asked = [entry for name, entry in self.entries.items() if name in names]
         self._stopping = Event()
         self._processes: list[subprocess.Popen[str]] = []
 
     @classmethod
-    def create(cls, path: Path, terms: Terms, methods: Sequence[str], seeds: int) -> Study:
+    def create(
+        cls,
+        path: Path,
+        terms: Terms,
+        methods: Sequence[str],
+        seeds: int,
+        matches: Sequence[str] = (),
+        target: float | None = None,
+    ) -> Study:
         """A comparison to train, kept in its folder.
 
         Args:
@@ -82,6 +98,10 @@ class Study:
             terms: how methods are compared.
             methods: those to train now, each with seeds 0 to ``seeds - 1``.
             seeds: runs per method.
+            matches: methods for each of which the baseline is trained once more, with as many
+                trained parameters.
+            target: validation accuracy that counts as arrival; None: that of the folder, or a part
+                of the best one's.
 
         Raises:
             InputError: the folder holds another comparison or other files or cannot be made, or a
@@ -90,87 +110,127 @@ class Study:
         for key in terms.values:
             if key in KEYS and (how := KEYS[key].compare):
                 raise InputError(f"{key}: a comparison sets it for every run ({how})")
+        check_searched(terms.search)
+        if terms.search and terms.protocol == "paper":
+            raise InputError(
+                "search: on paper terms every method keeps its values (use --protocol equal)"
+            )
         places = located({"data": terms.data, "data_root": terms.data_root})
         terms = replace(terms, **places, values=located(terms.values))
-        wanted = json.loads(json.dumps(asdict(terms)))
+        wanted = _plain(terms)
         check_folder(path)
-        asked: dict[str, int] = {}
+        entries: dict[str, Entry] = {}
         if (path / FILE).exists():
-            found, asked = _read(path / FILE)
-            changed = [key for key, value in asdict(found).items() if wanted[key] != value]
+            found, there, kept = _read(path / FILE)
+            changed = [key for key, value in _plain(found).items() if wanted[key] != value]
             if changed:
                 raise InputError(
                     f"'{path}' holds a comparison with other values of {', '.join(changed)};"
                     " choose another --out"
                 )
+            entries = {entry.name: entry for entry in there}
+            target = kept if target is None else target
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
-        wider = {method: max(seeds, asked.get(method, 0)) for method in methods}
-        study = cls(path, terms, {**asked, **wider}, methods)
-        for method in methods:
-            study.config(method)
+        new = [Entry(method, seeds) for method in methods]
+        for method in matches:
+            if method not in methods and method not in entries:
+                raise InputError(
+                    f"match_parameters: '{method}' is not in the comparison (name it as a METHOD)"
+                )
+            new.append(Entry(baseline(), seeds, method))
+        for entry in new:
+            before = entries.get(entry.name, entry)
+            entries[entry.name] = replace(entry, seeds=max(seeds, before.seeds))
+        study = cls(path, terms, entries.values(), [entry.name for entry in new], target)
+        for entry in study.asked:
+            config = study.config(entry)
+            if entry.matches:
+                widths_of(config)
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / FILE, {"terms": wanted, "seeds": study.seeds})
+        listed = [asdict(entry) for entry in study.entries.values()]
+        content = {"schema": SCHEMA, "terms": wanted, "entries": listed, "target": target}
+        write_json(path / FILE, content)
         return study
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """The comparison that is in a folder, with no method to train; nothing is written.
+        """The comparison that is in a folder, with nothing to train; nothing is written.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: its file is damaged, or another version of goodness made it.
         """
-        return cls(path, *_read(path / FILE))
+        terms, entries, target = _read(path / FILE)
+        return cls(path, terms, entries, target=target)
 
-    def config(self, method: str, **further: Any) -> Config:
-        """The resolved configuration of a method's runs.
+    def folder(self, entry: Entry) -> EntryFolder:
+        """Where an entry is kept."""
+        return EntryFolder(self.path / entry.name, entry.seeds)
+
+    def values(self, entry: Entry, **further: Any) -> dict[str, Any]:
+        """What an entry's runs are given beside its method's own values.
 
         Raises:
             InputError: a bad value.
         """
         terms = self.terms
-        return resolve(
-            {
-                **values_for(method, Path(terms.data).name, terms.protocol, terms.values),
-                **further,
-                "method": method,
-                "data": terms.data,
-                "data_root": terms.data_root,
-            }
-        )
+        given = values_for(entry.method, Path(terms.data).name, terms.protocol, terms.values)
+        whose = {"method": entry.method, "data": terms.data, "data_root": terms.data_root}
+        given = merge(given, whose, probes(resolve({**given, **whose}), terms.values))
+        if entry.matches and (found := read(self.folder(entry).widths)):
+            given = merge(given, {"model": {"widths": found["widths"]}})
+        return merge(given, further)
+
+    def config(self, entry: Entry, **further: Any) -> Config:
+        """The resolved configuration of an entry's runs.
+
+        Raises:
+            InputError: a bad value.
+        """
+        return resolve(self.values(entry, **further))
 
     def run(self, log: Callable[[str], None], jobs: int = 1) -> None:
-        """Train what is missing; a method that cannot be trained is noted and left out.
+        """Train what is missing; an entry that cannot be trained is noted and left out.
 
-        Every method gets a process of its own, so that none finds the memory of another.
+        Every entry gets a process of its own, so that none finds the memory of another. Those that
+        match a method's parameters follow when it is known how many these are.
 
         Args:
             log: gets a line per run.
-            jobs: methods trained at the same time.
+            jobs: entries trained at the same time.
 
         Raises:
             RunError: a process ended without a word.
-            InputError: every method was left out.
+            InputError: every entry but the baseline was left out.
         """
-        with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(self._start, m, log) for m in self.methods]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                self._stop()
-                raise
-        reasons = [(self.path / method / REFUSED) for method in self.methods]
-        if all(reason.exists() for reason in reasons):
-            raise InputError(f"every method was left out: {reasons[0].read_text().strip()}")
+        progress = Progress(self, jobs)
 
-    def _start(self, method: str, log: Callable[[str], None]) -> None:
+        def say(line: str) -> None:
+            log(progress.line(line))
+
+        for matching in (False, True):
+            with ThreadPoolExecutor(jobs) as pool:
+                now = [entry for entry in self.asked if bool(entry.matches) == matching]
+                futures = [pool.submit(self._start, entry, say) for entry in now]
+                try:
+                    for future in futures:
+                        future.result()
+                except BaseException:
+                    self._stop()
+                    raise
+        # The baseline is always there; what counts is what was asked for beside it.
+        own = [entry for entry in self.asked if entry.method != baseline()] or self.asked
+        reasons = [self.folder(entry).refused for entry in own]
+        if all(reasons):
+            raise InputError(f"every method was left out: {reasons[0]}")
+
+    def _start(self, entry: Entry, log: Callable[[str], None]) -> None:
         if self._stopping.is_set():
             return
-        if self.finished(method):
-            log(f"{method}: done before")
+        if self.folder(entry).finished:
+            log(f"{entry.name}: done before")
             return
-        command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), method]
+        command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), entry.name]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -182,17 +242,7 @@ class Study:
             for line in process.stdout:
                 log(line.rstrip())
         if process.returncode and not self._stopping.is_set():
-            raise RunError(f"training '{method}' ended with exit code {process.returncode}")
-
-    def runs(self, method: str) -> list[RunFolder]:
-        """Where the runs of a method are or will be, by seed."""
-        return [
-            RunFolder(self.path / method / f"seed-{seed}") for seed in range(self.seeds[method])
-        ]
-
-    def finished(self, method: str) -> bool:
-        """Whether all runs of a method have a result."""
-        return all(run.result_file.exists() for run in self.runs(method))
+            raise RunError(f"training '{entry.name}' ended with exit code {process.returncode}")
 
     def _stop(self) -> None:
         """Let what is running save and end."""
@@ -201,133 +251,56 @@ class Study:
             if process.poll() is None:
                 process.terminate()
 
-    def train_method(
-        self, method: str, log: Callable[[str], None], callbacks: Sequence[Callback] = ()
+    def train(
+        self, name: str, log: Callable[[str], None], callbacks: Sequence[Callback] = ()
     ) -> None:
-        """Train what is missing of one method, in this process.
-
-        Args:
-            method: its name.
-            log: gets a line per run.
-            callbacks: told of every step, e.g. to stop.
-        """
-        folder = self.path / method
-        folder.mkdir(exist_ok=True)
-        try:
-            plan = self._plan(method, log, callbacks)
-            for seed, run in enumerate(self.runs(method)):
-                config = self.config(method, **plan["run"], seed=seed)
-                self._train(run, config, log, callbacks)
-        except (InputError, RunError) as error:
-            (folder / REFUSED).write_text(f"{error}\n")
-            log(f"{method}: left out: {error}")
-        else:
-            (folder / REFUSED).unlink(missing_ok=True)
-
-    def _plan(
-        self, method: str, log: Callable[[str], None], callbacks: Sequence[Callback]
-    ) -> dict[str, Any]:
-        """How long to train and with which rate; found once, then kept."""
-        file = self.path / method / "plan.json"
-        if file.exists():
-            plan: dict[str, Any] = json.loads(file.read_text())
-            return plan
-        measured = file.with_name("speed.json")  # kept: trials of one length, whatever happens
-        if not measured.exists():
-            write_json(measured, api.measure(self.config(method).model_dump()).to_json())
-        speed = json.loads(measured.read_text())
-        plan = {"speed": speed, "trials": [], "run": {}}
-        if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
-            length = _length(speed, TRIAL_SHARE * self.terms.budget)
-            default = self.config(method).optimizer["lr"]
-            for place, factor in enumerate(FACTORS[self.terms.protocol]):
-                lr = float(f"{default * factor:.2g}")
-                config = self.config(method, **length, lr=lr, final_test=False)
-                accuracy = seconds = None
-                run = RunFolder(file.with_name(f"trial-{place}"))
-                try:
-                    result = self._train(run, config, log, callbacks)
-                    accuracy = result.val.accuracy
-                    seconds = result.train.seconds
-                except RunError as error:  # it diverged
-                    log(f"{method} lr {lr:g}: {error}")
-                trial = {"lr": lr, "val_accuracy": accuracy, "seconds": seconds}
-                plan["trials"].append(trial)
-            found = [trial for trial in plan["trials"] if trial["val_accuracy"] is not None]
-            if not found:
-                raise RunError("no learning rate that was tried gave finite losses")
-            best = max(found, key=lambda trial: trial["val_accuracy"])
-            # Half a minute tells more about the speed than the few steps measured before.
-            taken = statistics.median(trial["seconds"] for trial in found)
-            plan["run"] = {
-                **_length(_corrected(speed, length, taken), self.terms.budget),
-                "lr": best["lr"],
-            }
-        write_json(file, plan)
-        return plan
-
-    def _train(
-        self,
-        run: RunFolder,
-        config: Config,
-        log: Callable[[str], None],
-        callbacks: Sequence[Callback],
-    ) -> Result:
-        """One run, continued if it was stopped; its result."""
-        if not run.result_file.exists():
-            if run.has_checkpoint():
-                api.resume(run.path, callbacks=callbacks)
-            else:
-                values = config.model_dump()
-                api.fit(out=run.path, overwrite=True, callbacks=callbacks, **values)
-        result = run.read_result()
-        assert result is not None
-        split, found = ("val", result.val) if result.test is None else ("test", result.test)
-        log(
-            f"{config.method} {run.path.name} lr {config.optimizer['lr']:g}:"
-            f" {split} {found.accuracy:.2%} in {result.train.seconds:.0f} s"
-        )
-        return result
+        """Train what is missing of one entry, in this process; see `EntryTraining`."""
+        EntryTraining(self, self.entries[name], log, callbacks).run()
 
 
-def _read(file: Path) -> tuple[Terms, dict[str, int]]:
-    """The terms of a comparison and its seeds per method."""
+def _rank(entry: Entry) -> tuple[bool, bool]:
+    """The baseline first, then the same in other sizes; the others as they are."""
+    return entry.method != baseline(), bool(entry.matches)
+
+
+def _plain(terms: Terms) -> dict[str, Any]:
+    """Terms as their file holds them."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(terms)))
+    return plain
+
+
+def _read(file: Path) -> tuple[Terms, list[Entry], float | None]:
+    """The terms of a comparison, its entries and its target."""
     try:
         content = json.loads(file.read_text())
-        return Terms(**content["terms"]), dict(content["seeds"])
-    except (ValueError, KeyError, TypeError):
+        if content.get("schema", 1) == SCHEMA:
+            terms = {**content["terms"], "search": tuple(content["terms"]["search"])}
+            entries = [Entry(**entry) for entry in content["entries"]]
+            return Terms(**terms), entries, content["target"]
+        Terms(**content["terms"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"'{file}' is damaged; choose another --out") from None
+    raise InputError(
+        f"'{file.parent}' holds a comparison of another version of goodness, on other terms: its"
+        " report can be read, but not continued; choose another --out"
+    )
 
 
-def _length(speed: Mapping[str, Any], seconds: float) -> dict[str, int]:
-    """Epochs that fill the time, all of the same length and none longer than the data."""
-    whole = speed["steps_per_epoch"] * speed["step"] + speed["validation"]
-    epochs = math.ceil(seconds / whole)
-    steps = int((seconds / epochs - speed["validation"]) / speed["step"])
-    return {"epochs": epochs, "steps_per_epoch": min(max(20, steps), speed["steps_per_epoch"])}
+def methods_of(names: Sequence[str], with_baseline: bool = True) -> tuple[str, ...]:
+    """The methods named, and the baseline; ``all`` stands for every one.
 
-
-def _corrected(
-    speed: Mapping[str, Any], length: Mapping[str, int], seconds: float
-) -> dict[str, Any]:
-    """The speed at which a run of this length takes as long as it did."""
-    expected = length["epochs"] * (length["steps_per_epoch"] * speed["step"] + speed["validation"])
-    ratio = seconds / expected
-    return {**speed, **{key: speed[key] * ratio for key in ("step", "validation")}}
-
-
-def methods_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The methods named; ``all`` stands for every one.
+    Args:
+        names: as the user wrote them.
+        with_baseline: whether the baseline is added where it is not named.
 
     Raises:
         InputError: an unknown name, or one named twice.
     """
-    from goodness.methods import METHODS
-
     if list(names) == ["all"]:
-        return tuple(METHODS)
+        return tuple(name for name in METHODS if with_baseline or name != baseline())
     for name in names:
         METHODS[name]
         if names.count(name) > 1:
             raise InputError(f"method '{name}' is named twice")
-    return tuple(names)
+    added = [baseline()] if with_baseline and baseline() not in names else []
+    return (*added, *names)

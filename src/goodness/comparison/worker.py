@@ -1,4 +1,4 @@
-"""``python -m goodness.comparison.worker FOLDER METHOD``: train one method of a comparison."""
+"""``python -m goodness.comparison.worker FOLDER ENTRY``: train one entry of a comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def main(folder: str, method: str) -> int:
+def main(folder: str, entry: str) -> int:
     """Train what is missing; a line per run on standard output."""
     from goodness.comparison.study import Study
     from goodness.errors import Interrupted
@@ -14,7 +14,7 @@ def main(folder: str, method: str) -> int:
 
     with StopOnSignal() as stop:
         try:
-            Study.open(Path(folder)).train_method(method, _say, [stop])
+            Study.open(Path(folder)).train(entry, _say, [stop])
         except Interrupted as error:
             return 128 + error.signum
     return 0

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from goodness.data.settings import AugmentConfig
+from goodness.data.settings import AugmentConfig, Padding
+from goodness.errors import InputError
 
 
 class Augmentation(nn.Module):
@@ -18,36 +19,89 @@ class Augmentation(nn.Module):
     Args:
         config: which variations, and how strong.
         image_shape: (C, H, W) of the images.
+
+    Raises:
+        InputError: a padding that mirrors more pixels than there are.
     """
 
     def __init__(self, config: AugmentConfig, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
+        side = min(image_shape[1:])
+        if config.padding == "reflect" and config.crop >= side:
+            raise InputError(
+                f"augment.crop: {config.crop} pixels cannot be mirrored from an image with sides of"
+                f" {side} (use at most {side - 1}, or augment.padding=zeros)"
+            )
         self.crop = config.crop
-        self.flip = config.flip
+        self.padding = config.padding
+        self.flip = bool(config.flip)
         self.recolour = nn.Sequential(*_kornia_modules(config, image_shape))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Float images (N, C, H, W) in [0, 1] to varied ones of the same shape and range."""
+    def forward(self, images: Tensor, mirrored: Tensor | None = None) -> Tensor:
+        """Vary images, which keep their shape and range.
+
+        Args:
+            images: float (N, C, H, W) in [0, 1].
+            mirrored: bool (N,), those that are mirrored, see `Flips`; None draws them, if any.
+        """
         if self.crop or self.flip:
-            images = random_crop_flip(images, self.crop, self.flip)
+            flip = self.flip if mirrored is None else mirrored
+            images = random_crop_flip(images, self.crop, flip, self.padding)
         return self.recolour(images)
 
 
-def random_crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
-    """Shift each image (N, C, H, W) by up to ``padding`` pixels over 0, and mirror half of them.
+class Flips:
+    """Which training images are mirrored where flips alternate (airbench94, arXiv 2404.00498).
+
+    Every image is mirrored with probability 1/2 in the first pass over the images, and from there
+    on in every other pass. In two passes it is so seen both ways, where independent draws show
+    half of the images the same way twice. A pass is one shuffle of all images, whatever part of it
+    an epoch has (``steps_per_epoch``); an image of the last, smaller batch, which is left out, is
+    seen in the next pass as that pass has it.
+
+    Args:
+        images: how many there are.
+        seed: decides the first pass.
+    """
+
+    def __init__(self, images: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._first = torch.rand(images, generator=generator) < 0.5
+
+    def at(self, rows: Tensor, number: int) -> Tensor:
+        """Those of some images, bool (n,), on the CPU.
+
+        Args:
+            rows: int64 (n,), the images.
+            number: of the pass, counted from 0.
+        """
+        return self._first[rows] ^ (number % 2 == 1)
+
+
+def random_crop_flip(
+    images: Tensor, padding: int, flip: bool | Tensor, mode: Padding = "zeros"
+) -> Tensor:
+    """Shift each image (N, C, H, W) by up to ``padding`` pixels, and mirror half of them.
 
     kornia's modules warp one image after the other or resample; one gather for the whole batch
     is twenty times as fast on a CPU and moves pixels exactly.
+
+    Args:
+        images: float (N, C, H, W).
+        padding: largest shift.
+        flip: whether half of them are mirrored; or bool (N,), those that are.
+        mode: what stands beside the images, see `AugmentConfig`.
     """
     count, channels, height, width = images.shape
     device = images.device
     top, left = torch.randint(2 * padding + 1, (2, count, 1), device=device)
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
-    if flip:
-        mirrored = torch.rand(count, 1, device=device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(images, [padding] * 4)
+    if flip is True:
+        flip = torch.rand(count, device=device) < 0.5
+    if flip is not False:
+        columns = torch.where(flip.to(device)[:, None], columns.flip(1), columns)
+    padded = F.pad(images, [padding] * 4, "constant" if mode == "zeros" else mode)
     pixels = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
     index = pixels.view(count, 1, -1).expand(-1, channels, -1)
     return padded.flatten(2).gather(2, index).view_as(images)

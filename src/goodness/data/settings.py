@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Strength = Annotated[float, Field(ge=0)]
+Padding = Literal["zeros", "reflect"]
 HueStrength = Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -15,8 +16,15 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    crop: int = Field(0, ge=0, description="pad by this many pixels of 0 and crop at random")
-    flip: bool = Field(False, description="mirror left and right with probability 1/2")
+    crop: int = Field(0, ge=0, description="pad by this many pixels and crop at random")
+    padding: Padding = Field(
+        "zeros", description="what a crop is padded with: pixels of 0, or the image's own, mirrored"
+    )
+    flip: bool | Literal["alternate"] = Field(
+        False,
+        description="mirror left and right with probability 1/2; alternate: so in the first pass"
+        " over the images, and each image in every other pass from there on",
+    )
     jitter: tuple[Strength, Strength, Strength, HueStrength] | None = Field(
         None, description="strengths of brightness, contrast, saturation and hue jitter"
     )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -164,6 +164,9 @@ class Learner:
             if readout.trainable:
                 owned[name] = dict.fromkeys(readout.parameters(), 1.0)
                 options[name] = {**config.optimizer, **readout.optimizer_options()}
+        learnt = {p for group in owned.values() for p in group if p.requires_grad}
+        self.trained_parameters = sum(parameter.numel() for parameter in learnt)
+        """How many parameters optimizers update, heads and readouts included, wherever they are."""
         owned = {owner: group for owner, group in owned.items() if self._trains(owner)}
         self.base_rates = {owner: float(options[owner]["lr"]) for owner in owned}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -187,8 +190,10 @@ class Learner:
         self._needs_later_scores = any(
             block.objective is not None and block.objective.needs_later_scores for block in network
         )
+        self._follows = [i for i, own in self._objectives().items() if own.follows]
         constant = type(network.plan).at is Plan.at
         self._segments = network.plan.segments() if constant else None
+        self._initialized = False
         self._bad_step = torch.full((len(network),), -1, device=network.device)
         self._result: StepResult | None = None
 
@@ -269,6 +274,8 @@ class Learner:
         """
         network, clock = self.network, self.clock
         images, y = self._checked(images, y, first)
+        if not (self._initialized or first):
+            self.initialize([images])
         self._gradients.end_step()  # of one that was broken off
         network.train()
         state = self.receive(images, y, clock, first)
@@ -313,6 +320,19 @@ class Learner:
         except ValueError as error:
             raise of_one_image(error) from None
         self._close(self._result.losses)
+
+    def initialize(self, batches: Iterable[Tensor]) -> None:
+        """`Network.initialize` where the first block is trained; averages start from there.
+
+        `turns` does it with the first batch, if nobody has.
+
+        Args:
+            batches: preprocessed images (n, C, H, W) each.
+        """
+        self._initialized = True
+        changed = self.blocks.start == 0 and self.network.initialize(batches)
+        if changed and self._averaged is not None:
+            self._averaged.module.load_state_dict(self.network.state_dict())
 
     def _checked(self, images: Tensor, y: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """A batch on the network's device."""
@@ -405,6 +425,10 @@ class Learner:
     def _close(self, losses: Sequence[Tensor | None]) -> None:
         """What follows the last update of a step."""
         self._gradients.end_step()
+        for index in self._follows:
+            objective = self.network[index].objective
+            if objective is not None and losses[index] is not None:
+                objective.follow(self.network[index + 1].body)
         if self._averaged is not None:
             self._averaged.update(self.network, self.steps)
         for index, loss in enumerate(losses):

@@ -12,7 +12,7 @@ from goodness.clock import Clock
 from goodness.errors import InputError
 from goodness.learning.parts import Batch, SegmentResult, joined, together
 from goodness.learning.recompute import recomputed
-from goodness.modes import kept_buffers
+from goodness.modes import kept_buffers, unchanged
 from goodness.network.block import Block
 from goodness.network.network import Network
 from goodness.plan import Segment
@@ -41,6 +41,8 @@ class Turn:
         self.clock = clock
         self.blocks: list[Block] = [learner.network[index] for index in segment.blocks]
         """The blocks that learn in this turn."""
+        through = segment.through
+        self._through = [learner.network[index] for index in through] if through else []
         self._batch = batch
         self._result: SegmentResult | None = None
 
@@ -109,7 +111,8 @@ class Turn:
         result = SegmentResult()
         protected = _Statistics(self.blocks) if network.config.amp == "fp16" else None
         finite: Tensor | None = None
-        with update.recording(self.blocks) if segment.losses else nullcontext():
+        ahead = unchanged(self._through) if self._through else nullcontext()
+        with update.recording(self.blocks) if segment.losses else nullcontext(), ahead:
             rows, value = self._forward(network, part, draws, result)
             if rows is not None and not update.records_body:
                 rows = update.recorded(rows)
@@ -118,8 +121,9 @@ class Turn:
             finite = torch.isfinite(rows).all() if protected is not None else None
         rows = None
         # No gradient passes what the last block gives on: the activations are let go before.
-        with torch.no_grad():
-            result.outputs.append(network.output(segment.blocks[-1], value, draws))
+        if not segment.through:
+            with torch.no_grad():
+                result.outputs.append(network.output(segment.blocks[-1], value, draws))
         if protected is not None and finite is not None:
             protected.keep_if(finite)
         return result
@@ -129,13 +133,15 @@ class Turn:
     ) -> tuple[Tensor | None, Tensor]:
         """The losses added up, (rows,) or (rows, ...), with graph; and what the last body gave."""
         segment, x = self.segment, part.x
-        last = segment.blocks[-1]
+        own, ahead = segment.blocks, segment.through
+        last = (ahead or own)[-1]
+        several = len(segment.losses) + len(ahead) > 1
         records = segment.training and bool(segment.losses) and network.update.records_body
         total: Tensor | None = None
-        for index, block in zip(segment.blocks, self.blocks, strict=True):
+        for index, block in zip((*own, *ahead), (*self.blocks, *self._through), strict=True):
             block.train(segment.training)
             output: Tensor | None = None
-            # Behind the segment's last block no gradient flows, so that no graph is kept for it.
+            # Behind the last block no gradient flows, so that no graph is kept for it.
             inside = records and index != last
             with torch.set_grad_enabled(records):
                 if inside and network.config.recompute:
@@ -143,20 +149,22 @@ class Turn:
                 else:
                     value = network.value(index, x, True, draws)
             loss = scores = None
-            if index in segment.losses and (objective := block.objective) is not None:
+            judged = index in segment.losses or index in ahead
+            if judged and (objective := block.objective) is not None:
                 objective.train()  # a head learns on top of a frozen block too
                 features = block.features(value)
                 part.context.input = block.input(x.detach())
-                own = objective.scores(features)
-                rows = objective.loss(features, own, part.y, part.context)
-                if objective.observes:
+                scores = objective.scores(features)
+                rows = objective.loss(features, scores, part.y, part.context)
+                if objective.observes and index in own:
                     result.observed[index] = features.detach()
-                if len(segment.losses) > 1:
+                if several:
                     rows = rows.flatten(1).mean(1) if rows.dim() > 1 else rows
                 total = rows if total is None else total + rows
-                loss, scores = rows.detach().mean(), own.detach()
-            result.losses.append(loss)
-            result.scores.append(scores)
+                loss, scores = rows.detach().mean(), scores.detach()
+            if index in own:
+                result.losses.append(loss)
+                result.scores.append(scores)
             if index != last:
                 if output is None:
                     with torch.set_grad_enabled(inside):

@@ -19,7 +19,7 @@ class Locality(str, Enum):
     """Gradients cross to the previous block and no further at a step; over several steps what the
     last block learns reaches the first."""
     BROADCAST = "broadcast"
-    """Errors or scores of later blocks reach earlier ones, without a gradient path."""
+    """Errors, scores or weights of later blocks reach earlier ones, without a gradient path."""
     READOUT_ONLY = "readout-only"
     """The blocks do not learn at all."""
     GLOBAL = "global"
@@ -76,6 +76,24 @@ BY_DATA: Mapping[str, Mapping[str, Any]] = {
     "svhn": {"augment": {}},
 }
 """Weaker ones where they would cut off or mirror a digit."""
+FAST_FRAME: Mapping[str, Any] = {
+    "model": {
+        "name": "small-cnn",
+        "norm": "batch",
+        "pool": "max",
+        "order": "conv-pool-norm-act",
+        "activation": "gelu",
+        "init": "dirac",
+        "whiten": 2,
+    },
+    "optimizer": {"name": "muon", "lr": 0.1},
+    "lr_schedule": {"name": "linear", "start": 0.0, "every": "step"},
+    "label_smoothing": 0.1,
+    "batch_size": 250,
+    "augment": {"crop": 2, "padding": "reflect", "flip": "alternate"},
+}
+"""All but the learning rule of the fast CIFAR recipes (airbench94, arXiv 2404.00498), as far as it
+helps on two CPU cores; backprop can have it as well."""
 SHORT_RUN = "rates are tried around 3e-3, as the paper's are for hundreds of epochs"
 
 METHODS: Registry[Method] = Registry("method", __package__)

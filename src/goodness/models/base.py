@@ -10,7 +10,7 @@ from goodness.registry import Registry
 from goodness.types import Shape
 
 FAMILIES = ("torchvision", "timm")
-MADE_OF = ("norm", "pool", "activation")
+MADE_OF = ("norm", "pool", "activation", "order", "init", "whiten")
 """Options that a method chooses for any chain; a network's shape is its own."""
 
 

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from goodness.errors import InputError
 from goodness.models.base import MODELS
+from goodness.models.whitening import Whitening
 from goodness.modes import evaluating
 from goodness.types import PositiveInt, Shape
 
 Norm = Literal["none", "batch", "plain-batch", "layer"]
 Pool = Literal["avg", "max"]
-Activation = Literal["relu", "leaky-relu", "straight-through"]
-Order = Literal["conv-norm-act", "conv-act-pool-norm", "norm-conv-act"]
+Activation = Literal["relu", "leaky-relu", "gelu", "straight-through"]
+Order = Literal["conv-norm-act", "conv-pool-norm-act", "conv-act-pool-norm", "norm-conv-act"]
+Init = Literal["kaiming", "dirac"]
 Counts = list[PositiveInt]
 Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
@@ -63,10 +65,12 @@ POOLS: dict[Pool, Callable[[int], nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "leaky-relu": partial(nn.LeakyReLU, 0.01, inplace=True),
+    "gelu": nn.GELU,
     "straight-through": StraightThroughReLU,
 }
 ORDERS: dict[Order, tuple[str, ...]] = {
     "conv-norm-act": ("conv", "norm", "relu", "pool"),
+    "conv-pool-norm-act": ("conv", "pool", "norm", "relu"),
     "conv-act-pool-norm": ("conv", "relu", "pool", "norm"),
     "norm-conv-act": ("conv", "relu", "pool"),
 }
@@ -88,7 +92,7 @@ class Recipe:
         pool: average or maximum, 2x2.
         activation: the nonlinearity; ``"straight-through"`` is a ReLU that passes every gradient.
         order: of convolution, norm, activation and pooling. A pooling stands at the end, and does
-            not belong to the block's features, except in ``"conv-act-pool-norm"``.
+            not belong to the block's features, except in the two orders that name it.
         kernel: side of every convolution but the first; they are padded to keep the size.
         first_kernel: side of the first convolution; None: ``kernel``.
         grouped: split the channels of every other convolution, the second, fourth, ..., into one
@@ -98,6 +102,11 @@ class Recipe:
             more of them; the norm and activation stand before the sum (DeeperForward's shortcuts
             without parameters, TRGL's residual modules).
         skip_pools: leave out a pooling that would shrink a side below 2 pixels.
+        init: of the convolutions: Kaiming-normal, or ``"dirac"``: the first filters hand on an
+            input channel each as it is, and the others are drawn as torch does it (airbench94,
+            arXiv 2404.00498).
+        whiten: side of the patches that a frozen first layer whitens, see `Whitening`; it stands in
+            front of the first convolution with an activation of its own. None: there is none.
     """
 
     name: str
@@ -114,6 +123,8 @@ class Recipe:
     groups: Sequence[int] = ()
     shortcut: bool = False
     skip_pools: bool = False
+    init: Init = "kaiming"
+    whiten: int | None = None
 
 
 class Layer(NamedTuple):
@@ -131,10 +142,16 @@ def chain(recipe: Recipe, image_shape: Shape, num_classes: int) -> nn.Sequential
 
     Raises:
         InputError: no layers, a pooling after a convolution that is not there, an image too small,
-            widths that do not divide into groups, or a shortcut around an even kernel.
+            widths that do not divide into groups, a shortcut around an even kernel, or patches
+            larger than the image.
     """
-    layers = nn.Sequential()
-    for place, layer in enumerate(_layers(recipe, image_shape, num_classes), start=1):
+    layers, shape = nn.Sequential(), image_shape
+    if recipe.whiten is not None:
+        whitening = Whitening(image_shape, recipe.whiten)
+        layers.add_module("whiten", whitening)
+        layers.add_module("whiten_relu", ACTIVATIONS[recipe.activation]())
+        shape = whitening.output_shape
+    for place, layer in enumerate(_layers(recipe, shape, num_classes), start=1):
         for name, module in _modules(layer, recipe).items():
             layers.add_module(f"{name}{place}", module)
     with evaluating(layers), torch.no_grad():
@@ -193,7 +210,8 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     # convolutions, whose norm stands in front, have none either.
     bias = recipe.norm == "none" or recipe.order == "conv-act-pool-norm"
     inputs, outputs, size, groups, pooled = layer
-    conv = _drawn(nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias))
+    conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias)
+    conv = _drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
     parts = {"conv": conv, "relu": ACTIVATIONS[recipe.activation]()}
     if recipe.norm in NORMS and recipe.order == "norm-conv-act":
         norm = NORMS[recipe.norm](inputs)
@@ -217,6 +235,16 @@ def _drawn(layer: Weighted) -> Weighted:
     return layer
 
 
+def _handing_on(conv: nn.Conv2d) -> nn.Conv2d:
+    """In each group the first filters hand on a channel each; the others stay, biases are 0."""
+    with torch.no_grad():
+        for filters in conv.weight.chunk(conv.groups):
+            nn.init.dirac_(filters[: conv.weight.shape[1]])
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 @MODELS.register("cnn")
 def cnn(
     image_shape: Shape,
@@ -235,6 +263,8 @@ def cnn(
     groups: Counts = [],  # noqa: B006
     shortcut: bool = False,
     skip_pools: bool = False,
+    init: Init = "kaiming",
+    whiten: PositiveInt | None = None,
 ) -> nn.Sequential:
     """Any chain of convolutions and fully connected layers; the methods' papers are recipes of it.
 
@@ -254,9 +284,11 @@ def cnn(
         groups: of every convolution.
         shortcut: parameter-free shortcuts.
         skip_pools: leave out poolings of maps that are too small.
+        init: of the convolutions.
+        whiten: side of the patches that a frozen first layer whitens.
     """
     around = norm, pool, activation, order, kernel, first_kernel, grouped, groups, shortcut
-    recipe = Recipe("cnn", widths, pools, dense, *around, skip_pools)
+    recipe = Recipe("cnn", widths, pools, dense, *around, skip_pools, init, whiten)
     return chain(recipe, image_shape, num_classes)
 
 

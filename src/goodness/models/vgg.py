@@ -10,55 +10,69 @@ from pydantic import Field
 from torch import nn
 
 from goodness.models.base import MODELS
-from goodness.models.cnn import Counts, Norm, Pool, Recipe, chain
+from goodness.models.cnn import Activation, Counts, Init, Norm, Order, Pool, Recipe, chain
 from goodness.types import PositiveInt, Shape
 
 
-@MODELS.register("vgg8")
-def vgg8(
-    image_shape: Shape,
-    num_classes: int,
-    *,
-    widths: Counts = [128, 256, 256, 512, 512, 512, 512],  # noqa: B006
-    pools: Counts = [2, 4, 5, 6],  # noqa: B006
-    norm: Norm = "none",
-    pool: Pool = "avg",
-) -> nn.Sequential:
-    """ASGE's VGG8: 7 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain(Recipe("vgg8", widths, pools, norm=norm, pool=pool), image_shape, num_classes)
+def _register(
+    name: str, text: str, own_widths: Counts, own_pools: Counts | None, skip_pools: bool = False
+) -> None:
+    """Enter a chain of 3x3 convolutions that differs from others by its widths and poolings."""
+
+    def vgg(
+        image_shape: Shape,
+        num_classes: int,
+        *,
+        widths: Counts = own_widths,
+        pools: Counts | None = own_pools,
+        norm: Norm = "none",
+        pool: Pool = "avg",
+        activation: Activation = "relu",
+        order: Order = "conv-norm-act",
+        init: Init = "kaiming",
+        whiten: PositiveInt | None = None,
+    ) -> nn.Sequential:
+        after = range(1, len(widths)) if pools is None else pools
+        recipe = Recipe(
+            name,
+            widths,
+            after,
+            norm=norm,
+            pool=pool,
+            activation=activation,
+            order=order,
+            skip_pools=skip_pools,
+            init=init,
+            whiten=whiten,
+        )
+        return chain(recipe, image_shape, num_classes)
+
+    vgg.__doc__ = text
+    MODELS.register(name)(vgg)
 
 
-@MODELS.register("vgg11")
-def vgg11(
-    image_shape: Shape,
-    num_classes: int,
-    *,
-    widths: Counts = [128, 256, 256, 512, 512, 512, 512, 512, 512, 512],  # noqa: B006
-    pools: Counts = [2, 4, 6, 8],  # noqa: B006
-    norm: Norm = "none",
-    pool: Pool = "avg",
-) -> nn.Sequential:
-    """ASGE's VGG11: 10 convolutions, 128 to 512 wide, for images of 32x32 pixels."""
-    return chain(Recipe("vgg11", widths, pools, norm=norm, pool=pool), image_shape, num_classes)
-
-
-@MODELS.register("small-cnn")
-def small_cnn(
-    image_shape: Shape,
-    num_classes: int,
-    *,
-    widths: Counts = [48, 96, 192, 384],  # noqa: B006
-    pools: Counts | None = None,
-    norm: Norm = "none",
-    pool: Pool = "avg",
-) -> nn.Sequential:
+_register(
+    "vgg8",
+    "ASGE's VGG8: 7 convolutions, 128 to 512 wide, for images of 32x32 pixels.",
+    [128, 256, 256, 512, 512, 512, 512],
+    [2, 4, 5, 6],
+)
+_register(
+    "vgg11",
+    "ASGE's VGG11: 10 convolutions, 128 to 512 wide, for images of 32x32 pixels.",
+    [128, 256, 256, 512, 512, 512, 512, 512, 512, 512],
+    [2, 4, 6, 8],
+)
+_register(
+    "small-cnn",
     """A chain for two CPU cores, pooled after every convolution but the last.
 
     A pooling that would leave less than 2 pixels is left out.
-    """
-    pools = list(range(1, len(widths))) if pools is None else pools
-    recipe = Recipe("small-cnn", widths, pools, norm=norm, pool=pool, skip_pools=True)
-    return chain(recipe, image_shape, num_classes)
+    """,
+    [48, 96, 192, 384],
+    None,
+    skip_pools=True,
+)
 
 
 Factor = Annotated[float, Field(ge=0.01, le=100)]

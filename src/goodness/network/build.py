@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, TypeGuard
 
@@ -11,16 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from goodness.boundary import BOUNDARIES, Boundary
-from goodness.checks import answering, check_classes, check_objective, check_owners, check_rows
+from goodness.checks import (
+    answering,
+    check_classes,
+    check_objective,
+    check_owners,
+    check_plan,
+    check_rows,
+)
 from goodness.config import Config, resolve
 from goodness.errors import InputError, unknown
+from goodness.functional import stretch
 from goodness.models import MODELS
 from goodness.models.weights import start_from
 from goodness.modes import evaluating
 from goodness.network.block import Block
 from goodness.network.network import Network
 from goodness.network.rectifier import with_open_end
-from goodness.objective import OBJECTIVES, BlockSpec, Objective
+from goodness.objective import OBJECTIVES, BlockSpec, Later, Objective
 from goodness.partition import Piece, split, split_by_hand
 from goodness.partition.view import View
 from goodness.plan import PLANS, Frozen, Plan, Together
@@ -93,12 +102,14 @@ def build(
         boundaries = [BOUNDARIES.make(config.boundary, num_classes).to(device) for _ in pieces]
         specs = _specs(presentation, pieces, boundaries, blank, num_classes, head)
         plan = _plan(config, [piece.name for piece in pieces])
+        check_plan(plan, config)
         with_loss = {i for segment in plan.segments() for i in segment.losses}
         objectives = [
             _objective(config, piece.name, spec) if spec.index in with_loss else None
             for piece, spec in zip(pieces, specs, strict=True)
         ]
         pieces = _lean(pieces, objectives, plan, config)
+        specs = [replace(spec, later=None) for spec in specs]  # copied by now, if anybody did
         parts = zip(specs, pieces, boundaries, objectives, strict=True)
         blocks = [Block(*part) for part in parts]
         readouts = {
@@ -108,7 +119,7 @@ def build(
         check_owners(readouts, blocks, config)
         readouts = answering(readouts, blocks, presentation, config)
         for readout in readouts.values():
-            readout.label_smoothing = config.label_smoothing
+            readout.label_smoothing = _label_smoothing(config, len(blocks))[-1]
     update = UPDATES.make(config.update)
     network = Network(presentation, blocks, readouts, plan, update, image_shape, config)
     if config.compile:
@@ -205,9 +216,15 @@ def _objective(config: Config, block: str, spec: BlockSpec) -> Objective:
     most = OBJECTIVES[name].max_classes(spec, config.objective)
     check_classes(f"objective '{name}' at block '{block}'", spec.num_classes, most)
     objective: Objective = OBJECTIVES.make(config.objective, spec)
+    objective.label_smoothing = _label_smoothing(config, spec.count)[spec.index]
     check_objective(objective, config)
-    objective.label_smoothing = config.label_smoothing
     return objective
+
+
+def _label_smoothing(config: Config, blocks: int) -> list[float]:
+    """Of every block."""
+    given = config.label_smoothing
+    return stretch(given if isinstance(given, list) else [given], blocks)
 
 
 def _lean(
@@ -218,8 +235,9 @@ def _lean(
 ) -> list[Piece]:
     """Pieces without the mask of a last ReLU, where an objective that needs none is all they learn
     from."""
-    alone = {s.blocks[0] for s in plan.segments() if len(s.blocks) == 1}
-    shared = {index for s in plan.segments() if len(s.blocks) > 1 for index in s.blocks}
+    graphs = [(*segment.blocks, *segment.through) for segment in plan.segments()]
+    alone = {graph[0] for graph in graphs if len(graph) == 1}
+    shared = {index for graph in graphs if len(graph) > 1 for index in graph}
     # What an open end saves is saved for autograd; forward-mode derivatives need the mask.
     fit = alone - shared if UPDATES[config.update["name"]].records_body else set()
     lean = []
@@ -237,15 +255,18 @@ def _cut(
 ) -> tuple[list[Piece], nn.Module | None]:
     """The network's blocks and its classifier."""
     elsewhere = example.device != torch.get_default_device()
+    judge = OBJECTIVES[config.objective["name"]]
     # What a cut tries out on blank values of its own is tried where the weights are.
     with example.device if elsewhere else nullcontext():
         if isinstance(module, nn.Module):
-            pieces, head = split(module, example, num_classes, config.partition)
+            pieces, head = split(module, example, num_classes, config.partition, judge.copies_later)
         else:
             pieces, head = split_by_hand(module, example, num_classes)
-    if head is not None and OBJECTIVES[config.objective["name"]].uses_classifier(config.objective):
-        # It needs all that the model's classifier takes.
-        pieces[-1] = pieces[-1]._replace(features=pieces[-1].features.whole())
+    # It needs all that the model's classifier takes, or copies of its layers.
+    whole = {len(pieces) - 1} if head and judge.uses_classifier(config.objective) else set()
+    whole |= set(range(len(pieces) - 1)) if judge.copies_later else set()
+    for index in whole:
+        pieces[index] = pieces[index]._replace(features=pieces[index].features.whole())
     return pieces, head
 
 
@@ -292,9 +313,16 @@ def _specs(
             feature_view=piece.features,
             output_view=piece.output,
             head=head if index == len(pieces) - 1 else None,
+            later=_later(pieces[index:]),
         )
         for index, piece in enumerate(pieces)
     ]
+
+
+def _later(pieces: Sequence[Piece]) -> Later | None:
+    """What is behind the first of these pieces."""
+    here, *behind = pieces
+    return Later(here.tail, tuple(piece.sections for piece in behind)) if behind else None
 
 
 def _shape(x: Tensor) -> Shape:

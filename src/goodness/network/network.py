@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from goodness.config import Config
 from goodness.errors import InputError, unknown
 from goodness.models.stem import stem_changes
+from goodness.models.whitening import Whitening
 from goodness.modes import evaluating
 from goodness.network.block import Block
 from goodness.plan import Plan
@@ -40,6 +41,13 @@ class NetworkOutput:
         total = self.readouts[readout][-1]
         assert total is not None
         return total
+
+    def averaged(self, other: NetworkOutput) -> NetworkOutput:
+        """The mean of these scores and of ``other`` ones."""
+        return NetworkOutput(
+            _means(self.blocks, other.blocks),
+            {name: _means(own, other.readouts[name]) for name, own in self.readouts.items()},
+        )
 
 
 class Network(nn.Module):
@@ -110,6 +118,25 @@ class Network(nn.Module):
         """How maps are laid out, as the configuration says."""
         return torch.channels_last if self.config.channels_last else torch.contiguous_format
 
+    def initialize(self, batches: Iterable[Tensor]) -> bool:
+        """Let a first layer that whitens take its filters from images, unless it has some.
+
+        It happens before the first step of a training: with images drawn from all training images
+        in a run, with those of the first batch where a `goodness.Learner` is used by itself.
+
+        Args:
+            batches: preprocessed images (n, C, H, W) each; they are read only where needed.
+
+        Returns:
+            Whether there is such a layer, and it took them.
+        """
+        for module in self[0].body.modules():
+            if isinstance(module, Whitening) and module.is_fresh:
+                given = (images.to(self.device) for images in batches)
+                module.initialize(map(self.neutral_rows, given))
+                return True
+        return False
+
     # What it computes, with graph, in the mode that it is in.
 
     def forward(self, images: Tensor) -> Tensor:
@@ -152,6 +179,7 @@ class Network(nn.Module):
     def outputs(self, images: Tensor, readouts: Iterable[str] | None = None) -> NetworkOutput:
         """The scores of every block and the totals of readouts.
 
+        With ``flip_test`` the means of those of the images and of those of their mirror images.
         Where a label is part of the row, all K questions about an image go in one batch, and the
         readouts that have weights see the image with a neutral label.
 
@@ -162,6 +190,12 @@ class Network(nn.Module):
         self.check_images(images)
         known = self.readouts
         chosen = {name: known[name] for name in (known if readouts is None else readouts)}
+        found = self._outputs(images, chosen)
+        if self.config.flip_test:
+            found = found.averaged(self._outputs(images.flip(3), chosen))
+        return found
+
+    def _outputs(self, images: Tensor, chosen: Mapping[str, Readout]) -> NetworkOutput:
         asks = self.presentation.queries > 1
         scores: list[Tensor | None] = []
         inputs: dict[str, list[Tensor | None]] = {name: [] for name in chosen}
@@ -394,6 +428,11 @@ class Network(nn.Module):
                 record["stem"] = changes
             records.append(record)
         return records
+
+
+def _means(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> list[Tensor | None]:
+    pairs = zip(one, other, strict=True)
+    return [None if a is None or b is None else (a + b) / 2 for a, b in pairs]
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

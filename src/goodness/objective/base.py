@@ -2,17 +2,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.partition.pieces import Section
 from goodness.partition.view import View
 from goodness.registry import Registry
 from goodness.types import Shape
 
 OBJECTIVES: Registry[type[Objective]]
+
+
+class Later(NamedTuple):
+    """What a block's features go on to: layers that hold the network's own parameters.
+
+    To be copied, not kept: a network holds each of them once.
+    """
+
+    tail: nn.Module
+    """Parameter-free, from what the block's body computes to what the next one takes."""
+    blocks: tuple[tuple[Section, ...], ...]
+    """The sections of every later block, the next one first."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,8 @@ class BlockSpec:
     """From the block's output to a map."""
     head: nn.Module | None = None
     """At the last block, the model's own classifier, if it has one: a map of the output."""
+    later: Later | None = None
+    """Before the last block, for objectives that declare `copies_later`, while they are built."""
 
 
 @dataclass
@@ -82,6 +97,10 @@ class Objective(nn.Module):
     `rectified` is set."""
     rectified = False
     """Whether features come from a ReLU whose mask the objective applies to its gradient."""
+    copies_later = False
+    """Whether the constructor copies layers from `BlockSpec.later`."""
+    follows = False
+    """Whether `follow` does anything, which needs the next block's weights after every step."""
     needs_images = False
     """Whether the loss reads `Context.images`, which are not everywhere at hand in a parallel run
     and not where blocks learn from cached features."""
@@ -136,6 +155,14 @@ class Objective(nn.Module):
         Args:
             h: features of the whole batch (rows, C, H, W), float32, detached.
             y: labels (N,).
+        """
+
+    @torch.no_grad()
+    def follow(self, body: nn.Module) -> None:
+        """Called at the end of every step in which its block has learnt, where it `follows`.
+
+        Args:
+            body: of the next block, after its update.
         """
 
     @torch.no_grad()

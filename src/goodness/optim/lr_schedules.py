@@ -12,6 +12,8 @@ from goodness.clock import Clock
 from goodness.registry import Registry
 from goodness.types import PositiveShare, Share
 
+Every = Literal["step", "epoch"]
+
 LR_SCHEDULES: Registry[Callable[..., float]] = Registry("lr_schedule")
 """Functions ``(clock, *, options) -> factor`` on the optimizer's learning rate."""
 
@@ -28,7 +30,7 @@ def cosine(
     *,
     warmup: Share = 0.0,
     final: Share = 0.0,
-    every: Literal["step", "epoch"] = "step",
+    every: Every = "step",
 ) -> float:
     """Linear warm-up, then half a cosine from 1 down to ``final``.
 
@@ -41,11 +43,10 @@ def cosine(
     >>> [round(cosine(Clock(step, 1, 4)), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    done, length = (clock.epoch, clock.epochs) if every == "epoch" else (clock.step, clock.steps)
+    done, length = _passed(clock, every)
     time = done / length
     if time < warmup:
-        # Half a step (or epoch) ahead, so that the first one is not lost to a rate of 0.
-        return min(1.0, (time + 0.5 / length) / warmup)
+        return _risen(done, length, warmup)
     return _half_cosine(1.0, final, (time - warmup) / max(1 - warmup, 1e-12))
 
 
@@ -75,22 +76,49 @@ def one_cycle(
     return _half_cosine(1.0, final, (step - peak) / (last - peak))
 
 
+def _passed(clock: Clock, every: Every) -> tuple[int, float]:
+    """The steps or epochs that are over, and how many the run has."""
+    return (clock.epoch, clock.epochs) if every == "epoch" else (clock.step, clock.steps)
+
+
+def _risen(done: int, length: float, warmup: float) -> float:
+    """The factor of a linear warm-up, at most 1."""
+    # Half a step (or epoch) ahead, so that the first one is not lost to a rate of 0.
+    return min(1.0, (done / length + 0.5 / length) / warmup) if warmup else 1.0
+
+
 def _half_cosine(start: float, end: float, time: float) -> float:
     """From ``start`` at time 0 to ``end`` at time 1."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * time))
 
 
 @LR_SCHEDULES.register("linear")
-def linear(clock: Clock, *, start: Share = 0.5) -> float:
-    """1 until the part ``start`` of the run, then in a straight line to 0, epoch by epoch.
+def linear(
+    clock: Clock,
+    *,
+    start: Share = 0.5,
+    warmup: Share = 0.0,
+    every: Every = "epoch",
+) -> float:
+    """Linear warm-up, then 1 until the part ``start`` of the run, then in a straight line to 0.
 
     Forward-Forward's released code: 2 (1 + E - e) / E in the second half, e counted from 1.
 
+    Args:
+        clock: where the run is.
+        start: part of the run, 0 to 1, after which the rate falls, or after the warm-up if that
+            ends later.
+        warmup: part of the run that the rate rises from 0.
+        every: whether the rate moves at every step or stays the same within an epoch.
+
     >>> [linear(Clock(step, 1, 4)) for step in range(4)]
     [1.0, 1.0, 1.0, 0.5]
+    >>> [linear(Clock(step, 4, 1), start=0, every="step") for step in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
     """
-    left = (clock.epochs - clock.epoch) / (clock.epochs * max(1 - start, 1e-12))
-    return float(min(1.0, left))
+    done, length = _passed(clock, every)
+    left = (length - done) / (length * max(1 - max(start, warmup), 1e-12))
+    return float(min(1.0, left, _risen(done, length, warmup)))
 
 
 @LR_SCHEDULES.register("steps")

@@ -21,7 +21,8 @@ def cuts(network: Network) -> list[int]:
     for segment in network.plan.segments():
         own = reach.get(segment.owner, segment.blocks)
         reach[segment.owner] = range(
-            min(own.start, segment.blocks.start), max(own.stop, segment.blocks.stop)
+            min(own.start, segment.blocks.start),
+            max(own.stop, segment.blocks.stop, segment.through.stop),
         )
     return [
         index

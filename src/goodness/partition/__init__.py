@@ -2,7 +2,7 @@
 
 from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import Chain
-from goodness.partition.pieces import Piece, split, split_by_hand
+from goodness.partition.pieces import Piece, Section, split, split_by_hand
 from goodness.partition.view import View
 
-__all__ = ["PARTITIONS", "Chain", "Piece", "View", "split", "split_by_hand"]
+__all__ = ["PARTITIONS", "Chain", "Piece", "Section", "View", "split", "split_by_hand"]

@@ -78,8 +78,8 @@ class Chain:
 
     Attributes:
         head: place of the first atom of the classifier; the number of atoms where there is none.
-        starts: places at which the chain may be cut: before an atom of the features, where no
-            parameter is used on both sides.
+        starts: places at which the chain may be cut: before an atom of the features, behind the
+            first layer, where no parameter is used on both sides.
 
     Raises:
         InputError: the network cannot be followed, or does not end in ``(N, classes)`` scores.
@@ -149,6 +149,14 @@ class Chain:
         images = len(self.example)
         return [sum(counts.flops[node] for node in atom.nodes) // images for atom in self.atoms]
 
+    @cached_property
+    def memory(self) -> list[int]:
+        """Bytes that every atom keeps for a backward pass, for the example's images."""
+        keeps = _Keeper(fx.GraphModule(self.module, self.traced.nodes[0].graph))
+        with evaluating(self.module), torch.enable_grad():
+            keeps.run(self.example, *self.traced.fixed)
+        return [sum(keeps.bytes[node] for node in atom.nodes) for atom in self.atoms]
+
     def _head(self, num_classes: int) -> int:
         kind = type(self.module).__name__
         shape = self.atoms[-1].shape if self.atoms else ()
@@ -183,7 +191,7 @@ class Chain:
         return last - 1 if drops else last
 
     def _starts(self) -> frozenset[int]:
-        """Cuts that no parameter reaches across."""
+        """Cuts that no parameter reaches across, each with a layer before it."""
         used: dict[int, list[int]] = {}
         for place, atom in enumerate(self.atoms):
             for parameter in _parameters(self.traced, atom.nodes):
@@ -191,7 +199,8 @@ class Chain:
         bridged = {
             place for places in used.values() for place in range(places[0] + 1, places[-1] + 1)
         }
-        return frozenset(set(range(1, self.head)) - bridged)
+        first = next(place for place, atom in enumerate(self.atoms) if atom.weighted)
+        return frozenset(set(range(first + 1, self.head)) - bridged)
 
 
 class _Counter(fx.Interpreter):
@@ -204,6 +213,29 @@ class _Counter(fx.Interpreter):
             value = super().run_node(n)
         self.flops.append(counter.get_total_flops())
         return value
+
+
+class _Keeper(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.bytes: list[int] = []
+        own = (*module.parameters(), *module.buffers())
+        self._own = {tensor.untyped_storage().data_ptr() for tensor in own}
+        self._kept: dict[int, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        before = set(self._kept)
+        with torch.autograd.graph.saved_tensors_hooks(self._note, lambda saved: saved):
+            value = super().run_node(n)
+        fresh = [saved for key, saved in self._kept.items() if key not in before]
+        self.bytes.append(sum(saved.untyped_storage().nbytes() for saved in fresh))
+        return value
+
+    def _note(self, saved: Tensor) -> Tensor:
+        key = saved.untyped_storage().data_ptr()
+        if key not in self._own:
+            self._kept[key] = saved.detach()  # alive, so that its place in memory is its own
+        return saved
 
 
 def _atoms(traced: Traced, example: Tensor) -> list[Atom]:

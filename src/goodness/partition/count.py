@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from goodness.errors import InputError
 from goodness.partition.balanced import balanced
@@ -12,7 +13,9 @@ from goodness.types import PositiveInt
 
 
 @PARTITIONS.register("count")
-def count(chain: Chain, *, blocks: PositiveInt = 4) -> set[int]:
+def count(
+    chain: Chain, *, blocks: PositiveInt = 4, by: Literal["flops", "memory"] = "flops"
+) -> set[int]:
     """So many blocks of about equal cost.
 
     Residual blocks stay whole where there are enough of them; otherwise layers are counted. The
@@ -21,6 +24,8 @@ def count(chain: Chain, *, blocks: PositiveInt = 4) -> set[int]:
     Args:
         chain: what to cut.
         blocks: how many.
+        by: what a block costs: floating-point operations, or bytes that it keeps for its backward
+            pass, of which there are most where maps are large (InfoPro*, arXiv 2101.10832).
 
     Raises:
         InputError: the network has fewer layers that can be told apart.
@@ -35,6 +40,7 @@ def count(chain: Chain, *, blocks: PositiveInt = 4) -> set[int]:
             f" {len(starts) + 1} blocks, not {blocks}"
         )
     bounds = [0, *starts, chain.head]
-    costs = [sum(chain.flops[first:stop]) for first, stop in pairwise(bounds)]
+    cost = chain.flops if by == "flops" else chain.memory
+    costs = [sum(cost[first:stop]) for first, stop in pairwise(bounds)]
     whole = balanced(costs, range(1, len(costs)), blocks)
     return {bounds[part.start] for part in whole} - {0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,6 +17,20 @@ from goodness.partition.base import PARTITIONS
 from goodness.partition.chain import DROPOUTS, Chain
 from goodness.partition.tracing import MODED, Call
 from goodness.partition.view import View, view_of
+from goodness.types import Shape
+
+
+class Section(NamedTuple):
+    """Some layers of a body, for heads that copy them; one after another they are the body."""
+
+    layers: nn.Module
+    """They hold the network's own parameters, under the names that these have in the body."""
+    input: View
+    """From the value that they take, the whole of it, to a map."""
+    output: View
+    """From the value that they give."""
+    shape: Shape
+    """(C, H, W) of the map that they take."""
 
 
 class Piece(NamedTuple):
@@ -32,10 +46,16 @@ class Piece(NamedTuple):
     """From the body's value to a map of features."""
     output: View
     """From the output to a map."""
+    sections: tuple[Section, ...] = ()
+    """The body in its smallest parts, where these were asked for: residual blocks, or layers."""
 
 
 def split(
-    module: nn.Module, example: Tensor, num_classes: int, partition: Mapping[str, Any]
+    module: nn.Module,
+    example: Tensor,
+    num_classes: int,
+    partition: Mapping[str, Any],
+    sections: bool = False,
 ) -> tuple[list[Piece], nn.Module | None]:
     """Cut a network into blocks; one after another they compute what it does, bit for bit.
 
@@ -46,6 +66,7 @@ def split(
         example: two images (2, C, H, W).
         num_classes: number of classes.
         partition: a rule of `PARTITIONS` with its options.
+        sections: whether the pieces are to have theirs.
 
     Returns:
         The blocks, and the network's own classifier; None for a chain that ends in a map.
@@ -56,7 +77,8 @@ def split(
     chain = Chain(module, example, num_classes)
     starts = PARTITIONS.make(partition, chain) & chain.starts
     bounds = [0, *sorted(starts), chain.head]
-    pieces = [_piece(chain, first, stop) for first, stop in pairwise(bounds)]
+    finer = _section_starts(chain) if sections else None
+    pieces = [_piece(chain, first, stop, finer) for first, stop in pairwise(bounds)]
     if chain.head == len(chain.atoms):
         return pieces, None
     return pieces, _assemble(chain, chain.head, len(chain.atoms))
@@ -74,7 +96,9 @@ def split_by_hand(
     *bodies, head = parts
     pieces = []
     x = example
+    view = View()
     for place, body in enumerate(bodies):
+        before, given = view.whole(), x
         x = _run(body, x, f"blocks: number {place + 1}")
         if not 2 <= x.dim() <= 4 or len(x) != len(example):
             raise InputError(
@@ -83,9 +107,9 @@ def split_by_hand(
                 " needed"
             )
         view = view_of(tuple(x.shape[1:]), channels_last=False)
-        pieces.append(
-            Piece(f"block{place + 1}", _numbered(place, body), nn.Sequential(), view, view)
-        )
+        layers = _numbered(place, body)
+        whole = Section(layers, before, view.whole(), _map_shape(before, tuple(given.shape[1:])))
+        pieces.append(Piece(f"block{place + 1}", layers, nn.Sequential(), view, view, (whole,)))
     scores = _run(head, x, "blocks: the classifier")
     if scores.shape != (len(example), num_classes):
         raise InputError(
@@ -128,22 +152,57 @@ def _numbered(place: int, part: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict({str(place): part}))
 
 
-def _piece(chain: Chain, first: int, stop: int) -> Piece:
+def _piece(chain: Chain, first: int, stop: int, finer: Sequence[frozenset[int]] | None) -> Piece:
+    """The atoms ``first`` to ``stop - 1``; ``finer``: where sections may begin, by rule."""
     end = stop
     while end - 1 > first and chain.shrinks(end - 1) and _free(chain, end - 1):
         end -= 1
     if not any(chain.atoms[place].weighted for place in range(first, end)):
         end = stop
-    body = _assemble(chain, first, end)
-    if _overwrites(body, chain.input_shape(first)):
-        body = _assemble(chain, first, end, copies=True)
     return Piece(
         _name(chain, first, stop),
-        body,
+        _layers(chain, first, end),
         _assemble(chain, end, stop),
         _view(chain, end - 1),
         _view(chain, stop - 1),
+        () if finer is None else tuple(_sections(chain, first, end, finer)),
     )
+
+
+def _layers(chain: Chain, first: int, stop: int) -> nn.Module:
+    """The atoms ``first`` to ``stop - 1``, which leave what comes in as it is."""
+    layers = _assemble(chain, first, stop)
+    if _overwrites(layers, chain.input_shape(first)):
+        layers = _assemble(chain, first, stop, copies=True)
+    return layers
+
+
+def _section_starts(chain: Chain) -> list[frozenset[int]]:
+    """Where sections may begin: residual blocks and resolutions, or else layers."""
+    rules = (PARTITIONS[name](chain) for name in ("block", "layer"))
+    return [frozenset(starts & chain.starts) for starts in rules]
+
+
+def _sections(
+    chain: Chain, first: int, stop: int, finer: Sequence[frozenset[int]]
+) -> Iterator[Section]:
+    cuts: list[int] = []
+    for starts in finer:
+        cuts = cuts or sorted(place for place in starts if first < place < stop)
+    for begin, end in pairwise([first, *cuts, stop]):
+        taken = _view(chain, begin - 1).whole() if begin else View()
+        yield Section(
+            _layers(chain, begin, end),
+            taken,
+            _view(chain, end - 1).whole(),
+            _map_shape(taken, chain.input_shape(begin)),
+        )
+
+
+def _map_shape(view: View, shape: tuple[int, ...]) -> Shape:
+    """(C, H, W) of a value of this shape as a map."""
+    _, channels, height, width = view.spread(torch.empty(1, *shape, device="meta")).shape
+    return channels, height, width
 
 
 def _overwrites(body: nn.Module, shape: tuple[int, ...]) -> bool:
@@ -163,7 +222,11 @@ def _free(chain: Chain, place: int) -> bool:
 
 
 def _name(chain: Chain, first: int, stop: int) -> str:
-    """The outermost module within a stretch that begins it, or the first one called."""
+    """The outermost module within a stretch that begins it, or the first one called.
+
+    What stands before the network's first layer with weights, such as a whitening, gives no name.
+    """
+    first = next((p for p in range(first, stop) if first or chain.atoms[p].weighted), first)
     begins = [
         call.path
         for call, atoms in chain.calls(first)

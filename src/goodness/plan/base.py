@@ -20,6 +20,8 @@ class Segment(NamedTuple):
     """Whether the blocks run in training mode; a frozen one runs as in evaluation."""
     clock: Clock | None = None
     """The clock that the learning rate follows; None for the run's."""
+    through: range = range(0)
+    """Blocks behind them from whose losses they learn too; these stay as they are in this turn."""
 
 
 class Plan:

@@ -32,9 +32,10 @@ class Frozen(Plan):
         return self.first + self.plan.finished(clock)
 
     def _behind(self, segment: Segment) -> Segment:
-        blocks = segment.blocks
+        blocks, through = segment.blocks, segment.through
         return segment._replace(
             blocks=range(blocks.start + self.first, blocks.stop + self.first),
+            through=range(through.start + self.first, through.stop + self.first),
             losses=tuple(place + self.first for place in segment.losses),
             owner=segment.owner + self.first,
         )

@@ -76,6 +76,25 @@ class Windows(Together):
         return [(round(s * clock.steps), round(e * clock.steps)) for s, e in self.windows]
 
 
+@PLANS.register("annealed")
+class Annealed(Windows):
+    """All blocks start together, and the earlier ones are frozen earlier (FreezeOut, 1706.04983).
+
+    A block's learning rate follows the part of the run until then: with a schedule that ends at 0
+    it is 0 when the block is frozen. A frozen block has neither a loss nor a backward pass.
+
+    Args:
+        count: blocks in the network.
+        first: part of the run after which the first block is frozen; for the others it rises
+            evenly to the whole run for the last one.
+    """
+
+    def __init__(self, count: int, *, first: PositiveShare = 0.7) -> None:
+        last = max(count - 1, 1)
+        ends = [1 - (1 - first) * (count - 1 - i) / last for i in range(count)]
+        super().__init__(count, windows=[(0.0, end) for end in ends], total=1.0)
+
+
 @PLANS.register("sequential")
 class Sequential(Windows):
     """One block after another, each with an equal part of the run (greedy layer-wise training).

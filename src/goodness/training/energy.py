@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ READ_SECONDS = 60.0
 
 
 class EnergyMeter:
-    """Joules since it was made: the GPU's counter (NVML), or those of the processor (RAPL).
+    """Joules since it was made, without what was `paused`: the GPU's counter (NVML), or those of
+    the processor (RAPL).
 
     The GPU's needs the package ``nvidia-ml-py``; the processor's files are often readable for root
     alone, and do not exist in most virtual machines. Both count all that the hardware does, not
@@ -42,7 +45,7 @@ class EnergyMeter:
         return "rapl" if self._rapl else None
 
     def joules(self) -> float | None:
-        """Since the beginning; None where nothing counts."""
+        """Since the beginning, without what was `paused`; None where nothing counts."""
         if self.source is None:
             return None
         counters = self._counters()
@@ -52,6 +55,16 @@ class EnergyMeter:
         self._before = counters
         self._read_at = time.monotonic()
         return self._total
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside does not count."""
+        self.joules()
+        try:
+            yield
+        finally:
+            self._before = self._counters()
+            self._read_at = time.monotonic()
 
     def watch(self) -> None:
         """Read the counters if it is time to: a full one that begins again twice looks like once.

@@ -11,6 +11,9 @@ from goodness.seeds import mix, permutation
 def epoch_order(images: int, batch_size: int, steps: int, epoch: int, seed: int) -> Tensor:
     """The images of an epoch, which may see every one several times, or only some.
 
+    Epochs go on where the one before has ended: every image is seen once before the next shuffle,
+    however long an epoch is.
+
     Args:
         images: how many there are.
         batch_size: images per step, at most ``images``.
@@ -22,13 +25,21 @@ def epoch_order(images: int, batch_size: int, steps: int, epoch: int, seed: int)
         int64 (steps * batch_size,).
     """
     whole = images // batch_size
-    passes = -(-steps // whole)
+    start, end = epoch * steps, (epoch + 1) * steps
+    first = start // whole
     # The last, smaller batch is left out; another shuffle leaves out other images.
     orders = [
         permutation(images, mix(seed, "order", number))[: whole * batch_size]
-        for number in range(epoch * passes, (epoch + 1) * passes)
+        for number in range(first, -(-end // whole))
     ]
-    return torch.cat(orders)[: steps * batch_size]
+    skipped = first * whole
+    return torch.cat(orders)[(start - skipped) * batch_size : (end - skipped) * batch_size]
+
+
+def pass_number(images: int, batch_size: int, step: int) -> int:
+    """The pass over the images that a step of the run belongs to, counted from 0; a pass is one
+    shuffle, whatever an epoch is."""
+    return step // (images // batch_size)
 
 
 def balanced_weights(labels: Tensor, classes: int) -> Tensor:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ class Throughput:
         self._every = every
         self._before = 0.0
         self._started = time.perf_counter()
+        self._paused_at: float | None = None
         self._begun = self._ready = 0.0
         self._steps = 0
         self._steady_steps = 0
@@ -44,8 +47,19 @@ class Throughput:
 
     @property
     def seconds(self) -> float:
-        """Since the start, and before the run was stopped."""
-        return self._before + time.perf_counter() - self._started
+        """Since the start, and before the run was stopped; without what was `paused`."""
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return self._before + now - self._started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside takes none of the run's time."""
+        self._paused_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._started += time.perf_counter() - self._paused_at
+            self._paused_at = None
 
     @property
     def images_per_second(self) -> float | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from goodness.checks import check_run
 from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset, Split
+from goodness.data.augmentation import Flips
 from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
 from goodness.learning.learner import CHECK_STEPS
@@ -23,11 +24,12 @@ from goodness.results import (
     EpochTraining,
     EpochValidation,
     Result,
+    SplitResult,
     Status,
     TrainFigures,
     standard_error,
 )
-from goodness.seeds import mix, seed_generators
+from goodness.seeds import mix, permutation, seed_generators
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
@@ -38,11 +40,13 @@ from goodness.training.machine import peak_memory
 from goodness.training.ranks import CONTINUE, SAVE, Ranks, State
 from goodness.training.recalibration import holding, recalibrated
 from goodness.training.run_folder import RunFolder
-from goodness.training.sampling import balanced_weights, epoch_order
+from goodness.training.sampling import balanced_weights, epoch_order, pass_number
 from goodness.training.throughput import Throughput
 
 SAVE_SECONDS = 300.0
 """Inside a long epoch the state is saved this often."""
+WHITENED_IMAGES = 5000
+"""Of so many training images, at most, a first layer whitens the patches."""
 ASKED_PIXELS = 2**18
 """Images of a small training batch are validated so many pixels at a time."""
 
@@ -75,6 +79,9 @@ class Trainer:
         self.ranks = Ranks(network.device) if ranks is None else ranks
         self.ranks.request = self._request
         self.augment = Augmentation(config.augment, dataset.train.image_shape)
+        self._flips: Flips | None = None
+        if config.augment.flip == "alternate":
+            self._flips = Flips(len(dataset.train), mix(config.seed, "flips"))
         self.epochs = config.epochs
         self.steps_per_epoch = config.steps_per_epoch or len(dataset.train) // config.batch_size
         check_run(config, len(dataset.train), self.epochs * self.steps_per_epoch)
@@ -142,17 +149,31 @@ class Trainer:
             OSError: the disk is full, say; the last checkpoint is kept.
             Interrupted: a signal came; the state is saved.
         """
-        self._throughput.start()
-        # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
-        counted = self.step == 0 and self.ranks.count == 1
-        self._meter = EnergyMeter(self.network.device) if counted else None
         with ExitStack() as closing:
             for callback in self.callbacks:
                 closing.callback(callback.on_close, self)
                 callback.on_start(self)
+            self._throughput.start()
+            # Nobody keeps count of what a run used before it was interrupted, or on other ranks.
+            counted = self.step == 0 and self.ranks.count == 1
+            self._meter = EnergyMeter(self.network.device) if counted else None
             return self._train_and_test()
 
+    def initialize(self) -> None:
+        """Let a first layer that whitens see training images, the same ones on all ranks."""
+        self.learner.initialize(self._some_images())
+
+    def _some_images(self) -> Iterator[Tensor]:
+        """Training images drawn by the seed, preprocessed, without augmentation."""
+        train, config = self.dataset.train, self.config
+        order = permutation(len(train), mix(config.seed, "whitening"))[:WHITENED_IMAGES]
+        for pixels, _ in train.batches(
+            config.batch_size, self.network.device, order=order, num_workers=config.num_workers
+        ):
+            yield self.dataset.preprocessing.apply(pixels)
+
     def _train_and_test(self) -> Result:
+        self.initialize()
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()
@@ -235,10 +256,11 @@ class Trainer:
                 yield nothing, labels
             return
         workers = self.config.num_workers
-        for rows, labels in self._source(depth).batches(
+        batches = self._source(depth).batches(
             size, device, order=order, start=start, num_workers=workers
-        ):
-            yield self.ranks.share(rows if depth else self.prepare(rows), labels)
+        )
+        for (x, labels), rows in zip(batches, order[start * size :].split(size), strict=True):
+            yield self.ranks.share(x if depth else self.prepare(x, rows), labels)
 
     def _source(self, depth: int) -> Split | Features:
         """The images, or what so many finished blocks send on for them."""
@@ -261,11 +283,20 @@ class Trainer:
             self._save_last(self._gather())
             raise self._interruption()
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Augmented and normalised images; the draws belong to (seed, step)."""
-        seed_generators(images.device, mix(self.config.seed, "augment", self.step))
+    def prepare(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Augmented and normalised images; the draws belong to (seed, step).
+
+        Args:
+            images: uint8 (N, C, H, W).
+            rows: int64 (N,), which training images they are; None: any, mirrored at random.
+        """
+        config, mirrored = self.config, None
+        if self._flips is not None and rows is not None:
+            number = pass_number(len(self.dataset.train), config.batch_size, self.step)
+            mirrored = self._flips.at(rows, number)
+        seed_generators(images.device, mix(config.seed, "augment", self.step))
         preprocessing = self.dataset.preprocessing
-        return preprocessing.normalized(self.augment(preprocessing.scaled(images)))
+        return preprocessing.normalized(self.augment(preprocessing.scaled(images), mirrored))
 
     @contextmanager
     def _saying_what_is_kept(self) -> Iterator[None]:
@@ -323,7 +354,15 @@ class Trainer:
             learning_rate=self.learning_rate(self.step - 1),
             train=EpochTraining(totals.read(self.block_names)),
             val=EpochValidation(val.accuracy, val.readout, val.readouts, val.per_block),
+            joules=self._joules(),
         )
+        with self._off_the_clock():
+            self._keep(row, val, state, statistics)
+
+    def _keep(
+        self, row: EpochRow, val: SplitResult, state: State, statistics: Mapping[str, Tensor]
+    ) -> None:
+        """Log an epoch, save its weights, and tell the callbacks."""
         self.history.append(row)
         highest = max(val.accuracy, self.best.highest)
         if val.accuracy >= highest - standard_error(highest, val.examples):
@@ -343,6 +382,7 @@ class Trainer:
         The best weights, or without a run folder, which keeps them, the last; with the best
         epoch's readout.
         """
+        took = {**self._throughput.record(), "joules": self._joules()}
         statistics: dict[str, Tensor] = {}
         if self.run is None:
             statistics = self.statistics()
@@ -354,10 +394,10 @@ class Trainer:
             val = self.evaluate("val").result(readout)
             test = self.evaluate("test").result(readout) if self.config.final_test else None
         train = TrainFigures(
-            **self._throughput.record(),
+            **took,
             peak_memory_bytes=peak_memory(self.network.device),
             parameters=sum(p.numel() for p in self.network.parameters()),
-            joules=None if self._meter is None else self._meter.joules(),
+            trained_parameters=self.learner.trained_parameters,
             joules_source=None if self._meter is None else self._meter.source,
             epochs=len(self.history),
             best_epoch=self.best.epoch,
@@ -367,6 +407,16 @@ class Trainer:
         if self.run is not None:
             write_json(self.run.result_file, result.to_json())
         return result
+
+    def _joules(self) -> float | None:
+        """So far; None where nothing counts."""
+        return None if self._meter is None else self._meter.joules()
+
+    @contextmanager
+    def _off_the_clock(self) -> Iterator[None]:
+        """Saving and reports inside it count neither as time nor as energy of training."""
+        with self._throughput.paused(), self._meter.paused() if self._meter else nullcontext():
+            yield
 
     def _interruption(self) -> Interrupted:
         assert self.interrupted is not None

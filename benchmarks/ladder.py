@@ -1,0 +1,218 @@
+"""What closes the gap to backprop: parts added one at a time, each for all three ways of teaching.
+
+    GOODNESS_DATA=... python benchmarks/ladder.py [--epochs N] [--per-class N] [--seeds N]
+    python benchmarks/ladder.py --draw
+
+Seven rungs of the frame are added for every column, then those of the heads for the columns that
+have heads:
+
+- *strict*: every convolution learns from its own head alone;
+- *backprop*: end to end from a linear layer on the global average;
+- *deep supervision*: end to end from the sum of all heads' losses.
+
+The learning rate of every rung and column is searched on validation with the first seed, until the
+best lies inside the grid; the other seeds take it. Nothing is selected on, or even measured with,
+the test images. Beside the accuracy stands the effective rank of what teaches each block
+(`goodness diagnose`). Writes ``results/ladder.json`` after every run, so that it may be stopped
+and started again, and ``docs/ladder.png`` with ``--draw``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from runs import search, train, write
+
+COLUMNS = ("strict", "backprop", "deep supervision")
+HEADED = ("strict", "deep supervision")
+PLAIN = {
+    "model": "{name: cnn, widths: [32,32,64,64,128,128], pools: [1,3,5], norm: batch, pool: max,"
+    " order: conv-norm-act, activation: relu, init: kaiming, whiten: null}",
+    "optimizer": "{name: adamw, lr: 5e-3, weight_decay: 1e-2}",
+    "lr_schedule": "{name: cosine, warmup: 0.1}",
+    "label_smoothing": "0",
+    "augment": "{crop: 2, padding: zeros, flip: true}",
+    "readouts": "{last: {blocks: 1}}",
+    "readout": "last",
+    "batch_size": "250",
+    "plan": "together",
+}
+"""The frame that the first rung has in all columns."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A part.
+
+    Args:
+        name: in the table.
+        values: what it adds, as ``--set key=value``.
+        columns: the columns that it is for.
+    """
+
+    name: str
+    values: dict[str, str]
+    columns: tuple[str, ...] = COLUMNS
+
+
+RUNGS = (
+    Rung("AdamW, linear head on 4 x 4 cells", {"objective": "{name: classifier, pool: 4}"}),
+    Rung("Muon on convolutions", {"optimizer": "{name: muon, lr: 0.1}"}),
+    Rung("rate linear to 0", {"lr_schedule": "{name: linear, start: 0, every: step}"}),
+    Rung("whitening first layer", {"model.whiten": "2"}),
+    Rung(
+        "conv, pool, norm, GELU", {"model.order": "conv-pool-norm-act", "model.activation": "gelu"}
+    ),
+    Rung("Dirac start", {"model.init": "dirac"}),
+    Rung("label smoothing 0.1", {"label_smoothing": "0.1"}),
+    Rung(
+        "alternating flips, mirrored edges",
+        {"augment": "{crop: 2, padding: reflect, flip: alternate}"},
+    ),
+    Rung(
+        "head: 64, on 8 x 8 cells",
+        {"objective": "{name: convolutional, grid: 8, widths: [64]}"},
+        HEADED,
+    ),
+    Rung(
+        "head: 128, on 4 x 4 cells",
+        {"objective": "{name: convolutional, grid: 4, widths: [128]}"},
+        HEADED,
+    ),
+    Rung("early blocks frozen first", {"plan": "{name: annealed, first: 0.7}"}, ("strict",)),
+    Rung("readout of the last two", {"readouts": "{last: {blocks: 2}}"}, HEADED),
+    Rung("flips at test", {"flip_test": "true"}),
+)
+METHODS = {
+    "strict": ("spectral-local", {}),
+    "backprop": ("backprop", {"objective": "{name: classifier, pool: 1}", "plan": "end-to-end"}),
+    "deep supervision": ("deep-supervision", {"plan": "deep-supervision"}),
+}
+
+
+def words_of(column: str, place: int) -> list[str]:
+    """The options of a column with all parts up to a rung."""
+    method, own = METHODS[column]
+    values = dict(PLAIN)
+    for rung in RUNGS[: place + 1]:
+        if column in rung.columns:
+            values |= rung.values
+    # What a column is made of stays, whatever the parts say.
+    values |= own
+    return [f"--method={method}", *(f"--set={key}={value}" for key, value in values.items())]
+
+
+class Ladder:
+    """The record, and what is missing in it."""
+
+    def __init__(self, path: Path, terms: dict[str, Any]) -> None:
+        self.path = path
+        self._lock = Lock()
+        self.content: dict[str, Any] = {"schema": 1, "terms": terms, "rungs": {}}
+        if path.exists():
+            self.content = json.loads(path.read_text())
+            if self.content["terms"] != terms:
+                sys.exit(f"{path} was made with {self.content['terms']}; move it away first")
+
+    def fill(self, place: int, column: str, common: list[str], seeds: int) -> None:
+        """Train what a cell lacks: the search, then the other seeds."""
+        rung = RUNGS[place]
+        if column not in rung.columns:
+            return
+        with self._lock:
+            cell = self.content["rungs"].setdefault(rung.name, {}).setdefault(column, {})
+        words = [*words_of(column, place), *common]
+        if "lr" not in cell:
+            centre = 5e-3 if place == 0 else 0.1
+            lr, trials = search(words, centre, ["--seed=0"])
+            self._keep(cell, {"lr": lr, "trials": trials})
+        for seed in range(seeds):
+            if str(seed) in cell.get("runs", {}):
+                continue
+            # The first one is trained again: its blocks are looked at.
+            found = train([*words, f"--lr={cell['lr']}", f"--seed={seed}"], diagnosed=True)
+            kept = {
+                "command": found["command"],
+                "accuracy": found["val"]["accuracy"],
+                "per_block": found["val"]["per_block"],
+                "seconds": found["train"]["seconds"],
+                "signal_rank": [block["signal_rank"] for block in found["diagnosis"]],
+            }
+            self._keep(cell, {"runs": {**cell.get("runs", {}), str(seed): kept}})
+            with self._lock:
+                self.content["environment"] = found["environment"]
+            print(f"{rung.name}, {column}, seed {seed}: {kept['accuracy']:.4f}", flush=True)
+
+    def _keep(self, cell: dict[str, Any], more: dict[str, Any]) -> None:
+        with self._lock:
+            cell.update(more)
+            write(self.path, self.content)
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """Accuracy over the rungs, a line per column with the deviation between seeds."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    names = [rung.name for rung in RUNGS if rung.name in content["rungs"]]
+    colours = dict(zip(COLUMNS, ("#1f77b4", "#222222", "#999999"), strict=True))
+    for column in COLUMNS:
+        places, means, deviations = [], [], []
+        for place, name in enumerate(names):
+            runs = content["rungs"][name].get(column, {}).get("runs", {}).values()
+            if accuracies := [run["accuracy"] for run in runs]:
+                places.append(place)
+                means.append(statistics.mean(accuracies))
+                deviations.append(statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0)
+        axes.errorbar(
+            places, means, deviations, marker="o", capsize=3, label=column, color=colours[column]
+        )
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel("validation accuracy; bars: deviation between seeds")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Go on with the ladder, or draw it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--per-class", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, with a thread each")
+    parser.add_argument("--rungs", type=int, default=len(RUNGS), help="the first so many")
+    parser.add_argument("--out", type=Path, default=Path("results/ladder.json"))
+    parser.add_argument("--draw", action="store_true")
+    args = parser.parse_args()
+    if args.draw:
+        draw(json.loads(args.out.read_text()), Path("docs/ladder.png"))
+        return
+    terms = {"data": args.data, "epochs": args.epochs, "per_class": args.per_class}
+    ladder = Ladder(args.out, terms)
+    common = [
+        *(f"--data={args.data}", f"--epochs={args.epochs}", f"--per-class={args.per_class}"),
+        *("--num-threads=1", "--set=final_test=false", "--quiet"),
+    ]
+    cells = [(place, column) for place in range(args.rungs) for column in COLUMNS]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(ladder.fill, *cell, common, args.seeds) for cell in cells]
+        for job in jobs:
+            job.result()
+
+
+if __name__ == "__main__":
+    main()

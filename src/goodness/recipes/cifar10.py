@@ -1,0 +1,38 @@
+"""CIFAR-10: six convolutions behind a whitening layer, the shape of airbench94 (2404.00498)."""
+
+from __future__ import annotations
+
+from goodness.recipes.base import Recipe, fast_frame, register
+
+FAST = register(
+    Recipe(
+        name="cifar10-fast",
+        method="spectral-local",
+        values=fast_frame(
+            data="cifar10",
+            model={"name": "cnn", "widths": [64, 64, 128, 128, 256, 256], "pools": [1, 3, 5]},
+            epochs=10,
+            flip_test=True,
+        ),
+        hardware="2 CPU cores",
+    )
+)
+
+BEST = register(
+    Recipe(
+        name="cifar10-best",
+        method="spectral-local",
+        values=fast_frame(
+            data="cifar10",
+            model={"name": "cnn", "widths": [128, 128, 384, 384, 512, 512], "pools": [1, 3, 5]},
+            epochs=60,
+            batch_size=500,
+            augment={"cutout": 8},
+            flip_test=True,
+            amp="bf16",
+            compile=True,
+        ),
+        own={"objective": {"widths": [256]}},
+        hardware="one modern GPU",
+    )
+)

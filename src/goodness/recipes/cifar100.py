@@ -1,0 +1,31 @@
+"""CIFAR-100: as for CIFAR-10, with wider layers and heads."""
+
+from __future__ import annotations
+
+from goodness.recipes.base import Recipe, fast_frame, register
+from goodness.recipes.cifar10 import BEST as CIFAR10_BEST
+
+FAST = register(
+    Recipe(
+        name="cifar100-fast",
+        method="spectral-local",
+        values=fast_frame(
+            data="cifar100",
+            model={"name": "cnn", "widths": [64, 128, 256, 256, 512, 512], "pools": [1, 3, 5]},
+            epochs=20,
+            flip_test=True,
+        ),
+        own={"objective": {"widths": [256]}},
+        hardware="2 CPU cores",
+    )
+)
+
+BEST = register(
+    Recipe(
+        name="cifar100-best",
+        method="spectral-local",
+        values={**CIFAR10_BEST.values, "data": "cifar100"},
+        own={"objective": {"widths": [512]}},
+        hardware="one modern GPU",
+    )
+)

@@ -1,0 +1,36 @@
+"""MNIST: handwritten digits, which are not mirrored."""
+
+from __future__ import annotations
+
+from goodness.recipes.base import Recipe, fast_frame, register
+
+FAST = register(
+    Recipe(
+        name="mnist-fast",
+        method="spectral-local",
+        values=fast_frame(
+            data="mnist",
+            model={"name": "cnn", "widths": [32, 32, 64, 64, 128, 128], "pools": [1, 3, 5]},
+            epochs=8,
+            augment={"flip": False},
+        ),
+        hardware="2 CPU cores",
+    )
+)
+
+BEST = register(
+    Recipe(
+        name="mnist-best",
+        method="spectral-local",
+        values=fast_frame(
+            data="mnist",
+            model={"name": "cnn", "widths": [64, 64, 128, 128, 256, 256], "pools": [1, 3, 5]},
+            epochs=60,
+            augment={"flip": False},
+            amp="bf16",
+            compile=True,
+        ),
+        own={"objective": {"widths": [256]}},
+        hardware="one modern GPU",
+    )
+)
