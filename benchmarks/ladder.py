@@ -11,8 +11,8 @@ have heads:
 - *deep supervision*: end to end from the sum of all heads' losses.
 
 The learning rate of every rung and column is searched on validation with the first seed, until the
-best lies inside the grid; the other seeds take it. Nothing is selected on, or even measured with,
-the test images. Beside the accuracy stands the effective rank of what teaches each block
+best lies inside the grid; the other two seeds take it. Nothing is selected on, or even measured
+with, the test images. Beside the accuracy stands the effective rank of what teaches each block
 (`goodness diagnose`). Writes ``results/ladder.json`` after every run, so that it may be stopped
 and started again, and ``docs/ladder.png`` with ``--draw``.
 """
@@ -29,12 +29,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from runs import search, train, write
+from runs import best_trial, search, train, write
 
 COLUMNS = ("strict", "backprop", "deep supervision")
 HEADED = ("strict", "deep supervision")
 PLAIN = {
-    "model": "{name: cnn, widths: [32,32,64,64,128,128], pools: [1,3,5], norm: batch, pool: max,"
+    "model": "{name: cnn, widths: [24,24,48,48,96,96], pools: [1,3,5], norm: batch, pool: max,"
     " order: conv-norm-act, activation: relu, init: kaiming, whiten: null}",
     "optimizer": "{name: adamw, lr: 5e-3, weight_decay: 1e-2}",
     "lr_schedule": "{name: cosine, warmup: 0.1}",
@@ -93,7 +93,14 @@ RUNGS = (
 )
 METHODS = {
     "strict": ("spectral-local", {}),
-    "backprop": ("backprop", {"objective": "{name: classifier, pool: 1}", "plan": "end-to-end"}),
+    "backprop": (
+        "backprop",
+        {
+            "objective": "{name: classifier, pool: 1}",
+            "plan": "end-to-end",
+            "readouts.probe": "null",
+        },
+    ),
     "deep supervision": ("deep-supervision", {"plan": "deep-supervision"}),
 }
 
@@ -132,23 +139,23 @@ class Ladder:
         words = [*words_of(column, place), *common]
         if "lr" not in cell:
             centre = 5e-3 if place == 0 else 0.1
-            lr, trials = search(words, centre, ["--seed=0"])
-            self._keep(cell, {"lr": lr, "trials": trials})
-        for seed in range(seeds):
-            if str(seed) in cell.get("runs", {}):
+            lr, trials = search([*words, "--seed=0"], centre)
+            best = best_trial(trials)
+            first = {"accuracy": best["val_accuracy"], "seconds": best["seconds"]}
+            self._keep(cell, {"lr": lr, "trials": trials, "runs": {"0": first}})
+        for seed in range(1, seeds):
+            if str(seed) in cell["runs"]:
                 continue
-            # The first one is trained again: its blocks are looked at.
             found = train([*words, f"--lr={cell['lr']}", f"--seed={seed}"], diagnosed=True)
             kept = {
                 "command": found["command"],
                 "accuracy": found["val"]["accuracy"],
-                "per_block": found["val"]["per_block"],
                 "seconds": found["train"]["seconds"],
+                "per_block": found["val"]["per_block"],
                 "signal_rank": [block["signal_rank"] for block in found["diagnosis"]],
             }
-            self._keep(cell, {"runs": {**cell.get("runs", {}), str(seed): kept}})
-            with self._lock:
-                self.content["environment"] = found["environment"]
+            self.content["environment"] = found["environment"]
+            self._keep(cell, {"runs": {**cell["runs"], str(seed): kept}})
             print(f"{rung.name}, {column}, seed {seed}: {kept['accuracy']:.4f}", flush=True)
 
     def _keep(self, cell: dict[str, Any], more: dict[str, Any]) -> None:
@@ -191,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--per-class", type=int, default=1500)
+    parser.add_argument("--per-class", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, with a thread each")
     parser.add_argument("--rungs", type=int, default=len(RUNGS), help="the first so many")

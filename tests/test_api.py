@@ -273,7 +273,7 @@ def test_bad_input_leaves_an_existing_run_alone(tmp_path, values, words):
 
 def test_a_dry_run_tells_what_fit_would_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan = goodness.dry_run(**SMALL)
+    plan = goodness.dry_run(**SMALL, method="asge-fast")
 
     assert list(tmp_path.iterdir()) == []
     assert plan.config["batch_size"] == 256
@@ -296,7 +296,7 @@ def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
 
     assert len(folders) == 2
     assert all(folder.parent == Path("runs") for folder in folders)
-    assert all(folder.name.endswith(("asge-fast-digits", "-2")) for folder in folders)
+    assert all(folder.name.endswith(("spectral-local-digits", "-2")) for folder in folders)
 
 
 DRIVER = """

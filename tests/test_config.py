@@ -104,10 +104,10 @@ def test_short_forms_of_optimizer_options(method):
 
 
 def test_what_is_given_is_left_as_it_was():
-    given = {"lr": 0.5, "optimizer": {"eps": 0.25}, "augment": {"crop": 1}}
+    given = {"lr": 0.5, "optimizer": {"rest": "sgd"}, "augment": {"crop": 1}}
     resolve(given)
 
-    assert given == {"lr": 0.5, "optimizer": {"eps": 0.25}, "augment": {"crop": 1}}
+    assert given == {"lr": 0.5, "optimizer": {"rest": "sgd"}, "augment": {"crop": 1}}
 
 
 def test_names_may_be_numbers_as_yaml_reads_them():

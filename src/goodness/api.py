@@ -215,7 +215,7 @@ class Run:
 def fit(
     data: str | Path = "digits",
     *,
-    method: str = "asge-fast",
+    method: str = "spectral-local",
     out: str | Path | None = None,
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -319,7 +319,7 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
 def dry_run(
     data: str | Path = "digits",
     *,
-    method: str = "asge-fast",
+    method: str = "spectral-local",
     **values: Unpack[ConfigValues],
 ) -> DryRun:
     """What `fit` would do, without doing it; the arguments are those of `fit`.

@@ -62,7 +62,7 @@ class Config(BaseModel):
         extra="forbid", frozen=True, defer_build=True, use_attribute_docstrings=True
     )
 
-    method: Annotated[str, Key("method", "NAME", compare="use METHOD...")] = "asge-fast"
+    method: Annotated[str, Key("method", "NAME", compare="use METHOD...")] = "spectral-local"
     """See 'goodness methods'."""
     imports: Annotated[list[str], Key("method", "FILE", option="--import", path=True)] = []
     """A Python file that registers methods or parts of your own; may be repeated."""

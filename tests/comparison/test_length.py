@@ -6,7 +6,6 @@ import pytest
 
 from goodness.comparison.length import (
     FEWEST_STEPS,
-    TRIAL_SHARE,
     VALIDATION_SHARE,
     VALIDATIONS,
     Length,
@@ -48,10 +47,12 @@ def test_a_run_that_cannot_be_short_enough_still_trains():
 
 def test_a_trial_has_its_part_of_the_steps():
     for length in (Length(20, 37), Length(12, 50), Length(1, 700), Length(3, 200)):
-        trial = trial_of(length)
-        assert trial.steps == pytest.approx(TRIAL_SHARE * length.steps, rel=0.05)
-        assert trial.epochs == max(1, round(length.epochs / 5))
-    assert trial_of(Length(1, 30)).steps == FEWEST_STEPS
+        for share in (0.2, 0.5):
+            trial = trial_of(length, share)
+            assert trial.steps == pytest.approx(share * length.steps, rel=0.05)
+            assert trial.epochs == max(1, round(length.epochs * share))
+        assert trial_of(length, 1.0) == length
+    assert trial_of(Length(1, 30), 0.2).steps == FEWEST_STEPS
 
 
 def test_runs_correct_the_pace_by_their_median():

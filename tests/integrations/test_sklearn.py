@@ -35,7 +35,7 @@ def digits():
     return X[:600].astype(np.float32), y[:600]
 
 
-SMALL = {"epochs": 8, "random_state": 0, "lr": 5e-3}
+SMALL = {"epochs": 8, "random_state": 0, "lr": 5e-2}
 
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8)])

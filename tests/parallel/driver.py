@@ -31,6 +31,7 @@ MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3], "whiten":
 COMMON = {"model": MODEL, "epochs": 2, "batch_size": 240, "augment": {"flip": "alternate"}}
 LAYERS = {
     **COMMON,
+    "optimizer": "muon",
     "boundary": {"dropout": 0.2},
     "readouts": {"fusion": {"start": 0.3}},  # begins to learn inside an epoch
     "ema": 0.9,

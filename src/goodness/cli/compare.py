@@ -53,6 +53,15 @@ def compare(
             " weight_decay, label_smoothing.",
         ),
     ] = "",
+    trial_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1,
+            metavar="SHARE",
+            help="Part of a run's steps that each trial of the search has.",
+        ),
+    ] = 0.2,
     target: Annotated[
         float | None,
         typer.Option(
@@ -76,7 +85,7 @@ def compare(
 
     data = asked.pop("data", Config.model_fields["data"].default)
     keys = tuple(key.strip() for key in search.split(",") if key.strip())
-    terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked, keys)
+    terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked, keys, trial_share)
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol}-{budget:g}s"
     named = methods_of(methods, baseline)
     study = Study.create(folder, terms, named, seeds, match_parameters or (), target)

@@ -12,8 +12,6 @@ VALIDATION_SHARE = 0.2
 """Fewer times where all of them would take more than this part of a run."""
 FEWEST_STEPS = 20
 """No run has fewer, however short the time is."""
-TRIAL_SHARE = 0.2
-"""A trial has this part of a run's steps."""
 CLOSE = 0.01
 """A length that misses the seconds by this part is as good as any nearer one."""
 
@@ -65,10 +63,15 @@ def fitting(pace: Pace, seconds: float) -> Length:
     return next(close, min(lengths, key=miss))
 
 
-def trial_of(length: Length) -> Length:
-    """The length of a trial of such a run: its part of the steps, and of the validations."""
-    epochs = max(1, round(TRIAL_SHARE * length.epochs))
-    steps = max(FEWEST_STEPS, TRIAL_SHARE * length.steps)
+def trial_of(length: Length, share: float) -> Length:
+    """The length of a trial of such a run: its part of the steps, and of the validations.
+
+    Args:
+        length: of the run.
+        share: the part, above 0, at most 1.
+    """
+    epochs = max(1, round(share * length.epochs))
+    steps = max(FEWEST_STEPS, share * length.steps)
     return Length(epochs, max(1, round(steps / epochs)))
 
 

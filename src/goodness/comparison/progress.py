@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from goodness.comparison.length import TRIAL_SHARE
-
 if TYPE_CHECKING:
     from goodness.comparison.entry import Entry
     from goodness.comparison.study import Study
@@ -52,18 +50,19 @@ class Progress:
         return _sum(done), _sum(whole)
 
     def _of(self, entry: Entry) -> tuple[Work, Work]:
-        folder, budget = self._study.folder(entry), self._study.terms.budget
+        terms, folder = self._study.terms, self._study.folder(entry)
+        budget, share = terms.budget, terms.trial_share
         trials = len(folder.trials)
         seeds = sum(run.result_file.exists() for run in folder.runs)
-        done = Work(trials + seeds, budget * (trials * TRIAL_SHARE + seeds))
+        done = Work(trials + seeds, budget * (trials * share + seeds))
         if folder.refused:
             return done, done
         # Three rates and two more values of each further key, until the search is known.
-        first = 1 if self._study.terms.protocol == "paper" else 3
-        expected = first + 2 * len(self._study.terms.search)
+        first = 1 if terms.protocol == "paper" else 3
+        expected = first + 2 * len(terms.search)
         all_trials = trials if folder.plan else max(trials, expected)
         all_seeds = len(folder.runs)
-        return done, Work(all_trials + all_seeds, budget * (all_trials * TRIAL_SHARE + all_seeds))
+        return done, Work(all_trials + all_seeds, budget * (all_trials * share + all_seeds))
 
 
 def _sum(works: list[Work]) -> Work:

@@ -13,7 +13,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from goodness.comparison.figures import draw
-from goodness.comparison.length import TRIAL_SHARE
 from goodness.comparison.protocol import SEARCHED
 from goodness.comparison.search import EXTENSIONS
 from goodness.comparison.study import Study
@@ -145,7 +144,8 @@ class Report:
             "terms": f"{PROTOCOLS[terms.protocol]}. Seconds per row and seed, training and"
             f" validation: {terms.budget:g}; seeds: {' or '.join(map(str, counts))}."
             + (f" After the rate: {', '.join(terms.search)}." if terms.search else "")
-            + f" A trial takes {TRIAL_SHARE:.0%} of a run's steps, and is not part of its seconds.",
+            + f" A trial takes {terms.trial_share:.0%} of a run's steps, and is not part of its"
+            " seconds.",
             "commands": commands(study),
             "environment": _environment(study),
             "target": None if self.target is None else f"{self.target:.2%}",
@@ -218,6 +218,7 @@ def commands(study: Study) -> list[str]:
     common = [f"--data={terms.data}", f"--budget={terms.budget:g}", f"--protocol={terms.protocol}"]
     common += [] if terms.data_root is None else [f"--data-root={terms.data_root}"]
     common += [] if not terms.search else [f"--search={','.join(terms.search)}"]
+    common += [f"--trial-share={terms.trial_share:g}"]
     common += [] if study.target is None else [f"--target={study.target:g}"]
     common += [] if baseline() in study.entries else ["--no-baseline"]
     common += [f"--set={key}={json.dumps(value)}" for key, value in terms.values.items()]

@@ -40,6 +40,8 @@ class Terms:
         data_root: where names are looked up.
         values: configuration values for all methods.
         search: keys searched on validation for every entry, after the learning rate.
+        trial_share: the part of a run's steps that each trial of the search has. The best rate of
+            a short run is higher than that of a long one, and not equally so for all methods.
     """
 
     data: str
@@ -48,6 +50,7 @@ class Terms:
     data_root: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     search: tuple[str, ...] = ()
+    trial_share: float = 0.2
 
 
 class Study:

@@ -104,7 +104,7 @@ class EntryTraining:
     def _searched(self, pace: Pace) -> dict[str, Any]:
         """Search the rate, which readout answers, and the other keys, one after another."""
         terms = self.study.terms
-        length = trial_of(fitting(pace, terms.budget))
+        length = trial_of(fitting(pace, terms.budget), terms.trial_share)
         config = self.study.config(self.entry)
         found: dict[str, Any] = {}
         chosen = {} if config.readout == "auto" else answering(config, config.readout)

@@ -61,7 +61,7 @@ class GoodnessClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: str = "asge-fast",
+        method: str = "spectral-local",
         model: str | nn.Module | None = None,
         partition: str | int | None = None,
         epochs: int = 20,

@@ -13,7 +13,7 @@ ASGE_FAST = register(
             "a = s (g R + b),  g = mean of h^2 over a P x P grid,  s = sqrt(K / (C P^2)),  loss ="
             " -log softmax(a)_y"
         ),
-        use="The default: small networks, minutes, no trained head.",
+        use="Small networks, minutes, no trained head.",
         paper=ASGE.paper,
         locality=Locality.LAYER,
         values={

@@ -35,7 +35,7 @@ SPECTRAL_LOCAL = register(
         name="spectral-local",
         title="Convolutional heads and spectral updates of single layers",
         equation="loss = CE(W GELU(BN(head * P h)), y),  kernels by orthogonalised momentum",
-        use="Accuracy first, layer by layer.",
+        use="The default: the most accurate layer by layer, and fast.",
         paper="ours; parts from arXiv 1901.08164, 2404.00498 and Jordan et al. 2024 (Muon)",
         locality=Locality.LAYER,
         values={

@@ -179,10 +179,13 @@ def _layers(recipe: Recipe, image_shape: Shape, num_classes: int) -> Iterator[La
         raise InputError(f"model.pools: no convolution {beyond[0]} (there are {count})")
     channels, height, width = image_shape
     side = min(height, width)
+    # What a whitening takes off an image is the user's too.
+    margin = recipe.whiten - 1 if recipe.whiten else 0
     if side < 2**poolings and not recipe.skip_pools:
         raise InputError(
-            f"{recipe.name} halves the image {poolings} times: {height}x{width} pixels are too few"
-            f" (use --image-size {max(2**poolings, 32)}, or a smaller model)"
+            f"{recipe.name} halves the image {poolings} times: {height + margin}x{width + margin}"
+            f" pixels are too few (use --image-size {max(2**poolings + margin, 32)}, or a smaller"
+            " model)"
         )
     for place, out in enumerate(recipe.widths, start=1):
         groups = recipe.groups[place - 1] if recipe.groups else 1
