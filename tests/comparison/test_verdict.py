@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from goodness.comparison.verdict import QUANTILES, difference, quantile
+from goodness.comparison.verdict import difference
 
 
 @pytest.mark.parametrize(
@@ -18,20 +18,12 @@ from goodness.comparison.verdict import QUANTILES, difference, quantile
         ([0.5, 0.6, 0.7, 0.4, 0.55], [0.52, 0.61]),
     ],
 )
-def test_the_interval_is_welch_s_or_a_little_wider(own, other):
+def test_the_interval_is_welch_s(own, other):
     found = difference(own, other, 10**6)
     exact = stats.ttest_ind(own, other, equal_var=False).confidence_interval(0.95)
 
     assert found.mean == pytest.approx((exact.low + exact.high) / 2)
-    half = (exact.high - exact.low) / 2
-    assert half * 0.999 <= found.half_width <= half * 3  # of broken degrees of freedom the fewer
-
-
-def test_quantiles_are_never_too_small():
-    for freedom, known in QUANTILES.items():
-        assert known == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-3)
-    for freedom in (1.0, 1.9, 2.0, 11.0, 17.5, 45.0, 1e6):
-        assert quantile(freedom) >= stats.t.ppf(0.975, freedom) - 1e-3
+    assert found.half_width == pytest.approx((exact.high - exact.low) / 2)
 
 
 @pytest.mark.parametrize(

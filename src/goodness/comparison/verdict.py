@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,11 +12,6 @@ Word = Literal["above", "below", "level", "open"]
 
 LEVEL = 0.01
 """Methods are level where the interval of their difference lies within a point."""
-QUANTILES = {
-    **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306},
-    **{9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.0},
-}
-"""0.975 quantiles of Student's t by degrees of freedom; between two, those of the fewer count."""
 RULE = (
     "A difference is that of the means over seeds, with Welch's 95 % interval, a seed's deviation"
     " counted as one test image at least: “above” and “below” where it excludes 0, “level” where"
@@ -45,6 +39,8 @@ def difference(own: Sequence[float], other: Sequence[float], examples: int) -> D
         other: of the other method.
         examples: test images.
     """
+    from scipy.stats import t as student  # late: it takes half a second
+
     mean = statistics.mean(own) - statistics.mean(other)
     if min(len(own), len(other)) < 2:
         return Difference(mean, None, "open")
@@ -54,20 +50,10 @@ def difference(own: Sequence[float], other: Sequence[float], examples: int) -> D
     freedom = sum(errors) ** 2 / sum(
         error**2 / (len(all_) - 1) for error, all_ in zip(errors, (own, other), strict=True)
     )
-    half = quantile(freedom) * math.sqrt(sum(errors))
+    half = float(student.ppf(0.975, freedom)) * math.sqrt(sum(errors))
     word: Word = "open"
     if abs(mean) > half:
         word = "above" if mean > 0 else "below"
     elif abs(mean) + half <= LEVEL:
         word = "level"
     return Difference(mean, half, word)
-
-
-def quantile(freedom: float) -> float:
-    """Of Student's t at 0.975, not less than the true one.
-
-    Args:
-        freedom: degrees of freedom, 1 at least.
-    """
-    known = sorted(QUANTILES)
-    return QUANTILES[known[max(0, bisect_right(known, freedom + 1e-9) - 1)]]
