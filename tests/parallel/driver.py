@@ -28,7 +28,10 @@ from goodness.training import trainer as training
 from goodness.training.callbacks import Callback
 
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3], "whiten": 2}
-COMMON = {"model": MODEL, "epochs": 2, "batch_size": 240, "augment": {"flip": "alternate"}}
+COMMON = {
+    **{"method": "asge-fast", "model": MODEL, "epochs": 2, "batch_size": 240},
+    "augment": {"flip": "alternate"},
+}
 LAYERS = {
     **COMMON,
     "optimizer": "muon",
