@@ -70,6 +70,17 @@ def test_backprop_teaches_every_block_through_the_later_ones():
     assert all(block.signal_rank is not None for block in found)
 
 
+def test_the_next_block_s_loss_teaches_where_the_plan_says_so():
+    def signal_of(plan):
+        network = goodness.build("mono-forward", model=CHAIN, plan=plan, **SHAPE)
+        return [block.signal_rank for block in goodness.diagnose(network, *batch())]
+
+    alone, through = signal_of("together"), signal_of("overlapping")
+
+    assert through[0] != pytest.approx(alone[0], rel=1e-3)
+    assert through[1] == pytest.approx(alone[1], rel=1e-4)
+
+
 def test_channels_that_never_change_are_dead():
     network = goodness.build("mono-forward", model=CHAIN, **SHAPE)
     norm = network[0].body.norm1

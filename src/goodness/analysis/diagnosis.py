@@ -90,13 +90,15 @@ def _look(
     """The features of a segment's blocks, and the gradient of its loss by them."""
     x, total = inputs[segment.blocks[0]].detach(), None
     values: dict[int, Tensor] = {}
-    for index in segment.blocks:
+    for index in (*segment.blocks, *segment.through):
         block = network[index]
         value = network.value(index, x, True)
         if not value.requires_grad:  # a block without weights, or with frozen ones
             value = value.detach().requires_grad_()
-        values[index] = value
-        if index in segment.losses and block.objective is not None:
+        if index in segment.blocks:
+            values[index] = value
+        judged = index in segment.losses or index in segment.through
+        if judged and block.objective is not None:
             h = block.features(value)
             context.input = block.input(x.detach())
             loss = block.objective.loss(h, block.objective.scores(h), y, context).mean()
