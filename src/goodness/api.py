@@ -213,9 +213,9 @@ class Run:
 
 
 def fit(
-    data: str | Path = "digits",
+    data: str | Path | None = None,
     *,
-    method: str = "spectral-local",
+    method: str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -231,8 +231,9 @@ def fit(
     Linux, tells glibc's malloc to keep freed memory; torch's default generators are reseeded.
 
     Args:
-        data: a name or a folder of images, see `goodness.data.open_data`.
-        method: a name from ``goodness methods``.
+        data: a name or a folder of images, see `goodness.data.open_data`; None: the recipe's, or
+            the embedded digits.
+        method: a name from ``goodness methods``; None: the recipe's, or the default.
         out: the run folder; None makes ``runs/<time>-<method>-<data>``.
         overwrite: replace a run that is already there.
         callbacks: told of every step and epoch, e.g. `EarlyStopping`.
@@ -317,9 +318,9 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
 
 
 def dry_run(
-    data: str | Path = "digits",
+    data: str | Path | None = None,
     *,
-    method: str = "spectral-local",
+    method: str | None = None,
     **values: Unpack[ConfigValues],
 ) -> DryRun:
     """What `fit` would do, without doing it; the arguments are those of `fit`.
@@ -386,7 +387,7 @@ def _prepare(
     return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
-def _data(data: str | Path) -> str:
+def _data(data: str | Path | None) -> str | None:
     """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
     return str(data.absolute()) if isinstance(data, Path) else data
 

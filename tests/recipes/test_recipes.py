@@ -78,6 +78,24 @@ def test_the_nearest_recipe_is_named():
         goodness.resolve({"recipe": "cifar-fast"})
 
 
+@pytest.mark.parametrize("train", [goodness.fit, goodness.dry_run])
+@pytest.mark.parametrize(
+    ("given", "opened"),
+    [({}, "cifar10"), ({"data": "mnist"}, "mnist"), ({"method": "sff"}, "cifar10")],
+)
+def test_a_training_takes_the_recipe_s_data_unless_told_otherwise(
+    train, given, opened, tmp_path, monkeypatch
+):
+    def told(name, *_):
+        raise InputError(f"opened {name}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("goodness.api.open_data", told)
+
+    with pytest.raises(InputError, match=f"opened {opened}$"):
+        train(recipe="cifar10-fast", **given)
+
+
 def test_a_run_keeps_the_recipe_s_name(tmp_path):
     run = goodness.fit(
         "digits",

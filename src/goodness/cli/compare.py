@@ -9,7 +9,7 @@ import typer
 
 from goodness.cli.options import Values, takes
 from goodness.cli.output import console, table
-from goodness.config import KEYS, Config
+from goodness.config import KEYS, Config, with_recipe
 from goodness.training.signals import interruptible
 
 SHARED = [name for name, key in KEYS.items() if key.option and not key.compare]
@@ -83,7 +83,9 @@ def compare(
     from goodness.comparison.report import TERMINAL
     from goodness.comparison.study import Terms, methods_of
 
-    data = asked.pop("data", Config.model_fields["data"].default)
+    # A recipe brings its data along.
+    data = with_recipe(asked).get("data", Config.model_fields["data"].default)
+    asked.pop("data", None)
     keys = tuple(key.strip() for key in search.split(",") if key.strip())
     terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked, keys, trial_share)
     folder = out or Path("comparisons") / f"{Path(data).name}-{protocol}-{budget:g}s"
