@@ -11,9 +11,9 @@ have heads:
 - *deep supervision*: end to end from the sum of all heads' losses.
 
 The learning rate of every rung that changes the training is searched on validation with the first
-seed, for each column, until the best lies inside the grid; the other two seeds take it. Nothing is selected on, or even measured
-with, the test images. Beside the accuracy stands the effective rank of what teaches each block
-(`goodness diagnose`). Writes ``results/ladder.json`` after every run, so that it may be stopped
+seed, for each column, until the best lies inside the grid; the other two seeds take it. Nothing is
+selected on, or even measured with, the test images. Beside the accuracy stands the effective rank
+of what teaches each block (`goodness diagnose`). Writes ``results/ladder.json`` after every run, so that it may be stopped
 and started again, and ``docs/ladder.png`` with ``--draw``.
 """
 
