@@ -13,8 +13,8 @@ have heads:
 The learning rate of every rung that changes the training is searched on validation with the first
 seed, for each column, until the best lies inside the grid; the other two seeds take it. Nothing is
 selected on, or even measured with, the test images. Beside the accuracy stands the effective rank
-of what teaches each block (`goodness diagnose`). Writes ``results/ladder.json`` after every run, so that it may be stopped
-and started again, and ``docs/ladder.png`` with ``--draw``.
+of what teaches each block (`goodness diagnose`). Writes ``results/ladder.json`` after every run, so
+that it may be stopped and started again, and ``docs/ladder.png`` with ``--draw``.
 """
 
 from __future__ import annotations

@@ -58,6 +58,9 @@ def fast_frame(**values: Any) -> dict[str, Any]:
     return {**FAST_FRAME, **options}
 
 
+BF16 = "in bfloat16: a CPU without AVX512-BF16 or AMX is faster with --amp none"
+"""Of the recipes for CPUs."""
+
 RECIPES: Registry[Recipe] = Registry("recipe", __package__)
 
 

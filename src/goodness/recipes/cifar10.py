@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodness.recipes.base import Recipe, fast_frame, register
+from goodness.recipes.base import BF16, Recipe, fast_frame, register
 
 FAST = register(
     Recipe(
@@ -12,9 +12,11 @@ FAST = register(
             data="cifar10",
             model={"name": "cnn", "widths": [64, 64, 128, 128, 256, 256], "pools": [1, 3, 5]},
             epochs=10,
+            amp="bf16",
             flip_test=True,
         ),
         hardware="2 CPU cores",
+        note=BF16,
     )
 )
 

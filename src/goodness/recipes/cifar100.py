@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodness.recipes.base import Recipe, fast_frame, register
+from goodness.recipes.base import BF16, Recipe, fast_frame, register
 from goodness.recipes.cifar10 import BEST as CIFAR10_BEST
 
 FAST = register(
@@ -13,10 +13,12 @@ FAST = register(
             data="cifar100",
             model={"name": "cnn", "widths": [64, 128, 256, 256, 512, 512], "pools": [1, 3, 5]},
             epochs=20,
+            amp="bf16",
             flip_test=True,
         ),
         own={"objective": {"widths": [256]}},
         hardware="2 CPU cores",
+        note=BF16,
     )
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodness.recipes.base import Recipe, fast_frame, register
+from goodness.recipes.base import BF16, Recipe, fast_frame, register
 
 FAST = register(
     Recipe(
@@ -13,11 +13,13 @@ FAST = register(
             image_size=128,
             model={"name": "cnn", "widths": [32, 64, 128, 256, 256], "pools": [1, 2, 3, 4, 5]},
             epochs=30,
+            amp="bf16",
             batch_size=125,
             augment={"crop": 12},
             flip_test=True,
         ),
         hardware="2 CPU cores",
+        note=BF16,
     )
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodness.recipes.base import Recipe, fast_frame, register
+from goodness.recipes.base import BF16, Recipe, fast_frame, register
 
 FAST = register(
     Recipe(
@@ -12,9 +12,11 @@ FAST = register(
             data="mnist",
             model={"name": "cnn", "widths": [32, 32, 64, 64, 128, 128], "pools": [1, 3, 5]},
             epochs=8,
+            amp="bf16",
             augment={"flip": False},
         ),
         hardware="2 CPU cores",
+        note=BF16,
     )
 )
 
