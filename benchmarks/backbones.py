@@ -1,14 +1,15 @@
 """Networks of other libraries trained block by block, with backprop beside it.
 
     GOODNESS_DATA=... python benchmarks/backbones.py epochs      # narrow ResNet18, MobileNetV3
+    GOODNESS_DATA=... python benchmarks/backbones.py blocks      # the same with Muon, in few blocks
     GOODNESS_DATA=... python benchmarks/backbones.py few         # 50 images of each class, 5 seeds
     GOODNESS_DATA=... python benchmarks/backbones.py transfer    # half of the classes, then half
     GOODNESS_DATA=... python benchmarks/backbones.py imagenette  # 128 pixels, narrow ResNet18
     GOODNESS_DATA=... python benchmarks/backbones.py gpu         # ResNet18 in full, with CUDA
 
 The data are CIFAR-10 where nothing else is said. Every column has its learning rate searched alike:
-three rates around 3e-3, and more while the best is at an end, for a part of the run, judged on
-validation. Each run is the ``goodness train`` command that is printed; a record in
+three rates around 3e-3 (with Muon 0.1), and more while the best is at an end, for a part of the
+run, judged on validation. Each run is the ``goodness train`` command that is printed; a record in
 ``results/backbones-<part>.json`` holds finished columns; started again, the script goes on with the
 next one. To try the script out, ``--steps N`` makes every epoch N steps, and ``--only WORD`` takes
 the columns that have it in their names.
@@ -26,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runs import best_of, search, train, write
+from runs import REGIME, best_of, search, train, write
 
 CENTRE = 3e-3
 CIFAR10 = "--data=cifar10"
@@ -60,6 +61,21 @@ ON_NARROW = {
     "sff, 1 block": sff("1", 5),
     "backprop": BACKPROP,
 }
+IN_BLOCKS = {
+    "narrow resnet18": {
+        "lookahead, 2 blocks": ["--method=lookahead", "--partition=2"],
+        "lookahead, 4 blocks": ["--method=lookahead", "--partition=4"],
+        "backprop": BACKPROP,
+        "man, 2 blocks": ["--method=man", "--partition=2"],
+        "auglocal, 2 blocks": ["--method=auglocal", "--partition=2"],
+        "hpff, 4 blocks": ["--method=hpff", "--partition=4"],
+    },
+    "mobilenetv3_small_100": {
+        "lookahead, 2 blocks": ["--method=lookahead", "--partition=2"],
+        "backprop": BACKPROP,
+    },
+}
+"""What teaches a block so that the next ones can use it, and the methods that it descends from."""
 REGULARISED = {
     "--weight-decay=": ((1e-4, 1e-3, 1e-2, 1e-1, 1.0), 2),
     "--set=label_smoothing=": ((0.0, 0.05, 0.1, 0.2, 0.3), 0),
@@ -89,6 +105,7 @@ class Record:
         trial: Sequence[str],
         seeds: int = 1,
         further: Mapping[str, tuple[Sequence[float], int]] | None = None,
+        centre: float = CENTRE,
     ) -> None:
         """Search the rate of a column and train it, unless it is there.
 
@@ -99,10 +116,11 @@ class Record:
             seeds: how many runs.
             further: options that are searched after the rate, one after another, each with its
                 values and the place of the first one tried.
+            centre: the rate tried first.
         """
         if name in self.content["columns"] or self.only not in name:
             return
-        lr, trials = search(words, CENTRE, trial)
+        lr, trials = search(words, centre, trial)
         words = [*words, f"--lr={lr}"]
         for option, (values, start) in (further or {}).items():
             value, more = best_of(option, values, start, words, trial)
@@ -132,6 +150,16 @@ def epochs(record: Record, common: Sequence[str]) -> None:
         for method, words in methods.items():
             given = [*model, *words, CIFAR10, *common]
             record.add(f"{network}: {method}", [*given, "--epochs=8"], ["--epochs=1"])
+
+
+def blocks(record: Record, common: Sequence[str]) -> None:
+    """8 epochs in the regime of the recipes, around Muon's rate; trials of two."""
+    models = {"narrow resnet18": NARROW, "mobilenetv3_small_100": MOBILE}
+    regime = [*REGIME, "--batch-size=250", "--epochs=8"]
+    for network, methods in IN_BLOCKS.items():
+        for method, words in methods.items():
+            given = [*models[network], *words, CIFAR10, *regime, *common]
+            record.add(f"{network}: {method}", given, ["--epochs=2"], centre=0.1)
 
 
 def few(record: Record, common: Sequence[str]) -> None:
@@ -186,6 +214,7 @@ def main() -> None:
     """Go on with one part."""
     parts = {
         "epochs": epochs,
+        "blocks": blocks,
         "few": few,
         "transfer": transfer,
         "imagenette": imagenette,

@@ -17,21 +17,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runs import FRAME
+
 COMMON = ["--num-threads=1", "--jobs=2"]
 ROWS: dict[str, list[str]] = {
-    # The network and the frame of `goodness compare`'s default, with the optimizer and the first
-    # layer of the recipes.
     "cifar10-120s": [
         *("spectral-local", "--data=cifar10", "--budget=120", "--seeds=3", "--trial-share=1"),
-        "--set=model.order=conv-pool-norm-act",
-        "--set=model.activation=gelu",
-        "--set=model.init=dirac",
-        "--set=model.whiten=2",
-        "--set=optimizer={name: muon, lr: 0.1}",
-        "--set=lr_schedule={name: linear, start: 0, every: step}",
-        "--set=label_smoothing=0.1",
-        "--set=augment={crop: 2, padding: reflect, flip: alternate}",
-        "--set=batch_size=250",
+        *(*FRAME, "--batch-size=250"),
+    ],
+    "digits": [
+        *("spectral-local", "asge-fast", "--data=digits", "--budget=15", "--seeds=5"),
+        *("--trial-share=1", *FRAME, "--batch-size=64", "--set=model.widths=[32,64,128,128]"),
     ],
     "mnist": ["spectral-local", "--recipe=mnist-fast", "--budget=240", "--seeds=3"],
     "fashion_mnist": ["spectral-local", "--recipe=fashion_mnist-fast", "--budget=480", "--seeds=3"],

@@ -13,6 +13,21 @@ from typing import Any
 
 from goodness.comparison.search import climb, rates
 
+REGIME = [
+    "--set=optimizer={name: muon, lr: 0.1}",
+    "--set=lr_schedule={name: linear, start: 0, every: step}",
+    "--set=label_smoothing=0.1",
+    "--set=augment={crop: 2, padding: reflect, flip: alternate}",
+]
+"""How the recipes train, for networks that are not theirs."""
+FRAME = [
+    "--set=model.order=conv-pool-norm-act",
+    "--set=model.activation=gelu",
+    "--set=model.init=dirac",
+    "--set=model.whiten=2",
+    *REGIME,
+]
+"""The same with their kind of network."""
 FAILED = 1
 """What ``goodness train`` exits with where a loss is not finite."""
 

@@ -3,12 +3,15 @@
     python benchmarks/speed.py vgg16l     # 16 convolutions with batch norm, a sweep over depth
     python benchmarks/speed.py vgg8       # ASGE's network
     python benchmarks/speed.py vgg16l --compile      # every block compiled
+    python benchmarks/speed.py level-vgg8            # in the frame of the recipes
+    python benchmarks/speed.py lookahead-resnet18-2  # a backbone in two blocks
     GOODNESS_DATA=... python benchmarks/speed.py loop   # what is not the step, on small-cnn
 
-The first two are one ``goodness bench`` each (all ways in turns in one run; it prints its command)
-and write ``results/bench-<network>.json`` and ``docs/bench-<network>.png``; on a CUDA device with
-``--amp bf16``. What is compiled has a record of its own, ``bench-<network>-compiled``. The last one
-trains two epochs of CIFAR-10 and writes ``results/loop.json``.
+Each of `NETWORKS` is one ``goodness bench`` (all ways in turns in one run; it prints its command)
+and writes ``results/bench-<network>.json``, with sweeps ``docs/bench-<network>.png`` as well; on a
+CUDA device with ``--amp bf16``. What is compiled has a record of its own,
+``bench-<network>-compiled``. ``loop`` trains two epochs of CIFAR-10 and writes
+``results/loop.json``.
 """
 
 from __future__ import annotations
@@ -28,26 +31,35 @@ import goodness
 from goodness.learning.learner import Learner
 from goodness.reports.environment import environment
 from goodness.training.trainer import Trainer
-from runs import write
+from runs import FRAME, REGIME, write
 
 WIDTHS = [width for width in (64, 128, 256, 512) for _ in range(4)]
+NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
+MOBILE = ["--model=timm/mobilenetv3_small_100"]
 NETWORKS = {
     "vgg16l": [
-        "--model=cnn",
+        *("asge", "sff", "--model=cnn"),
         f"--model-arg=widths={json.dumps(WIDTHS, separators=(',', ':'))}",
         "--model-arg=pools=[4,8,12]",
         "--model-arg=norm=batch",
         "--model-arg=pool=max",
     ],
-    "vgg8": ["--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
+    "vgg8": ["asge", "sff", "--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
+    "level-small-cnn": ["spectral-local", "--model=small-cnn", *FRAME],
+    "level-vgg8": ["spectral-local", "--model=vgg8", *FRAME],
+    "lookahead-resnet18-2": ["lookahead", *NARROW, "--partition=2", *REGIME],
+    "lookahead-resnet18-4": ["lookahead", *NARROW, "--partition=4", *REGIME],
+    "lookahead-mobilenetv3-2": ["lookahead", *MOBILE, "--partition=2", *REGIME],
+    "lookahead-mobilenetv3-3": ["lookahead", *MOBILE, "--partition=3", *REGIME],
 }
-SWEEPS = {"vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128"], "vgg8": []}
+"""What is measured: methods, the network, and the frame that they share with backprop."""
+SWEEPS = {"vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128"]}
 
 
 def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
     """One bench, with a picture; of compiled blocks without either sweep or picture."""
-    more = ["--set=compile=true"] if compiled else SWEEPS[name]
-    command = ["bench", "asge", "sff", *NETWORKS[name], *words, *more]
+    more = ["--set=compile=true"] if compiled else SWEEPS.get(name, [])
+    command = ["bench", *NETWORKS[name], *words, *more]
     print(shlex.join(["goodness", *command]), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         python = [sys.executable, "-m", "goodness", *command, f"--out={scratch}"]
@@ -55,7 +67,7 @@ def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
         record = json.loads((Path(scratch) / "bench.json").read_text())
         record["command"] = shlex.join(["goodness", *command])
         write(out / f"bench-{name}{'-compiled' if compiled else ''}.json", record)
-        if not compiled:
+        if not compiled and name in SWEEPS:
             picture = (Path(scratch) / "bench.png").read_bytes()
             (out.parent / "docs" / f"bench-{name}.png").write_bytes(picture)
 

@@ -172,11 +172,12 @@ def _measured(name: str) -> list[str]:
         ]
     lines += _labels(name)
     rows = []
-    for path in sorted((ROOT / "results").glob("compare-*.json")):
+    results = ROOT / "results"
+    for path in sorted([*results.glob("level-*.json"), *results.glob("compare-*.json")]):
         record = json.loads(path.read_text())
         for method in record["methods"]:
             if method["method"] == name and method["mean"] is not None:
-                data = path.stem.removeprefix("compare-")
+                data = path.stem.removeprefix("compare-").removeprefix("level-")
                 seeds = len(method["accuracies"])
                 rows.append(
                     f"| {data} | {100 * method['mean']:.2f} | {seeds} | {method['seconds']:.0f} |"

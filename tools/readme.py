@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from statistics import mean
+from typing import Any
 
 from goodness.methods import METHODS
 
@@ -26,30 +26,33 @@ def methods() -> str:
 
 
 def results() -> str:
-    """One row per record of ``benchmarks/accuracy.py``."""
+    """One row per record of ``benchmarks/level.py``."""
     rows = [
-        "| data | `asge-fast`, test % | `backprop`, test % | seconds | epochs | seeds | record |",
-        "|---|---|---|---|---|---|---|",
+        "| comparison | `spectral-local`, test % | `backprop`, test % | seconds | passes |"
+        " images/s, of backprop's | seeds | record |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for data in ("digits", "mnist", "fashion_mnist", "cifar10"):
-        path = ROOT / "results" / f"{data}.json"
-        if not path.exists():
-            continue
-        columns = json.loads(path.read_text())["methods"]
-        ours, theirs = columns["asge-fast"], columns["backprop"]
-        accuracies = [f"{100 * column['test_accuracy']:.2f}" for column in (ours, theirs)]
-        seconds, epochs = (
-            " / ".join(
-                f"{mean(run['train'][key] for run in column['runs']):.0f}"
-                for column in (ours, theirs)
-            )
-            for key in ("seconds", "epochs")
-        )
-        seeds = len(ours["runs"])
-        link = f"[json](results/{path.name})"
-        cells = [data, *accuracies, seconds, epochs, seeds, link]
+    for path in sorted((ROOT / "results").glob("level-*.json")):
+        columns = {method["method"]: method for method in json.loads(path.read_text())["methods"]}
+        pair = columns["spectral-local"], columns["backprop"]
+        speeds = [column["images_per_second"] for column in pair]
+        cells = [
+            path.stem.removeprefix("level-"),
+            *(_accuracy(column) for column in pair),
+            " / ".join(f"{column['seconds']:.0f}" for column in pair),
+            " / ".join(f"{column['epochs']:.1f}" for column in pair),
+            f"{speeds[0] / speeds[1]:.2f}",
+            len(pair[0]["accuracies"]),
+            f"[json](results/{path.name})",
+        ]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows) + "\n"
+
+
+def _accuracy(column: dict[str, Any]) -> str:
+    """Mean and standard deviation between seeds, in %."""
+    deviation = f" ± {100 * column['std']:.2f}" if column["std"] is not None else ""
+    return f"{100 * column['mean']:.2f}{deviation}"
 
 
 def updated(text: str) -> str:
