@@ -7,6 +7,7 @@ check:
 	python tools/readme.py --check
 	python tools/methods.py --check
 	python tools/configuration.py --check
+	python tools/links.py --check
 
 format:
 	ruff check --fix .
@@ -19,3 +20,4 @@ readme:
 	python tools/readme.py
 	python tools/methods.py
 	python tools/configuration.py
+	python tools/links.py

@@ -58,3 +58,7 @@ def test_every_linked_file_is_there():
 
 def test_the_page_of_the_keys_is_fresh():
     subprocess.run([sys.executable, ROOT / "tools" / "configuration.py", "--check"], check=True)
+
+
+def test_arxiv_numbers_are_links():
+    subprocess.run([sys.executable, ROOT / "tools" / "links.py", "--check"], check=True)

@@ -17,6 +17,7 @@ from goodness.data.settings import AugmentConfig
 from goodness.methods import METHODS
 from goodness.readout import READOUTS
 from goodness.registry import Registry, options
+from links import linked
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -69,7 +70,7 @@ def page() -> str:
         lines += [f"### {registry.kind}", "", "| name | options | |", "|---|---|---|"]
         lines += [_choice(registry, name) for name in registry]
         lines.append("")
-    return "\n".join(lines)
+    return linked("\n".join(lines))
 
 
 def _row(name: str, schema: dict[str, Any]) -> str:

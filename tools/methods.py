@@ -18,6 +18,7 @@ from goodness.plan import PLANS
 from goodness.presentation import PRESENTATIONS
 from goodness.readout import READOUTS
 from goodness.update import UPDATES
+from links import linked
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
@@ -38,6 +39,16 @@ AXES: dict[str, Any] = {
     "update": UPDATES,
     "plan": PLANS,
 }
+WHICH = """Which one?
+
+- The most accurate that learns layer by layer: [`spectral-local`](spectral-local.md).
+- A network of torchvision or timm in less memory: [`lookahead`](lookahead.md), cut in two to four.
+- A map of every class at every block: [`sff`](sff.md); the paper with the best published numbers:
+  [`asge`](asge.md), and [`asge-fast`](asge-fast.md) on CPUs.
+- Forward-Forward as Hinton described it: [`ff`](ff.md); for convolutions: [`ff-cnn`](ff-cnn.md).
+- No learning in the blocks at all, a closed form for the answer: [`cafo`](cafo.md).
+
+And beside any of them, what they are measured against: [`backprop`](backprop.md).""".splitlines()
 
 
 def page(name: str) -> str:
@@ -45,7 +56,7 @@ def page(name: str) -> str:
     method = METHODS[name]
     lines = [f"# `{name}`: {method.title}", "", f"Paper: {method.paper}. {method.use}", ""]
     lines += ["```", method.equation, "```", ""]
-    module = sys.modules[_module_of(name)]
+    module = sys.modules[f"goodness.methods.{_source_of(name).stem}"]
     lines += [_blocks(inspect.getdoc(module) or ""), "", "## What is local", ""]
     lines += [f"`{method.locality.value}`: {REACH[method.locality]}", "", "## Parts", ""]
     lines += ["| axis | choice | what it does |", "|---|---|---|"]
@@ -62,19 +73,19 @@ def page(name: str) -> str:
         chosen = part["name"] if isinstance(part, dict) else part
         if chosen != "plain":
             lines += ["", f"### {axis}: `{chosen}`", "", _options(AXES[axis][chosen])]
-    lines += ["", "## Measured", "", *_measured(name)]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", "## Measured", "", *_measured(name), "", "## Where it is", "", *_places(name)]
+    return linked("\n".join(lines).rstrip() + "\n")
 
 
 def index() -> str:
     """The list of all pages."""
-    rows = ["# Methods", "", "| name | what | locality | when |", "|---|---|---|---|"]
+    rows = ["# Methods", "", *WHICH, "", "| name | what | locality | when |", "|---|---|---|---|"]
     for name in METHODS:
         method = METHODS[name]
         rows.append(
             f"| [`{name}`]({name}.md) | {method.title} | {method.locality.value} | {method.use} |"
         )
-    return "\n".join([*rows, "", *_equal_terms()]) + "\n"
+    return linked("\n".join([*rows, "", *_equal_terms()]) + "\n")
 
 
 def _equal_terms() -> list[str]:
@@ -114,12 +125,30 @@ def _network(model: Any) -> str:
     return f"`{name}` of {len(widths)} layers" if widths else f"`{name}`"
 
 
-def _module_of(name: str) -> str:
-    """The module that registers a method."""
-    for path in (ROOT / "src" / "goodness" / "methods").glob("*.py"):
-        if f'name="{name}"' in path.read_text():
-            return f"goodness.methods.{path.stem}"
-    raise LookupError(name)
+def _source_of(name: str) -> Path:
+    """The file that registers a method."""
+    sources = ROOT / "src" / "goodness" / "methods"
+    return next(path for path in sources.glob("*.py") if f'name="{name}"' in path.read_text())
+
+
+def _places(name: str) -> list[str]:
+    """Links to a method's source and to the tests of its parts."""
+    objective = METHODS[name].values["objective"]
+    chosen = objective["name"] if isinstance(objective, dict) else objective
+    parts = [_source_of(name), Path(inspect.getsourcefile(OBJECTIVES[chosen]) or "")]
+    words = [f'"{word}"' for word in (name, chosen)]
+    tests = [
+        path
+        for folder in ("objective", "plan", "update")
+        for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        if any(word in path.read_text() for word in words)
+    ]
+    lines = []
+    for title, paths in (("source", parts), ("tests", [ROOT / "tests/test_methods.py", *tests])):
+        places = [path.resolve().relative_to(ROOT.resolve()) for path in dict.fromkeys(paths)]
+        links = ", ".join(f"[{place.name}](../../{place})" for place in places)
+        lines.append(f"- {title}: {links}")
+    return lines
 
 
 def _blocks(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from goodness.methods import METHODS
+from links import linked
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -62,7 +63,7 @@ def updated(text: str) -> str:
         before, rest = text.split(start)
         _, after = rest.split(end)
         text = before + start + table + end + after
-    return text
+    return linked(text)
 
 
 if __name__ == "__main__":
