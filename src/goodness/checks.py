@@ -19,6 +19,7 @@ from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError
 from goodness.objective import OBJECTIVES, Objective
 from goodness.optim.lr_schedules import LR_SCHEDULES
+from goodness.partition.chain import is_black_box
 from goodness.plan import Plan
 from goodness.presentation import PRESENTATIONS, Presentation
 from goodness.readout import Readout
@@ -27,6 +28,7 @@ from goodness.update import UPDATES
 if TYPE_CHECKING:
     from goodness.network.block import Block
     from goodness.network.network import Network
+    from goodness.partition import Piece
     from goodness.training.feature_cache import Stage
 
 # While a network is built.
@@ -60,6 +62,23 @@ def check_plan(plan: Plan, config: Config) -> None:
         )
 
 
+def check_black_boxes(pieces: Sequence[Piece], plan: Plan, config: Config) -> None:
+    """Refuse gradients that would have to pass what passes none: below it nothing would learn."""
+    way_out = "cut there (--partition layer, a plan that teaches blocks alone), or let it pass them"
+    if config.model["name"] == "spiking-cnn":
+        way_out += " (--set model.surrogate=atan)"
+    sources = [(piece.body, piece.name) for piece in pieces]
+    for segment in plan.segments():
+        inner = (*segment.blocks, *segment.through)[:-1]
+        sources += [(pieces[index].tail, pieces[index].name) for index in inner]
+    for part, name in sources:
+        if found := next((own for own in part.modules() if is_black_box(own)), None):
+            raise InputError(
+                f"block '{name}': no gradient passes {type(found).__name__}, which stands between"
+                f" layers that learn from one loss: {way_out}"
+            )
+
+
 def check_objective(objective: Objective, config: Config) -> None:
     """Refuse what the loss of an objective does not heed."""
     name = config.objective["name"]
@@ -69,6 +88,12 @@ def check_objective(objective: Objective, config: Config) -> None:
         )
     if config.class_weights is not None and not objective.supports_class_weights:
         raise InputError(f"class_weights: objective '{name}' is solved, not trained by its loss")
+    if config.class_difficulty is not None and (
+        objective.paired or not objective.supports_class_weights
+    ):
+        raise InputError(
+            f"class_difficulty: the loss of objective '{name}' is not one of class scores"
+        )
 
 
 def check_owners(readouts: Mapping[str, Readout], blocks: Sequence[Block], config: Config) -> None:

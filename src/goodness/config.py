@@ -15,7 +15,16 @@ from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
 from goodness.plugins import import_files
-from goodness.types import HEAD, Fraction, Inside, NonNegativeInt, Part, Positive, PositiveInt
+from goodness.types import (
+    HEAD,
+    Fraction,
+    Inside,
+    NonNegative,
+    NonNegativeInt,
+    Part,
+    Positive,
+    PositiveInt,
+)
 
 if TYPE_CHECKING:
     from goodness.registry import Registry
@@ -164,6 +173,8 @@ class Config(BaseModel):
     ] = None
     """A weight on the losses of each class; balanced: the inverse of its share of the training
     images."""
+    class_difficulty: Annotated[NonNegative | None, Key("training", "KAPPA")] = None
+    """Weigh each block's losses by how often it has a class wrong, with this exponent."""
 
     device: Annotated[str, Key("machine", "NAME", resume=True)] = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1 …"""

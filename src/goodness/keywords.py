@@ -52,6 +52,7 @@ class ConfigValues(TypedDict, total=False):
     label_smoothing: float | Sequence[float]
     flip_test: bool
     class_weights: Literal["balanced"] | Sequence[float] | None
+    class_difficulty: float | None
     device: str
     num_workers: int
     num_threads: int | None

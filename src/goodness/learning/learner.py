@@ -445,6 +445,8 @@ class Learner:
         """Let the objectives close what they sum over an epoch; `turns` does it at its end."""
         for objective in self._objectives().values():
             objective.end_epoch()
+            if objective.difficulty is not None:
+                objective.difficulty.end_epoch()
 
     def check_finite(self) -> None:
         """Wait for the device and look at all losses so far.

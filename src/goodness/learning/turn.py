@@ -92,6 +92,10 @@ class Turn:
             objective = self.learner.network[index].objective
             assert objective is not None
             objective.observe(features, batch.y)
+        for index, scores in zip(self.segment.blocks, self._result.scores, strict=True):
+            objective = self.learner.network[index].objective
+            if scores is not None and objective is not None and objective.difficulty is not None:
+                objective.difficulty.observe(scores, batch.y)
 
     def step(self) -> None:
         """Update the segment's parameters by their gradients, after `backward`."""
@@ -156,6 +160,10 @@ class Turn:
                 part.context.input = block.input(x.detach())
                 scores = objective.scores(features)
                 rows = objective.loss(features, scores, part.y, part.context)
+                if objective.difficulty is not None:
+                    weights = objective.difficulty.weights
+                    weights = weights[part.y] / weights[self._batch.y].mean()
+                    rows = rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
                 if objective.observes and index in own:
                     result.observed[index] = features.detach()
                 if several:

@@ -151,14 +151,14 @@ def chain(recipe: Recipe, image_shape: Shape, num_classes: int) -> nn.Sequential
         layers.add_module("whiten", whitening)
         layers.add_module("whiten_relu", ACTIVATIONS[recipe.activation]())
         shape = whitening.output_shape
-    for place, layer in enumerate(_layers(recipe, shape, num_classes), start=1):
+    for place, layer in enumerate(layers_of(recipe, shape, num_classes), start=1):
         for name, module in _modules(layer, recipe).items():
             layers.add_module(f"{name}{place}", module)
     with evaluating(layers), torch.no_grad():
         features = layers(torch.zeros(1, *image_shape)).numel()
     for place, out in enumerate(recipe.dense, start=1):
         bias = recipe.norm not in ("batch", "plain-batch")
-        layers.add_module(f"dense{place}", _drawn(Dense(features, out, bias)))
+        layers.add_module(f"dense{place}", drawn(Dense(features, out, bias)))
         if recipe.norm in NORMS:
             layers.add_module(f"dense_norm{place}", NORMS[recipe.norm](out))
         layers.add_module(f"dense_act{place}", ACTIVATIONS[recipe.activation]())
@@ -166,7 +166,7 @@ def chain(recipe: Recipe, image_shape: Shape, num_classes: int) -> nn.Sequential
     return layers
 
 
-def _layers(recipe: Recipe, image_shape: Shape, num_classes: int) -> Iterator[Layer]:
+def layers_of(recipe: Recipe, image_shape: Shape, num_classes: int) -> Iterator[Layer]:
     """The convolutions of a recipe, checked."""
     count, poolings = len(recipe.widths), len(recipe.pools)
     if not count and not recipe.dense:
@@ -214,7 +214,7 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     bias = recipe.norm == "none" or recipe.order == "conv-act-pool-norm"
     inputs, outputs, size, groups, pooled = layer
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias)
-    conv = _drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
+    conv = drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
     parts = {"conv": conv, "relu": ACTIVATIONS[recipe.activation]()}
     if recipe.norm in NORMS and recipe.order == "norm-conv-act":
         norm = NORMS[recipe.norm](inputs)
@@ -230,7 +230,7 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     return {name: parts[name] for name in order if name in parts}
 
 
-def _drawn(layer: Weighted) -> Weighted:
+def drawn(layer: Weighted) -> Weighted:
     """Kaiming-normal weights and biases of 0."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from goodness.boundary import BOUNDARIES, Boundary
 from goodness.checks import (
     answering,
+    check_black_boxes,
     check_classes,
     check_objective,
     check_owners,
@@ -29,7 +30,7 @@ from goodness.modes import evaluating
 from goodness.network.block import Block
 from goodness.network.network import Network
 from goodness.network.rectifier import with_open_end
-from goodness.objective import OBJECTIVES, BlockSpec, Later, Objective
+from goodness.objective import OBJECTIVES, BlockSpec, ClassDifficulty, Later, Objective
 from goodness.partition import Piece, split, split_by_hand
 from goodness.partition.view import View
 from goodness.plan import PLANS, Frozen, Plan, Together
@@ -103,6 +104,7 @@ def build(
         specs = _specs(presentation, pieces, boundaries, blank, num_classes, head)
         plan = _plan(config, [piece.name for piece in pieces])
         check_plan(plan, config)
+        check_black_boxes(pieces, plan, config)
         with_loss = {i for segment in plan.segments() for i in segment.losses}
         objectives = [
             _objective(config, piece.name, spec) if spec.index in with_loss else None
@@ -217,6 +219,8 @@ def _objective(config: Config, block: str, spec: BlockSpec) -> Objective:
     check_classes(f"objective '{name}' at block '{block}'", spec.num_classes, most)
     objective: Objective = OBJECTIVES.make(config.objective, spec)
     objective.label_smoothing = _label_smoothing(config, spec.count)[spec.index]
+    if config.class_difficulty is not None:
+        objective.difficulty = ClassDifficulty(spec.num_classes, config.class_difficulty)
     check_objective(objective, config)
     return objective
 

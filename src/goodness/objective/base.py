@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.objective.difficulty import ClassDifficulty
 from goodness.partition.pieces import Section
 from goodness.partition.view import View
 from goodness.registry import Registry
@@ -108,11 +109,14 @@ class Objective(nn.Module):
     """Whether the loss is a cross-entropy over the classes, with `label_smoothing`."""
     supports_class_weights = True
     """Whether what it learns comes from the rows' losses alone, which `class_weights` weigh."""
+    difficulty: ClassDifficulty | None
+    """What weighs the losses of hard classes, where `class_difficulty` asks for it."""
     label_smoothing = 0.0
     """Share of the target that is spread evenly over all classes."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.difficulty = None
         self.pending: dict[str, Tensor] = {}
         """Sums of an epoch that is not over yet; kept by the last checkpoint alone."""
 
@@ -171,8 +175,8 @@ class Objective(nn.Module):
 
     @property
     def sums_epochs(self) -> bool:
-        """Whether `end_epoch` does anything."""
-        return type(self).end_epoch is not Objective.end_epoch
+        """Whether an epoch's end changes what follows."""
+        return self.difficulty is not None or type(self).end_epoch is not Objective.end_epoch
 
     @property
     def observes(self) -> bool:

@@ -35,6 +35,7 @@ class ChannelGroups(Objective):
             clusters, from a few to K in geometric steps.
         contrast: weight of the supervised contrastive loss on the averaged map.
         temperature: of the contrastive loss.
+        tau: temperature of the cross-entropy, by which goodness is divided.
     """
 
     matrix: Tensor
@@ -50,6 +51,7 @@ class ChannelGroups(Objective):
         coarse: Share = 0.0,
         contrast: NonNegative = 0.0,
         temperature: Positive = 0.07,
+        tau: Positive = 1.0,
     ) -> None:
         super().__init__()
         if targets:
@@ -61,6 +63,7 @@ class ChannelGroups(Objective):
         self.contrast = contrast
         self.coupled = contrast > 0
         self.temperature = temperature
+        self.tau = tau
         group_of = torch.arange(spec.num_classes) * groups // spec.num_classes
         self.register_buffer("matrix", group_matrix(spec.features[0], groups))
         self.register_buffer("group_of", group_of)
@@ -86,7 +89,7 @@ class ChannelGroups(Objective):
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         g = self.native(h)
-        loss = competition_loss(g, self.group_of[y], self.kind)
+        loss = competition_loss(g / self.tau, self.group_of[y], self.kind)
         if self.contrast:
             features = h.mean((2, 3))
             loss = loss + self.contrast * supervised_contrast(features, y, self.temperature)

@@ -110,9 +110,10 @@ class Chain:
         return self.atoms[place - 1].shape if place else tuple(self.example.shape[1:])
 
     def shrinks(self, place: int) -> bool:
-        """Whether an atom only pools or reshapes."""
+        """Whether an atom only pools or reshapes, or sends what no gradient passes."""
         atom = self.atoms[place]
-        idle = isinstance(self.traced.module_of(self.output(place)), nn.Identity)
+        module = self.traced.module_of(self.output(place))
+        idle = isinstance(module, nn.Identity) or is_black_box(module)
         return atom.pool or idle or (atom.bare and atom.shape != self.input_shape(place))
 
     def calls(self, place: int) -> Iterator[tuple[Call, range]]:
@@ -163,7 +164,7 @@ class Chain:
         weighted = [place for place, atom in enumerate(self.atoms) if atom.weighted]
         if not weighted:
             raise InputError(f"{kind} has no convolution or linear layer")
-        if len(shape) == 3 and isinstance(self.module, nn.Sequential):
+        if len(shape) in (3, 4) and isinstance(self.module, nn.Sequential):
             return len(self.atoms)
         if len(shape) != 1:
             raise InputError(
@@ -201,6 +202,11 @@ class Chain:
         }
         first = next(place for place, atom in enumerate(self.atoms) if atom.weighted)
         return frozenset(set(range(first + 1, self.head)) - bridged)
+
+
+def is_black_box(module: nn.Module | None) -> bool:
+    """Whether a module says, by ``passes_gradients = False``, that no gradient passes it."""
+    return not getattr(module, "passes_gradients", True)
 
 
 class _Counter(fx.Interpreter):

@@ -97,13 +97,65 @@ class AllTokens(View):
         return x[..., 0].transpose(1, 2)
 
 
+class OverTime(View):
+    """What neurons get or send over T time steps: the mean of its positive part is the features.
+
+    Of spikes that is their rate.
+
+    Args:
+        steps: T.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, C, H, W) to (N, C, H, W)."""
+        return x.relu().mean(1)
+
+    def whole(self) -> View:
+        """Every step."""
+        return EveryStep(self.steps)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(N, T, C, H, W) to (N, T C, H, W), every step."""
+        return self.whole()(x)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(N, T C, H, W) to (N, T, C, H, W)."""
+        return self.whole().gather(x)
+
+
+class EveryStep(View):
+    """Time steps as further channels.
+
+    Args:
+        steps: T.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, C, H, W) to (N, T C, H, W)."""
+        return x.flatten(1, 2)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(N, T C, H, W) to (N, T, C, H, W)."""
+        return x.unflatten(1, (self.steps, -1))
+
+
 def view_of(shape: tuple[int, ...], channels_last: bool) -> View:
     """The view of a value as a map.
 
     Args:
-        shape: without the batch: (C, H, W), (T, D) or (D,).
+        shape: without the batch: (T, C, H, W), (C, H, W), (T, D) or (D,).
         channels_last: whether a (H, W, C) is meant.
     """
+    if len(shape) == 4:
+        return OverTime(shape[0])
     if len(shape) == 3:
         return ChannelsLast() if channels_last else View()
     return Tokens(shape[0]) if len(shape) == 2 else Units()
