@@ -14,7 +14,10 @@ from goodness.cli.app import app
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "backbones.md").read_text()
 PAGES = [
-    *(DOCS / f"{name}.md" for name in ("backbones", "extend", "performance", "usage")),
+    *(
+        DOCS / f"{name}.md"
+        for name in ("backbones", "black_boxes", "extend", "performance", "usage")
+    ),
     DOCS.parent / "README.md",
 ]
 

@@ -64,9 +64,12 @@ def check_plan(plan: Plan, config: Config) -> None:
 
 def check_black_boxes(pieces: Sequence[Piece], plan: Plan, config: Config) -> None:
     """Refuse gradients that would have to pass what passes none: below it nothing would learn."""
-    way_out = "cut there (--partition layer, a plan that teaches blocks alone), or let it pass them"
+    way_out = "cut there, with a plan that teaches blocks alone, or --update node-perturbation"
     if config.model["name"] == "spiking-cnn":
-        way_out += " (--set model.surrogate=atan)"
+        way_out = "--partition layer, with a plan that teaches blocks alone, or"
+        way_out += " --set model.surrogate=atan"
+    if not UPDATES[config.update["name"]].differentiates:
+        return
     sources = [(piece.body, piece.name) for piece in pieces]
     for segment in plan.segments():
         inner = (*segment.blocks, *segment.through)[:-1]
@@ -74,8 +77,8 @@ def check_black_boxes(pieces: Sequence[Piece], plan: Plan, config: Config) -> No
     for part, name in sources:
         if found := next((own for own in part.modules() if is_black_box(own)), None):
             raise InputError(
-                f"block '{name}': no gradient passes {type(found).__name__}, which stands between"
-                f" layers that learn from one loss: {way_out}"
+                f"block '{name}': no gradient passes {type(found).__name__}, behind which a loss is"
+                f" (use {way_out})"
             )
 
 

@@ -14,8 +14,9 @@ from goodness.clock import Clock
 from goodness.learning.parts import Batch
 from goodness.learning.turn import Turn
 from goodness.objective import Context
-from goodness.update.forward_gradient import WEIGHT_LAYERS, ForwardGradient, Site, _pull_back
+from goodness.update.forward_gradient import ForwardGradient
 from goodness.update.gradient import Gradient
+from goodness.update.sites import WEIGHT_LAYERS, Site, pull_back
 from helpers import learner_of, same
 
 DRAWS = 4096
@@ -171,7 +172,7 @@ def test_a_layer_s_gradient_is_that_of_its_own_forward(kind):
         z = layer(given)
     behind = torch.randn(z.shape)
 
-    _pull_back(Site(layer, None, given, z), behind)
+    pull_back(Site(layer, None, given, z), behind)
 
     for parameter in layer.parameters():
         expected = torch.zeros_like(parameter).flatten()
@@ -195,7 +196,7 @@ def test_what_is_frozen_has_no_gradient():
     given = torch.randn(3, 1, 6, 6)
     z = layer(given).detach()
 
-    _pull_back(Site(layer, norm, given, z), torch.randn(z.shape))
+    pull_back(Site(layer, norm, given, z), torch.randn(z.shape))
 
     assert layer.weight.grad is norm.weight.grad is norm.bias.grad is None
     assert layer.bias.grad is not None

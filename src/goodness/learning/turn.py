@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from goodness.modes import kept_buffers, unchanged
 from goodness.network.block import Block
 from goodness.network.network import Network
 from goodness.plan import Segment
-from goodness.seeds import Draws, kept_generators
+from goodness.seeds import Draws, kept_generators, mix
 
 if TYPE_CHECKING:
     from goodness.learning.learner import Learner
@@ -124,6 +125,8 @@ class Turn:
             update.backward(rows, self.learner.loss_weights(rows, part))
             finite = torch.isfinite(rows).all() if protected is not None else None
         rows = None
+        if update.evaluates and segment.losses and segment.training:
+            update.estimate(self.blocks, self._evaluation(part, draws), self._noise(part, draws))
         # No gradient passes what the last block gives on: the activations are let go before.
         if not segment.through:
             with torch.no_grad():
@@ -131,6 +134,25 @@ class Turn:
         if protected is not None and finite is not None:
             protected.keep_if(finite)
         return result
+
+    def _evaluation(self, part: Batch, draws: Draws) -> Callable[[], Tensor]:
+        """The weighted losses of the same rows, without a graph, with the weights of the time."""
+
+        @torch.no_grad()
+        def losses() -> Tensor:
+            with kept_buffers(*self.blocks, *self._through):
+                rows, _ = self._forward(self.learner.network, part, draws, SegmentResult())
+            assert rows is not None
+            factor = self.learner.loss_weights(rows, part)
+            return rows if factor is None else rows * factor
+
+        return losses
+
+    def _noise(self, part: Batch, draws: Draws) -> torch.Generator:
+        """Random numbers for this segment and part of a step."""
+        generator = torch.Generator(part.x.device)
+        place = "perturbation", draws.step, self.segment.blocks[0], draws.part
+        return generator.manual_seed(mix(draws.seed, *place))
 
     def _forward(
         self, network: Network, part: Batch, draws: Draws, result: SegmentResult

@@ -75,7 +75,7 @@ class LeakyIntegrateAndFire(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.passes_gradients):
             potential: Tensor | None = None
-            spikes = []
+            spikes: list[Tensor] = []
             for now in currents.expand(-1, self.steps, *currents.shape[2:]).unbind(1):
                 if potential is None:
                     potential = now

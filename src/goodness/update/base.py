@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from goodness.registry import Registry
@@ -32,6 +33,11 @@ class Update:
     """Whether gradients are added to those that are there, and the parts of a batch make the whole
     batch's."""
 
+    differentiates = True
+    """Whether it takes a derivative of a block's body."""
+    evaluates = False
+    """Whether `estimate` does anything."""
+
     def parameters(self, block: Block) -> list[nn.Parameter]:
         """What of a block is trained."""
         return list(block.parameters())
@@ -55,6 +61,18 @@ class Update:
             factor: broadcasts over them; None is 1.
         """
         raise NotImplementedError
+
+    def estimate(
+        self, blocks: Sequence[Block], losses: Callable[[], Tensor], draws: torch.Generator
+    ) -> None:
+        """Add what only further evaluations of the loss can tell; called after `backward`.
+
+        Args:
+            blocks: of the segment.
+            losses: the weighted losses (rows, ...) of the same rows, whose mean counts, with the
+                weights that the blocks have when it is called; buffers stay as they are.
+            draws: where random numbers come from, a function of seed, step and block.
+        """
 
 
 UPDATES = Registry("update", __package__)

@@ -27,6 +27,7 @@ class Heads(Gradient):
     """The heads alone are trained; the blocks stay as they were drawn."""
 
     records_body = False
+    differentiates = False
 
     def parameters(self, block: Block) -> list[nn.Parameter]:
         """The objective's."""
