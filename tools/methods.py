@@ -85,7 +85,52 @@ def index() -> str:
         rows.append(
             f"| [`{name}`]({name}.md) | {method.title} | {method.locality.value} | {method.use} |"
         )
-    return linked("\n".join([*rows, "", *_equal_terms()]) + "\n")
+    return linked("\n".join([*rows, "", *_reproduction(), "", *_equal_terms()]) + "\n")
+
+
+def _reproduction() -> list[str]:
+    """What of the published accuracies has been reached, and how."""
+    rows = [
+        "## What is reproduced",
+        "",
+        "A method in its own setting, that of its paper as far as it is known:"
+        " `python benchmarks/paper.py METHOD DATA`, which may be stopped and started again."
+        " *Reproduced*: at most 0.3 points below what is published. *Short*: by how much."
+        " *Smaller*: only with another network or fewer epochs, the best of what is recorded."
+        " *Not run*: nothing is recorded; most of these settings take a GPU.",
+        "",
+        "| method | data | published, % | status | reached, % | record |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in METHODS:
+        for data, published in METHODS[name].published.items():
+            status, reached, path = _status(name, data, published)
+            shown = "" if reached is None else f"{reached:.2f}"
+            link = "" if path is None else f"[json](../../results/{path.name})"
+            cells = [f"[`{name}`]({name}.md)", data, f"{published:.2f}", status, shown, link]
+            rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _status(name: str, data: str, published: float) -> tuple[str, float | None, Path | None]:
+    """A status, the accuracy in % and the record that it is from."""
+    results = ROOT / "results"
+    path = results / f"paper-{name}-{data}.json"
+    if path.exists():
+        reached = 100 * json.loads(path.read_text())["test"]["accuracy"]
+        behind = published - reached
+        return (f"short by {behind:.1f}" if behind > 0.3 else "reproduced"), reached, path
+    found: list[tuple[float, Path]] = []
+    if (path := results / f"{data}-{name}.json").exists():
+        found.append((100 * json.loads(path.read_text())["test"]["accuracy"], path))
+    for path in results.glob(f"compare-{data}.json"):
+        for method in json.loads(path.read_text())["methods"]:
+            if method["method"] == name and method["mean"] is not None:
+                found.append((100 * method["mean"], path))
+    if not found:
+        return "not run", None, None
+    reached, path = max(found)
+    return "smaller", reached, path
 
 
 def _equal_terms() -> list[str]:
@@ -188,6 +233,13 @@ def _measured(name: str) -> list[str]:
         f"Published, with the authors' network and schedule: {published or 'nothing found'}.",
         "",
     ]
+    found = {data: _status(name, data, v) for data, v in METHODS[name].published.items()}
+    if found:
+        shown = (
+            f"{data} {status}" + ("" if reached is None else f" ({reached:.2f} %)")
+            for data, (status, reached, _) in found.items()
+        )
+        lines += [f"[Reproduced?](README.md#what-is-reproduced) {', '.join(shown)}.", ""]
     single = ROOT / "results" / f"mnist-{name}.json"
     if single.exists():
         record = json.loads(single.read_text())
