@@ -7,6 +7,7 @@ check:
 	python tools/readme.py --check
 	python tools/methods.py --check
 	python tools/configuration.py --check
+	python tools/history.py --check
 	python tools/links.py --check
 
 format:
@@ -20,4 +21,5 @@ readme:
 	python tools/readme.py
 	python tools/methods.py
 	python tools/configuration.py
+	python tools/history.py
 	python tools/links.py

@@ -11,13 +11,13 @@ its file is left alone.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from runs import FRAME
+from runs import FRAME, write
 
 COMMON = ["--num-threads=1", "--jobs=2"]
 ROWS: dict[str, list[str]] = {
@@ -58,7 +58,7 @@ def main() -> None:
         print(shlex.join(["goodness", *words]), file=sys.stderr, flush=True)
         folder = args.runs / f"level-{row}"
         subprocess.run([sys.executable, "-m", "goodness", *words, f"--out={folder}"], check=True)
-        shutil.copy(folder / "report.json", record)
+        write(record, json.loads((folder / "report.json").read_text()))
 
 
 if __name__ == "__main__":

@@ -155,6 +155,34 @@ def left_out(values: Mapping[str, Any]) -> list[str]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a record."""
+    """Write a record; what another commit had measured is kept in it, under ``former``."""
     path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        before = json.loads(path.read_text())
+        former = before.get("former", [])
+        if _commit(before) != _commit(content) and (found := accuracies(before)):
+            former = [*former, {"commit": _commit(before), "accuracies": found}]
+        if former:
+            content = {**content, "former": former}
     path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def accuracies(content: Mapping[str, Any]) -> dict[str, float]:
+    """The test accuracies of a record, by method or column; empty for what is no training."""
+    if "columns" in content:
+        return {name: column["test_accuracy"] for name, column in content["columns"].items()}
+    if isinstance(content.get("methods"), list):
+        rows = {row["method"]: row["mean"] for row in content["methods"]}
+        return {name: mean for name, mean in rows.items() if mean is not None}
+    if "test" in content:
+        return {"": content["test"]["accuracy"]}
+    return {}
+
+
+def _commit(content: Mapping[str, Any]) -> str | None:
+    """Where a record is from; of one with columns the first run says it."""
+    environment = content.get("environment")
+    if environment is None and content.get("columns"):
+        environment = next(iter(content["columns"].values()))["runs"][0]["environment"]
+    git = (environment or {}).get("git")
+    return git["commit"] if git else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -58,6 +59,25 @@ def test_every_linked_file_is_there():
 
 def test_the_page_of_the_keys_is_fresh():
     subprocess.run([sys.executable, ROOT / "tools" / "configuration.py", "--check"], check=True)
+
+
+def test_the_history_is_fresh():
+    subprocess.run([sys.executable, ROOT / "tools" / "history.py", "--check"], check=True)
+
+
+def test_a_record_keeps_what_was_measured_before(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from runs import write
+
+    def record(accuracy, commit):
+        environment = {"git": {"commit": commit}}
+        return {"environment": environment, "test": {"accuracy": accuracy}}
+
+    path = tmp_path / "results" / "some.json"
+    for accuracy, commit in ((0.5, "a"), (0.6, "a"), (0.7, "b"), (0.8, "c")):
+        write(path, record(accuracy, commit))
+    former = [{"commit": "a", "accuracies": {"": 0.6}}, {"commit": "b", "accuracies": {"": 0.7}}]
+    assert json.loads(path.read_text()) == {**record(0.8, "c"), "former": former}
 
 
 def test_arxiv_numbers_are_links():

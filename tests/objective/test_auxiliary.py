@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from goodness.objective.auxiliary import head_network
 
-HEADS = ["mlp-sr", "1c2f", "linear"]
+HEADS = ["mlp-sr", "mlp", "1c2f", "linear"]
 
 
 @pytest.mark.parametrize(
@@ -31,23 +31,58 @@ def test_cross_entropy_of_the_auxiliary_network(name, spec, options):
 @pytest.mark.parametrize("shape", [(8, 32, 32), (5, 7, 9), (4, 1, 1)])
 @pytest.mark.parametrize("head", HEADS)
 def test_heads_take_every_shape(head, shape):
-    network = head_network(head, shape, num_classes=7, width=None)
+    network = head_network(head, shape, num_classes=7, width=None, widest=6)
 
     assert network(torch.randn(3, *shape)).shape == (3, 7)
 
 
 def test_mlp_sr_has_three_convolutions_three_wide_layers_and_a_linear_one():
-    network = head_network("mlp-sr", (8, 16, 16), num_classes=7, width=None)
+    network = head_network("mlp-sr", (8, 16, 16), num_classes=7, width=None, widest=8)
     shapes = [tuple(p.shape) for p in network.parameters() if p.dim() > 1]
 
     assert shapes == [(8, 8, 1, 1)] * 3 + [(32, 32)] * 3 + [(7, 32)]
+
+
+def test_dgl_s_last_head_has_two_wide_layers():
+    objective = make("auxiliary", block(index=3, count=4), last="mlp")
+    shapes = [tuple(p.shape) for p in objective.head.parameters() if p.dim() > 1]
+    channels = block().features[0]
+    wide = 4 * channels
+    assert shapes == [(wide, wide), (wide, wide), (block().num_classes, wide)]
+    inner = make("auxiliary", block(index=2, count=4), last="mlp")
+    assert len([p for p in inner.head.parameters() if p.dim() > 1]) == 7
+
+
+@pytest.mark.parametrize(("channels", "outputs", "stride"), [(16, 32, 2), (32, 64, 2), (64, 64, 1)])
+def test_infopro_s_head_doubles_the_channels_up_to_the_widest(channels, outputs, stride):
+    shape = channels, 8, 8
+    conv, *_, last = head_network("1c2f", shape, num_classes=128, width=None, widest=64)
+    assert (conv.out_channels, conv.stride, conv.kernel_size) == (outputs, (stride,) * 2, (3, 3))
+    assert (last.in_features, last.out_features) == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "last"),
+    [(2, (5, 0.5), (5, 0.5)), (4, (1, 0), (0, 1)), (9, (5, 0), (0, 1)), (30, (5, 0), (0.5, 1))],
+)
+def test_infopro_s_weights_are_those_of_its_commands(count, first, last):
+    for index, expected in ((0, first), (count - 2, last)):
+        objective = make("information", block(index=index, count=count))
+        assert (objective.reconstruct, objective.classify) == expected
+    final = make("information", block(index=count - 1, count=count))
+    assert [type(layer).__name__ for layer in final.head] == [
+        "AdaptiveAvgPool2d",
+        "Flatten",
+        "Linear",
+    ]
 
 
 @pytest.mark.parametrize(("index", "weights"), [(0, (5.0, 0.5)), (1, (3.0, 0.75)), (2, (1.0, 1.0))])
 @pytest.mark.parametrize("task", ["ce", "contrast"])
 def test_infopro_reconstructs_and_classifies(index, weights, task):
     spec = block(index=index, count=4)
-    objective = make("information", spec, task=task, temperature=0.5).eval()
+    given = {"first": (5.0, 0.5), "last": (1.0, 1.0)}
+    objective = make("information", spec, task=task, temperature=0.5, **given).eval()
     image = torch.randn(4, 2, 8, 8).double() * 3 + 1
     y = torch.tensor([0, 2, 0, 2])
 
@@ -67,6 +102,8 @@ def test_infopro_reconstructs_and_classifies(index, weights, task):
                 twin = i ^ 2  # the other row of the same class
                 total = sum(torch.exp(unit[i] @ unit[j] / 0.5) for j in range(4) if j != i)
                 classified = -torch.log(torch.exp(unit[i] @ unit[twin] / 0.5) / total)
+                probe = objective.classifier(logits[i].detach())
+                bce = bce + cross_entropy(probe, label) * 128 / weights[0]
             losses.append(weights[0] * bce / 128 + weights[1] * classified)
         return losses
 

@@ -21,7 +21,7 @@ Norm = Literal["none", "batch", "plain-batch", "layer"]
 Pool = Literal["avg", "max"]
 Activation = Literal["relu", "leaky-relu", "gelu", "straight-through"]
 Order = Literal["conv-norm-act", "conv-pool-norm-act", "conv-act-pool-norm", "norm-conv-act"]
-Init = Literal["kaiming", "dirac"]
+Init = Literal["kaiming", "dirac", "default"]
 Counts = list[PositiveInt]
 Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
@@ -104,7 +104,7 @@ class Recipe:
         skip_pools: leave out a pooling that would shrink a side below 2 pixels.
         init: of the convolutions: Kaiming-normal, or ``"dirac"``: the first filters hand on an
             input channel each as it is, and the others are drawn as torch does it (airbench94,
-            arXiv 2404.00498).
+            arXiv 2404.00498), or all as torch does it.
         whiten: side of the patches that a frozen first layer whitens, see `Whitening`; it stands in
             front of the first convolution with an activation of its own. None: there is none.
     """
@@ -214,7 +214,8 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     bias = recipe.norm == "none" or recipe.order == "conv-act-pool-norm"
     inputs, outputs, size, groups, pooled = layer
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias)
-    conv = drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
+    if recipe.init != "default":
+        conv = drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
     parts = {"conv": conv, "relu": ACTIVATIONS[recipe.activation]()}
     if recipe.norm in NORMS and recipe.order == "norm-conv-act":
         norm = NORMS[recipe.norm](inputs)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,7 +11,15 @@ from goodness.functional import supervised_contrast
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 from goodness.types import NonNegative, Positive, PositiveInt, Shape
 
-Head = Literal["mlp-sr", "1c2f", "linear"]
+Head = Literal["mlp-sr", "mlp", "1c2f", "linear"]
+RELEASED = {
+    2: ((5.0, 0.5), (0.0, 0.0)),
+    4: ((1.0, 0.0), (0.0, 1.0)),
+    8: ((5.0, 0.0), (0.0, 1.0)),
+    16: ((5.0, 0.0), (0.5, 1.0)),
+}
+"""InfoPro's (reconstruct, classify) of the first local module and of the last one, by the number of
+modules that ResNet-110 is cut into."""
 
 
 @OBJECTIVES.register("auxiliary")
@@ -20,47 +29,73 @@ class Auxiliary(Objective):
     Args:
         spec: the block.
         head: ``"mlp-sr"``, DGL's: averaged to a quarter of the side, three 1x1 convolutions,
-            averaged to 2x2, three wide layers and a linear one; ``"1c2f"``, InfoPro's: a strided
-            convolution and two layers; ``"linear"``: global average and a linear layer (BWBPF).
+            averaged to 2x2, three wide layers and a linear one; ``"mlp"``, that of DGL's last
+            block: averaged to 2x2, two wide layers and a linear one; ``"1c2f"``, InfoPro's: a
+            convolution to twice the channels with stride 2, or with stride 1 in the widest blocks,
+            which keep theirs, and two layers behind the global average; ``"linear"``: global
+            average and a linear layer (BWBPF).
         width: of the hidden layers; None: the block's channels for convolutions and, for
-            ``"mlp-sr"``, four times as many behind them.
+            ``"mlp-sr"`` and ``"mlp"``, four times as many behind them.
+        last: the last block's head; None: the same.
     """
 
     supports_label_smoothing = True
 
     def __init__(
-        self, spec: BlockSpec, *, head: Head = "mlp-sr", width: PositiveInt | None = None
+        self,
+        spec: BlockSpec,
+        *,
+        head: Head = "mlp-sr",
+        width: PositiveInt | None = None,
+        last: Head | None = None,
     ) -> None:
         super().__init__()
-        self.head = head_network(head, spec.features, spec.num_classes, width)
+        if last is not None and spec.index == spec.count - 1:
+            head = last
+        self.head = head_network(head, spec.features, spec.num_classes, width, spec.widest)
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
         return self.head(h)
 
 
-def head_network(head: Head, features: Shape, num_classes: int, width: int | None) -> nn.Sequential:
-    """A network from features (N, C, H, W) to logits (N, K); see `Auxiliary`."""
+def head_network(
+    head: Head, features: Shape, num_classes: int, width: int | None, widest: int
+) -> nn.Sequential:
+    """A network from features (N, C, H, W) to logits (N, K); see `Auxiliary`.
+
+    Args:
+        head: which one.
+        features: (C, H, W).
+        num_classes: K.
+        width: of the hidden layers.
+        widest: channels of the network's widest block.
+    """
     channels, height, columns = features
     mean = nn.AdaptiveAvgPool2d(1), nn.Flatten()
     if head == "linear":
         return nn.Sequential(*mean, nn.Linear(channels, num_classes))
     if head == "1c2f":
         hidden = width or 128
-        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False)
-        units = nn.Linear(channels, hidden)
+        outputs = max(channels, min(2 * channels, widest))
+        stride = 2 if outputs > channels else 1
+        conv = nn.Conv2d(channels, outputs, 3, stride, padding=1, bias=False)
+        units = nn.Linear(outputs, hidden)
         last = nn.Linear(hidden, num_classes)
         relus = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-        return nn.Sequential(conv, nn.BatchNorm2d(channels), relus[0], *mean, units, relus[1], last)
+        return nn.Sequential(conv, nn.BatchNorm2d(outputs), relus[0], *mean, units, relus[1], last)
     inner, hidden = width or channels, width or 4 * channels
     coarse = -(-height // 4), -(-columns // 4)
     small = min(2, coarse[0]), min(2, coarse[1])
     layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(coarse)]
-    for inputs in (channels, inner, inner):
-        conv = nn.Conv2d(inputs, inner, 1, bias=False)
-        layers += [conv, nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+    if head == "mlp":
+        inner = channels
+    else:
+        for inputs in (channels, inner, inner):
+            conv = nn.Conv2d(inputs, inner, 1, bias=False)
+            layers += [conv, nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
     layers += [nn.AdaptiveAvgPool2d(small), nn.Flatten()]
-    for inputs in (inner * math.prod(small), hidden, hidden):
+    for inputs in (inner * math.prod(small), *[hidden] * (1 if head == "mlp" else 2)):
         units = nn.Linear(inputs, hidden, bias=False)
         layers += [units, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(hidden, num_classes))
@@ -70,42 +105,60 @@ def head_network(head: Head, features: Shape, num_classes: int, width: int | Non
 class Information(Auxiliary):
     """InfoPro (ICLR 2021, arXiv 2101.10832): keep information about the image, and about the class.
 
-    reconstruct * BCE(decoder(h), image) + classify * (cross-entropy or supervised contrast of the
+    reconstruct * BCE(decoder(h), image) + classify * (supervised contrast or cross-entropy of the
     head). Both weights move in a straight line from the first block to the one before the last; the
-    last block has the cross-entropy alone. The decoder is an upsampling to the image's size and two
-    3x3 convolutions. For the reconstruction each channel of the batch's images is scaled to [0, 1].
+    last block has a linear layer on the global average, and cross-entropy alone. The decoder is an
+    upsampling to the image's size and two 3x3 convolutions. As in the released code; but that has
+    the pixels themselves as target, and here each channel of the batch's images is scaled to
+    [0, 1]. A contrastive head gives no class scores: a linear layer on its embedding, whose
+    gradient ends there, gives them.
 
     Args:
         spec: the block.
-        first: (reconstruct, classify) of the first block; released for ResNet-110 in two modules.
-        last: those of the block before the last. Not verified for more than two modules.
-        task: ``"ce"``, or ``"contrast"`` on the head's outputs.
+        first: (reconstruct, classify) of the first block; None: those of ResNet-110's command for
+            this number of blocks, of 2, 4, 8 and 16 the nearest.
+        last: those of the block before the last; None: as for ``first``.
+        task: ``"contrast"`` on the embedding with unit length, or ``"ce"``.
         temperature: of the contrastive loss.
-        head: as in `Auxiliary`.
+        head: of the blocks before the last, as in `Auxiliary`.
         width: as in `Auxiliary`.
+        embedding: numbers per image that are contrasted.
     """
+
+    classifier: nn.Linear | None
 
     def __init__(
         self,
         spec: BlockSpec,
         *,
-        first: tuple[NonNegative, NonNegative] = (5.0, 0.5),
-        last: tuple[NonNegative, NonNegative] = (1.0, 1.0),
-        task: Literal["ce", "contrast"] = "ce",
+        first: tuple[NonNegative, NonNegative] | None = None,
+        last: tuple[NonNegative, NonNegative] | None = None,
+        task: Literal["contrast", "ce"] = "contrast",
         temperature: Positive = 0.07,
         head: Head = "1c2f",
         width: PositiveInt | None = None,
+        embedding: PositiveInt = 128,
     ) -> None:
-        super().__init__(spec, head=head, width=width)
+        final = spec.index == spec.count - 1
+        super().__init__(spec, head="linear" if final else head, width=width)
+        self.classifier = None
+        self._embedding: Tensor | None = None
+        if task == "contrast" and not final:
+            self.head = head_network(head, spec.features, embedding, width, spec.widest)
+            self.classifier = nn.Linear(embedding, spec.num_classes)
         self.task = task
         self.coupled = task == "contrast"
         self.temperature = temperature
-        self.final = spec.index == spec.count - 1
+        self.final = final
         self.needs_images = not self.final
         self.supports_label_smoothing = self.final or task == "ce"
         depth = spec.index / max(spec.count - 2, 1)
+        nearest = min(RELEASED, key=lambda count: abs(math.log(count / spec.count)))
+        begin, end = (
+            given or own for given, own in zip((first, last), RELEASED[nearest], strict=True)
+        )
         self.reconstruct, self.classify = (
-            a + (b - a) * depth for a, b in zip(first, last, strict=True)
+            a + (b - a) * depth for a, b in zip(begin, end, strict=True)
         )
         channels = spec.features[0]
         self.decoder = nn.Sequential(
@@ -116,18 +169,30 @@ class Information(Auxiliary):
             nn.Conv2d(12, spec.image_shape[0], 3, padding=1),
         )
 
+    def scores(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, K)."""
+        given = self.head(h)
+        if self.classifier is None:
+            return given
+        # The loss of the same features follows, if one does.
+        self._embedding = given if torch.is_grad_enabled() else None
+        return self.classifier(given.detach())
+
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
+        label = super().loss(h, scores, y, context)
         if self.final:
-            return super().loss(h, scores, y, context)
+            return label
         low, high = context.images.amin((0, 2, 3), True), context.images.amax((0, 2, 3), True)
         target = (context.images - low) / (high - low).clamp(min=1e-8)
         image = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
-        if self.task == "ce":
-            label = super().loss(h, scores, y, context)
-        else:
-            label = supervised_contrast(scores, y, self.temperature)
-        return self.reconstruct * image.mean((1, 2, 3)) + self.classify * label
+        loss = self.reconstruct * image.mean((1, 2, 3))
+        if self.classifier is None:
+            return loss + self.classify * label
+        embedding, self._embedding = self._embedding, None
+        assert embedding is not None
+        contrast = supervised_contrast(embedding, y, self.temperature)
+        return loss + self.classify * contrast + label  # which the classifier alone learns from
 
 
 @OBJECTIVES.register("transport")

@@ -125,7 +125,7 @@ class CopiedLayers(Objective):
         if spec.later is not None:
             self.tail = Tail(spec)
             self.trained, shape = stages(sections, shape_of(self.tail, spec.features), shrink)
-            self.head = head_network(head, shape, spec.num_classes, width)
+            self.head = head_network(head, shape, spec.num_classes, width, spec.widest)
 
     @classmethod
     def uses_classifier(cls, options: Mapping[str, Any]) -> bool:
