@@ -63,6 +63,7 @@ OPTIONS = {
     "--label-smoothing 0.1": {"label_smoothing": "0.1"},
     "--label-smoothing 0.3,0.1": {"label_smoothing": ["0.3", "0.1"]},
     "--class-weights 1,2": {"class_weights": ["1", "2"]},
+    "--class-difficulty 0.5": {"class_difficulty": 0.5},
     "--set objective.grid=2": {"objective": {"grid": 2}},
     "--set 'model.widths=[32, 64]'": {"model": {"widths": [32, 64]}},
     "--set model.norm=batch --set model.pool=max": {"model": {"norm": "batch", "pool": "max"}},

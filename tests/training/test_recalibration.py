@@ -14,7 +14,7 @@ from goodness.training.recalibration import holding, recalibrated
 from helpers import TINY, copied, same, saved_weights, tiny_network
 
 CLOCK = Clock(4, 5, 3)
-DEEP = {**TINY, "widths": [16] * 6, "norm": "batch"}
+DEEP = {**TINY, "widths": [16] * 6, "norm": "batch", "init": "kaiming"}
 
 
 def norms_of(module):

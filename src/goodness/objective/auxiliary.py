@@ -151,7 +151,6 @@ class Information(Auxiliary):
         self.temperature = temperature
         self.final = final
         self.needs_images = not self.final
-        self.supports_label_smoothing = self.final or task == "ce"
         depth = spec.index / max(spec.count - 2, 1)
         nearest = min(RELEASED, key=lambda count: abs(math.log(count / spec.count)))
         begin, end = (
@@ -174,24 +173,24 @@ class Information(Auxiliary):
         given = self.head(h)
         if self.classifier is None:
             return given
-        # The loss of the same features follows, if one does.
-        self._embedding = given if torch.is_grad_enabled() else None
-        return self.classifier(given.detach())
+        if self.training and torch.is_grad_enabled():
+            self._embedding = given  # for the loss of the same features, which follows
+        return self.classifier(given.detach() if self.training else given)
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
-        label = super().loss(h, scores, y, context)
         if self.final:
-            return label
+            return super().loss(h, scores, y, context)
         low, high = context.images.amin((0, 2, 3), True), context.images.amax((0, 2, 3), True)
         target = (context.images - low) / (high - low).clamp(min=1e-8)
         image = F.binary_cross_entropy_with_logits(self.decoder(h), target, reduction="none")
         loss = self.reconstruct * image.mean((1, 2, 3))
         if self.classifier is None:
-            return loss + self.classify * label
+            return loss + self.classify * super().loss(h, scores, y, context)
         embedding, self._embedding = self._embedding, None
-        assert embedding is not None
+        embedding = self.head(h) if embedding is None else embedding
         contrast = supervised_contrast(embedding, y, self.temperature)
+        label = super().loss(h, self.classifier(embedding.detach()), y, context)
         return loss + self.classify * contrast + label  # which the classifier alone learns from
 
 
