@@ -3,7 +3,7 @@
     GOODNESS_DATA=... python benchmarks/ladder.py [--epochs N] [--per-class N] [--seeds N]
     python benchmarks/ladder.py --draw
 
-Seven rungs of the frame are added for every column, then those of the heads for the columns that
+Eight rungs of the frame are added for every column, then those of the heads for the columns that
 have heads:
 
 - *strict*: every convolution learns from its own head alone;
@@ -81,6 +81,7 @@ RUNGS = (
         "alternating flips, mirrored edges",
         {"augment": "{crop: 2, padding: reflect, flip: alternate}"},
     ),
+    Rung("shortcuts around layers that keep the shape", {"model.shortcut": "equal"}),
     Rung(
         "head: 64, on 8 x 8 cells",
         {"objective": "{name: convolutional, grid: 8, widths: [64]}"},

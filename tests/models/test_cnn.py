@@ -12,6 +12,7 @@ from goodness.config import merge, resolve
 from goodness.methods import METHODS
 from goodness.models import MODELS
 from goodness.models.base import MADE_OF
+from goodness.models.cnn import Shortcut
 from goodness.partition import split
 
 
@@ -62,6 +63,17 @@ def test_every_other_convolution_is_grouped_by_class():
 def test_bad_recipes_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         make(**options)
+
+
+def test_shortcuts_around_the_layers_that_keep_the_shape():
+    given = {"widths": [4, 4, 4, 6], "pools": [3], "shortcut": "equal", "norm": "batch"}
+    given |= {"order": "conv-pool-norm-act", "activation": "gelu"}
+    layers = make((2, 8, 8), **given).eval()
+    around = [name for name, layer in layers.named_children() if isinstance(layer, Shortcut)]
+    assert around == ["conv2"]
+    assert list(layers.conv2.layer._modules) == ["conv", "norm", "relu"]
+    x = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(layers.conv2(x), x + layers.conv2.layer(x))
 
 
 def test_shortcuts_add_the_input_with_repeated_channels():

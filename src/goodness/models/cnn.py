@@ -22,6 +22,7 @@ Pool = Literal["avg", "max"]
 Activation = Literal["relu", "leaky-relu", "gelu", "straight-through"]
 Order = Literal["conv-norm-act", "conv-pool-norm-act", "conv-act-pool-norm", "norm-conv-act"]
 Init = Literal["kaiming", "dirac", "default"]
+Shortcuts = bool | Literal["equal"]
 Counts = list[PositiveInt]
 Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
@@ -43,15 +44,23 @@ class StraightThroughReLU(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """A layer with its input added to its output, (N, C, H, W) to (N, D, H, W)."""
+    """A layer with its input added to its output, (N, C, H, W) to (N, D, H, W).
 
-    def __init__(self, layer: nn.Sequential) -> None:
+    Args:
+        layer: what is around.
+        equal: whether C is D.
+    """
+
+    def __init__(self, layer: nn.Sequential, equal: bool) -> None:
         super().__init__()
         self.layer = layer
+        self.equal = equal
 
     def forward(self, x: Tensor) -> Tensor:
         """Each input channel is repeated, so that a class's group stays where it is."""
         y: Tensor = self.layer(x)
+        if self.equal:
+            return y + x
         source = torch.arange(y.shape[1], device=x.device) * x.shape[1] // y.shape[1]
         return y + x[:, source]
 
@@ -100,7 +109,8 @@ class Recipe:
         groups: or into these many, one number per convolution (1: not split).
         shortcut: add each convolution's input to its output, its channels repeated where there are
             more of them; the norm and activation stand before the sum (DeeperForward's shortcuts
-            without parameters, TRGL's residual modules).
+            without parameters, TRGL's residual modules). ``"equal"``: only where the layer keeps
+            the shape, with all that belongs to the layer before the sum.
         skip_pools: leave out a pooling that would shrink a side below 2 pixels.
         init: of the convolutions: Kaiming-normal, or ``"dirac"``: the first filters hand on an
             input channel each as it is, and the others are drawn as torch does it (airbench94,
@@ -121,7 +131,7 @@ class Recipe:
     first_kernel: int | None = None
     grouped: bool = False
     groups: Sequence[int] = ()
-    shortcut: bool = False
+    shortcut: Shortcuts = False
     skip_pools: bool = False
     init: Init = "kaiming"
     whiten: int | None = None
@@ -223,9 +233,9 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     elif recipe.norm in NORMS:
         parts["norm"] = NORMS[recipe.norm](outputs)
     order = ORDERS[recipe.order]
-    if recipe.shortcut:
+    if recipe.shortcut is True or (recipe.shortcut and inputs == outputs and not pooled):
         inner = OrderedDict((name, parts[name]) for name in order if name in parts)
-        parts = {"conv": Shortcut(nn.Sequential(inner))}
+        parts = {"conv": Shortcut(nn.Sequential(inner), inputs == outputs)}
     if pooled:
         parts["pool"] = POOLS[recipe.pool](2)
     return {name: parts[name] for name in order if name in parts}
@@ -265,7 +275,7 @@ def cnn(
     first_kernel: PositiveInt | None = None,
     grouped: bool = False,
     groups: Counts = [],  # noqa: B006
-    shortcut: bool = False,
+    shortcut: Shortcuts = False,
     skip_pools: bool = False,
     init: Init = "kaiming",
     whiten: PositiveInt | None = None,
@@ -286,7 +296,7 @@ def cnn(
         first_kernel: side of the first one.
         grouped: CwComp's grouped blocks.
         groups: of every convolution.
-        shortcut: parameter-free shortcuts.
+        shortcut: parameter-free shortcuts, around all layers or those that keep the shape.
         skip_pools: leave out poolings of maps that are too small.
         init: of the convolutions.
         whiten: side of the patches that a frozen first layer whitens.

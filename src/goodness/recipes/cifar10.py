@@ -10,7 +10,12 @@ FAST = register(
         method="spectral-local",
         values=fast_frame(
             data="cifar10",
-            model={"name": "cnn", "widths": [64, 64, 128, 128, 256, 256], "pools": [1, 3, 5]},
+            model={
+                "name": "cnn",
+                "widths": [64, 64, 128, 128, 256, 256],
+                "pools": [1, 3, 5],
+                "shortcut": "equal",
+            },
             epochs=10,
             amp="bf16",
             flip_test=True,
@@ -26,7 +31,12 @@ BEST = register(
         method="spectral-local",
         values=fast_frame(
             data="cifar10",
-            model={"name": "cnn", "widths": [128, 128, 384, 384, 512, 512], "pools": [1, 3, 5]},
+            model={
+                "name": "cnn",
+                "widths": [128, 128, 384, 384, 512, 512],
+                "pools": [1, 3, 5],
+                "shortcut": "equal",
+            },
             epochs=60,
             batch_size=500,
             augment={"cutout": 8},

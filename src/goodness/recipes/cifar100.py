@@ -11,7 +11,12 @@ FAST = register(
         method="spectral-local",
         values=fast_frame(
             data="cifar100",
-            model={"name": "cnn", "widths": [64, 128, 256, 256, 512, 512], "pools": [1, 3, 5]},
+            model={
+                "name": "cnn",
+                "widths": [64, 128, 256, 256, 512, 512],
+                "pools": [1, 3, 5],
+                "shortcut": "equal",
+            },
             epochs=20,
             amp="bf16",
             flip_test=True,

@@ -11,7 +11,12 @@ FAST = register(
         values=fast_frame(
             data="imagenette",
             image_size=128,
-            model={"name": "cnn", "widths": [32, 64, 128, 256, 256], "pools": [1, 2, 3, 4, 5]},
+            model={
+                "name": "cnn",
+                "widths": [32, 64, 128, 256, 256],
+                "pools": [1, 2, 3, 4, 5],
+                "shortcut": "equal",
+            },
             epochs=30,
             amp="bf16",
             batch_size=125,

@@ -10,7 +10,12 @@ FAST = register(
         method="spectral-local",
         values=fast_frame(
             data="mnist",
-            model={"name": "cnn", "widths": [32, 32, 64, 64, 128, 128], "pools": [1, 3, 5]},
+            model={
+                "name": "cnn",
+                "widths": [32, 32, 64, 64, 128, 128],
+                "pools": [1, 3, 5],
+                "shortcut": "equal",
+            },
             epochs=8,
             amp="bf16",
             augment={"flip": False},
@@ -26,7 +31,12 @@ BEST = register(
         method="spectral-local",
         values=fast_frame(
             data="mnist",
-            model={"name": "cnn", "widths": [64, 64, 128, 128, 256, 256], "pools": [1, 3, 5]},
+            model={
+                "name": "cnn",
+                "widths": [64, 64, 128, 128, 256, 256],
+                "pools": [1, 3, 5],
+                "shortcut": "equal",
+            },
             epochs=60,
             augment={"flip": False},
             amp="bf16",
