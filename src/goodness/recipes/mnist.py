@@ -16,11 +16,14 @@ FAST = register(
                 "pools": [1, 3, 5],
                 "shortcut": "equal",
             },
-            epochs=8,
+            epochs=6,
             amp="bf16",
             augment={"flip": False},
         ),
-        hardware="2 CPU cores",
+        hardware="1 CPU core",
+        minutes=4,
+        accuracy=(99.64, 0.02),
+        seeds=3,
         note=BF16,
     )
 )
