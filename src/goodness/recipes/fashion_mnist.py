@@ -16,11 +16,14 @@ FAST = register(
                 "pools": [1, 3, 5],
                 "shortcut": "equal",
             },
-            epochs=12,
+            epochs=4,
             amp="bf16",
             flip_test=True,
         ),
-        hardware="2 CPU cores",
+        hardware="1 CPU core",
+        minutes=8,
+        accuracy=(93.11, 0.15),
+        seeds=3,
         note=BF16,
     )
 )
