@@ -8,6 +8,7 @@ was raised there.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -48,6 +49,10 @@ DATA = {
     "boundary": {"dropout": 0.0},
     "readouts": {"fusion": {}},
 }
+
+
+HANGS = 120
+"""Seconds after which a rank is taken to hang; most scenarios take one or two."""
 
 
 class At(Callback):
@@ -96,6 +101,8 @@ def ranks(count, work, callbacks=None):
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
+            # A rank that hangs shows where, and ends the others.
+            faulthandler.dump_traceback_later(HANGS, exit=True)
             if count:
                 place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
                 address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
