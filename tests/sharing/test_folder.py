@@ -1,4 +1,4 @@
-"""A network that was written for others answers as before, and a folder of strangers runs no code."""
+"""A network written for others answers as before, and a folder of strangers runs no code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import goodness
@@ -69,8 +70,6 @@ def test_nothing_of_the_machine_is_in_it(tmp_path):
         (data / part / kind).mkdir(parents=True)
         for number in range(8):
             pixels = torch.randint(0, 255, (8, 8), dtype=torch.uint8).numpy()
-            from PIL import Image
-
             Image.fromarray(pixels).save(data / part / kind / f"{number}.png")
     run = goodness.fit(
         *(data,),
@@ -142,6 +141,7 @@ def test_pickles_and_code_of_strangers_are_never_run(shared, tmp_path):
 
     change(config, imports=[str(tmp_path / "evil.py")])
     refuses(shared, "names Python files to import")
+    config.write_text(kept)
     (tmp_path / "weights.bin").write_bytes(pickle.dumps(Harm(mark)))
     for argument in ("checkpoint_path", "weights", "pretrained_cfg"):
         args = {argument: str(tmp_path / "weights.bin")}
@@ -187,7 +187,7 @@ def test_a_damaged_folder_is_one_clear_line(shared, file, content, says):
         ("config.json", {"from_the_future": 1}, "unknown key"),
         ("preprocessor_config.json", {"std": [0.0]}, "a deviation above 0 per channel"),
         ("preprocessor_config.json", {"mean": [0.1, 0.2]}, "per channel are needed"),
-        ("preprocessor_config.json", {"height": 0}, "height"),
+        ("preprocessor_config.json", {"height": 0}, "image_shape"),
         ("preprocessor_config.json", {"classes": []}, "classes"),
     ],
 )

@@ -13,8 +13,7 @@ import typer
 
 from goodness.cli.bench import bench
 from goodness.cli.compare import compare
-
-# from goodness.cli.demo import demo
+from goodness.cli.demo import demo
 from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
@@ -37,7 +36,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
-    *(push,),
+    *(push, demo),
     *(methods, models, recipes, data),
 ):
     app.command()(command)

@@ -8,6 +8,8 @@ from types import ModuleType
 from goodness.errors import InputError, reason
 from goodness.sharing.folder import FILES, NEEDED
 
+UNAUTHORIZED = 401
+
 
 def client() -> ModuleType:
     """The package ``huggingface_hub``.
@@ -73,12 +75,14 @@ def _failed(what: str, error: Exception) -> InputError:
     """What a failure of the Hub's client becomes."""
     from huggingface_hub import errors
 
-    if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    offline = errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError | errors.HTTPError
+    if isinstance(error, offline) and status is None:
         return InputError(f"{what}: the Hub cannot be reached (offline, or HF_HUB_OFFLINE is set)")
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return InputError(f"{what}: log in first, with 'hf auth login', or set HF_TOKEN")
     if isinstance(error, errors.GatedRepoError):
         return InputError(f"{what}: it is gated; ask for access on its page, and log in")
     if isinstance(error, errors.RepositoryNotFoundError):
         return InputError(f"{what}: there is no such repository, or it is private (hf auth login)")
+    if status == UNAUTHORIZED or isinstance(error, errors.LocalTokenNotFoundError):
+        return InputError(f"{what}: log in first, with 'hf auth login', or set HF_TOKEN")
     return InputError(f"{what}: {reason(error)}")
