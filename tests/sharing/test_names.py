@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -62,6 +63,11 @@ def test_they_are_listed(command):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:]] == pretrained_names()
     assert "99.72%" in out
+    (row,) = json.loads(command("models", "--pretrained", "--like", "*digits", "--json")[1])
+    assert row == {
+        **{"schema": 1, "name": "pretrained/digits", "data": "digits", "method": "spectral-local"},
+        **{"accuracy": pytest.approx(0.9972, abs=1e-4), "parameters": 103_496, "bytes": 421_752},
+    }
     assert command("models", "timm", "--pretrained")[0] == 2
 
 
