@@ -59,16 +59,16 @@ def test_what_is_said_of_the_shipped_digits_is_so():
 def test_they_are_listed(command):
     assert pretrained_names() == goodness.list_pretrained()
     assert goodness.list_pretrained("*mnist") == ["pretrained/fashion_mnist", "pretrained/mnist"]
-    code, out, _ = command("models", "--pretrained")
+    code, out, _ = command("models", "pretrained")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:]] == pretrained_names()
     assert "99.72%" in out
-    (row,) = json.loads(command("models", "--pretrained", "--like", "*digits", "--json")[1])
+    (row,) = json.loads(command("models", "pretrained", "--like", "*digits", "--json")[1])
     assert row == {
         **{"schema": 1, "name": "pretrained/digits", "data": "digits", "method": "spectral-local"},
         **{"accuracy": pytest.approx(0.9972, abs=1e-4), "parameters": 103_496, "bytes": 421_752},
     }
-    assert command("models", "timm", "--pretrained")[0] == 2
+    assert "no pretrained network is like 'x'" in command("models", "pretrained", "--like", "x")[2]
 
 
 def test_an_unknown_name_is_told_with_the_nearest():

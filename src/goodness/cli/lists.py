@@ -11,6 +11,9 @@ from goodness.cli.options import AsJson, Values, takes
 from goodness.cli.output import SCHEMA, page, percent, print_json, table
 from goodness.errors import InputError
 
+PRETRAINED = "pretrained"
+"""What names of trained networks in this package begin with, as those of a family do."""
+
 
 @takes("imports", settings=False)
 def methods(values: Values, as_json: AsJson = False) -> None:
@@ -37,22 +40,19 @@ def models(
     values: Values,
     family: Annotated[
         str | None,
-        typer.Argument(metavar="[torchvision|timm]", help="Whose models; default: our own."),
+        typer.Argument(
+            metavar="[torchvision|timm|pretrained]",
+            help="Whose models, or the trained networks of this package; default: our own.",
+        ),
     ] = None,
     like: Annotated[
         str, typer.Option(metavar="PATTERN", help="Only names like this, e.g. 'resnet*'.")
     ] = "*",
-    pretrained: Annotated[
-        bool,
-        typer.Option("--pretrained", help="The trained networks that this package ships."),
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the models: our own, those of torchvision or timm that classify images, trained ones."""
     values()
-    if pretrained:
-        if family is not None:
-            raise InputError(f"--pretrained lists networks of this package, not of {family}")
+    if family == PRETRAINED:
         _show_pretrained(like, as_json)
         return
     from goodness.listings import list_models
@@ -63,7 +63,8 @@ def models(
         for row in rows:
             row["title"] = (inspect.getdoc(MODELS[row["name"]]) or "").partition("\n")[0]
         if not as_json:
-            rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in FAMILIES]
+            others = (*FAMILIES, PRETRAINED)
+            rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in others]
     if not rows:
         raise InputError(f"no model of {family} is like '{like}'")
     _show(rows, as_json)
