@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from goodness.learning import Learner as Learner
     from goodness.listings import list_methods as list_methods
     from goodness.listings import list_models as list_models
+    from goodness.listings import list_pretrained as list_pretrained
     from goodness.listings import list_recipes as list_recipes
     from goodness.network.build import build as build
     from goodness.network.build import max_classes as max_classes
@@ -77,7 +78,7 @@ _HOMES = {
     "errors": "GoodnessError InputError Interrupted RunError",
     "integrations.sklearn": "GoodnessClassifier",
     "learning": "Learner",
-    "listings": "list_methods list_models list_recipes",
+    "listings": "list_methods list_models list_pretrained list_recipes",
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",

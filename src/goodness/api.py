@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,7 +33,9 @@ from goodness.results import (
     Prediction,
     Speed,
 )
-from goodness.training import checkpoint
+from goodness.sharing import folder as sharing
+from goodness.sharing.folder import SharedFolder
+from goodness.sharing.locating import is_name, locate
 from goodness.training.callbacks import Callback, ChanceWarning
 from goodness.training.evaluation import evaluate
 from goodness.training.machine import choose_device, set_machine
@@ -44,10 +47,15 @@ PREDICT_BATCH = 64
 
 
 class Run:
-    """A trained network with its run folder, loaded from the best checkpoint.
+    """A trained network with its folder: a run's, whose best weights are taken, or a shared one's.
+
+    Args:
+        run: see `load`.
+        device: where to compute.
 
     Attributes:
-        folder: the run folder.
+        folder: the run folder, or the shared network's.
+        name: what it was loaded by, e.g. ``"pretrained/mnist"``; of a folder its name.
         config: the resolved configuration.
         network: the blocks, with the best weights.
         preprocessing: images to tensors, as the network was trained on them.
@@ -55,22 +63,61 @@ class Run:
         result: the content of ``result.json``; None before the run has ended.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
-        run = RunFolder.open(folder)
-        self.folder = run.path
-        self.config = run.read_config()
-        best = run.best_checkpoint()
-        meta, _ = checkpoint.load(best, needs=checkpoint.META_KEYS)
-        self.preprocessing = Preprocessing.model_validate(
-            {"normalize": self.config.normalize, **meta["preprocessing"]}
-        )
+    def __init__(self, run: str | Path, device: str = "auto") -> None:
+        path = locate(run)
+        kept = SharedFolder(path) if SharedFolder.holds(path) else RunFolder.open(path)
+        self.folder = kept.path
+        self.name = str(run) if is_name(run) else path.absolute().name
+        self.config = kept.read_config()
+        self.preprocessing = kept.read_preprocessing()
         self.classes = self.preprocessing.classes
         network = _network(self.config, self.preprocessing, initial=False)
         self.network = network.to(choose_device(device))
-        checkpoint.load_network(best, self.network)
-        self.network.readout = meta["best"]["readout"]
+        kept.load_weights(self.network)
         self.network.eval()
-        self.result = run.read_result()
+        self.result = kept.read_result()
+
+    def save_pretrained(
+        self, folder: str | Path, *, name: str | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write the network alone, for others: weights, configuration, preprocessing, model card.
+
+        It holds no code and nothing pickled, and no path of this machine. `goodness.load` reads it.
+
+        Args:
+            folder: made if it is not there.
+            name: what loads it, for the card; None: the folder.
+            overwrite: replace a network that was written there before.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: the folder holds something else, or the extra ``hub`` is not installed.
+        """
+        path = Path(folder)
+        sharing.check_target(path, overwrite)
+        sharing.write(self, path, name or path.name)
+        return path
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Put the network on the Hugging Face Hub, as `save_pretrained` writes it.
+
+        Args:
+            repo: ``USER/NAME``; made if it is not there.
+            private: whether a new one is for its owner alone.
+
+        Returns:
+            Its address.
+
+        Raises:
+            InputError: the Hub cannot be reached or refuses, or the extra ``hub`` is not installed.
+        """
+        from goodness.sharing.hub import upload
+
+        with TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(Path(scratch) / "network", name=f"hf:{repo}")
+            return upload(folder, repo, private)
 
     def evaluate(
         self,
@@ -288,7 +335,13 @@ def resume(
     Raises:
         InputError: there is no run, nothing left to do, or the checkpoint does not fit.
     """
-    run = RunFolder.open(run_folder)
+    path = locate(run_folder)
+    if SharedFolder.holds(path):
+        raise InputError(
+            f"'{run_folder}' is a shared network without the state to go on from; --init-from"
+            " starts a new run from its weights"
+        )
+    run = RunFolder.open(path)
     changes = {
         **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
         **{"num_threads": num_threads, "feature_cache": feature_cache},
@@ -312,9 +365,20 @@ def resume(
         return Run(run.path, device=str(ranks.device))
 
 
-def load(run_folder: str | Path, device: str = "auto") -> Run:
-    """A finished or stopped run, with the weights that were best on validation."""
-    return Run(run_folder, device)
+def load(run: str | Path, device: str = "auto") -> Run:
+    """A trained network: of a finished or stopped run, with the weights best on validation, or one
+    that was shared.
+
+    Args:
+        run: a run folder; a folder that `Run.save_pretrained` wrote; ``"hf:USER/NAME"`` on the
+            Hugging Face Hub, or with ``@REVISION``; ``"pretrained/NAME"``, one that this package
+            ships (`goodness.list_pretrained`). A `Path` is always a folder.
+        device: where to compute.
+
+    Raises:
+        InputError: there is none, it is damaged, or it would run code of its own.
+    """
+    return Run(run, device)
 
 
 def dry_run(

@@ -15,6 +15,7 @@ from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
 from goodness.plugins import import_files
+from goodness.sharing.locating import is_name
 from goodness.types import (
     HEAD,
     Fraction,
@@ -100,7 +101,8 @@ class Config(BaseModel):
     """Start from the published weights of a torchvision or timm model. Norms between blocks, which
     many methods have, change what they compute."""
     init_from: Annotated[str | None, Key("model", "FILE|RUN", path=True)] = None
-    """Start from a .safetensors or .pth file, or from another run's best weights."""
+    """Start from a .safetensors or .pth file, from another run's best weights, or from a shared
+    network, such as pretrained/mnist or hf:USER/NAME."""
     freeze_until: Annotated[Word | None, Key("model", "BLOCK")] = None
     """The first block that learns, by name or number (from 0); those before it stay as they are.
     head: the classifier alone."""
@@ -369,6 +371,8 @@ def _absolute(key: str, value: Any, root: str | None) -> Any:
         return [_absolute(key, item, root) for item in value]
     if not isinstance(value, str | Path):
         return value  # refused where all values are checked
+    if key == "init_from" and is_name(value):
+        return value
     path = Path(value).expanduser().absolute()
     if key == "data" and isinstance(value, str):
         # A plain word is a name first, see `goodness.data.locating.locate`.

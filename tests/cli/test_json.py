@@ -37,7 +37,7 @@ def test_evaluate_passes_its_options_on(goodness, calls):
         *("evaluate", calls.run.folder, "--data", "other", "--data-root", "root"),
         *("--split", "val", "--device", "cpu", "--batch-size", "7", "--skip-unreadable", "--json"),
     )
-    assert calls.load == ((calls.run.folder,), {"device": "cpu"})
+    assert calls.load == ((str(calls.run.folder),), {"device": "cpu"})
     asked = {key: str(value) for key, value in calls.run.asked.items()}
     assert asked == {
         "data": "other",

@@ -13,6 +13,7 @@ import typer
 
 from goodness.cli.bench import bench
 from goodness.cli.compare import compare
+from goodness.cli.demo import demo
 from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
@@ -21,6 +22,7 @@ from goodness.cli.lists import data, methods, models, recipes
 from goodness.cli.partition import partition
 from goodness.cli.predict import predict
 from goodness.cli.profile import profile
+from goodness.cli.push import push
 from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
 from goodness.parallel.launch import launched
@@ -34,6 +36,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
+    *(push, demo),
     *(methods, models, recipes, data),
 ):
     app.command()(command)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from goodness.cli.options import AsJson, RunFolder, Values, takes
+from goodness.cli.options import AsJson, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
-from goodness.cli.values import load_run
+from goodness.cli.values import load_run, output_folder
 
 if TYPE_CHECKING:
     from goodness.results import Evaluation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False
 )
 def evaluate(
-    run: RunFolder,
+    run: RunName,
     values: Values,
     split: Annotated[
         Literal["test", "val", "train"], typer.Option(help="Which part of the data.")
@@ -42,7 +42,7 @@ def evaluate(
     # Of other data a picture of its own, beside that of the run's.
     name = Path(result.data).name
     of = "" if "data" not in asked else f"{name}-"
-    picture = loaded.folder / f"confusion-{of}{split}.png"
+    picture = output_folder(loaded) / f"confusion-{of}{split}.png"
     title = f"{name} {split}: {percent(result.accuracy)} right"
     draw_confusion(result.confusion, loaded.classes, picture, title)
     if not as_json:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from goodness.cli.options import RunName
 from goodness.cli.report import note_boundary
+from goodness.cli.values import output_folder
 from goodness.files import check_file
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    run: RunName,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A .safetensors file; default: in the run folder."),
@@ -25,7 +27,7 @@ def export(
     from goodness.files import write_whole
 
     loaded = api.load(run, device="cpu")
-    path = loaded.folder / "model.safetensors" if out is None else out
+    path = output_folder(loaded) / "model.safetensors" if out is None else out
     check_file(path)
     state = loaded.network.backbone_state()
     write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))

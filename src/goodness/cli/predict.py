@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from goodness.cli.options import AsJson, Images, RunFolder, Values, takes
+from goodness.cli.options import AsJson, Images, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
 from goodness.cli.values import load_run
 
 
 @takes("skip_unreadable", "num_threads", "device", settings=False)
-def predict(run: RunFolder, images: Images, values: Values, as_json: AsJson = False) -> None:
+def predict(run: RunName, images: Images, values: Values, as_json: AsJson = False) -> None:
     """Predict the class of each image, by the network and by each block."""
     loaded, asked = load_run(run, values())
     predictions = loaded.predict(images, **asked)

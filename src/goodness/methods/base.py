@@ -26,6 +26,19 @@ class Locality(str, Enum):
     """Gradients cross the whole network."""
 
 
+REACH = {
+    Locality.LAYER: "Each layer learns from its own loss; nothing later reaches it.",
+    Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
+    Locality.OVERLAPPING: "Gradients cross to the previous block and no further; over several steps"
+    " what the last block learns reaches the first.",
+    Locality.BROADCAST: "Later blocks' scores, errors or weights reach earlier ones, without a"
+    " gradient.",
+    Locality.READOUT_ONLY: "The blocks do not learn at all.",
+    Locality.GLOBAL: "Gradients cross the whole network.",
+}
+"""The same for readers of pages and model cards."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A named combination.

@@ -3,20 +3,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from goodness.config import KEYS, Config, complete
+from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError
-from goodness.files import check_folder, write_json, write_whole
-from goodness.results import EpochRow, Result
-from goodness.training.checkpoint import find
-from goodness.training.migration import SCHEMA, current_config
+from goodness.files import check_folder, write_whole
+from goodness.results import EpochRow
+from goodness.training import checkpoint
+from goodness.training.network_folder import NetworkFolder
 
-REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
-"""Keys that every configuration has."""
+if TYPE_CHECKING:
+    from goodness.network.network import Network
 
 
-class RunFolder:
+class RunFolder(NetworkFolder):
     """The files of one run.
 
     ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
@@ -27,13 +27,11 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.best = self.path / "best"
         self.last = self.path / "last"
-        self.config_file = self.path / "config.json"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
-        self.result_file = self.path / "result.json"
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
@@ -83,30 +81,28 @@ class RunFolder:
             raise InputError(f"'{run.path}' holds no run ({why})")
         return run
 
-    def read_config(self) -> Config:
-        """The resolved configuration of the run, whatever version of goodness made it.
+    def read_preprocessing(self) -> Preprocessing:
+        """How images become the network's input.
 
         Raises:
-            InputError: the file is damaged, or a newer goodness made it.
+            InputError: no epoch has finished yet, or the checkpoint is damaged.
         """
-        return complete(self._read_config())
+        meta, _ = checkpoint.load(self.best_checkpoint(), needs=checkpoint.META_KEYS)
+        normalize = self.read_config().normalize
+        return Preprocessing.model_validate({"normalize": normalize, **meta["preprocessing"]})
 
-    def write_config(self, config: Config) -> None:
-        """Keep the resolved configuration."""
-        write_json(self.config_file, {"schema": SCHEMA, **config.model_dump(mode="json")})
+    def load_weights(self, network: Network) -> None:
+        """Put the best weights into a network, which answers by the readout that was best then.
 
-    def read_result(self) -> Result | None:
-        """The content of ``result.json``; None before the run has ended."""
-        if not self.result_file.is_file():
-            return None
-        try:
-            return Result.from_json(self._read(self.result_file))
-        except ValueError:
-            raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
+        Raises:
+            InputError: as `read_preprocessing`, or the network is another one.
+        """
+        meta = checkpoint.load_network(self.best_checkpoint(), network)
+        network.readout = meta["best"]["readout"]
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
-        return find(self.last) is not None
+        return checkpoint.find(self.last) is not None
 
     def best_checkpoint(self) -> Path:
         """Where the best weights are.
@@ -114,7 +110,7 @@ class RunFolder:
         Raises:
             InputError: no epoch has finished yet.
         """
-        if find(self.best) is None:
+        if checkpoint.find(self.best) is None:
             way = (
                 "go on with --resume"
                 if self.has_checkpoint()
@@ -151,29 +147,9 @@ class RunFolder:
     def _holds_run(self) -> bool:
         """Whether there is a configuration with the keys of a run's."""
         try:
-            return self.config_file.is_file() and bool(self._read_config())
+            return self.config_file.is_file() and bool(self._read_values())
         except InputError:
             return False
-
-    def _read_config(self) -> dict[str, Any]:
-        content = self._read(self.config_file)
-        if not isinstance(content, dict):
-            raise InputError(f"'{self.config_file}' is damaged: no configuration")
-        values = current_config(content, f"'{self.config_file}'")
-        if new := values.keys() - KEYS.keys():
-            raise InputError(
-                f"'{self.config_file}' has an unknown key, '{min(new)}': another version of"
-                " goodness made it (try the newest one)"
-            )
-        if missing := REQUIRED - values.keys():
-            raise InputError(f"'{self.config_file}' is damaged: '{min(missing)}' is missing")
-        return values
-
-    def _read(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_text())
-        except ValueError:
-            raise InputError(f"'{path}' is damaged: not valid JSON") from None
 
 
 def _line(row: EpochRow) -> str:
