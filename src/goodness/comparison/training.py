@@ -22,6 +22,9 @@ from goodness.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from goodness.comparison.study import Study
 
+DIAGNOSED = 256
+"""Validation images that tell which channels are dead."""
+
 
 class EntryTraining:
     """Trains what is missing of one entry, in this process.
@@ -82,12 +85,20 @@ class EntryTraining:
                 length = fitting(pace, self.study.terms.budget)._asdict()
             result = self._train(run, seed=seed, **plan["run"], **length)
             assert result.test is not None
+            self._diagnose(run)
             seconds = result.train.seconds
             self._say(run, plan["run"], f"test {result.test.accuracy:.2%} in {seconds:.1f} s")
             if plan["trials"]:
                 config = run.read_config()
                 taken = {"steps_per_epoch": config.steps_per_epoch, "epochs": config.epochs}
                 done.append({**taken, "seconds": seconds})
+
+    def _diagnose(self, run: RunFolder) -> None:
+        """Look at what every block of a run has learnt, once."""
+        file = self.folder.diagnosis(run)
+        if not file.exists():
+            blocks = api.load(run.path).diagnose(examples=DIAGNOSED)
+            write_json(file, [block.to_json() for block in blocks])
 
     def _planned(self) -> dict[str, Any]:
         """The values of the runs and their pace; found once, then kept."""
