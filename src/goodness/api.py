@@ -33,7 +33,7 @@ from goodness.results import (
     Speed,
 )
 from goodness.training import checkpoint
-from goodness.training.callbacks import Callback, ChanceWarning
+from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.evaluation import evaluate
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
@@ -44,30 +44,30 @@ PREDICT_BATCH = 64
 
 
 class Run:
-    """A trained network with its run folder, loaded from the best checkpoint.
+    """A trained network with its run folder, loaded from the best checkpoint, or an epoch's.
 
     Attributes:
         folder: the run folder.
         config: the resolved configuration.
-        network: the blocks, with the best weights.
+        network: the blocks, with these weights.
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
         result: the content of ``result.json``; None before the run has ended.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+    def __init__(self, folder: str | Path, device: str = "auto", epoch: int | None = None) -> None:
         run = RunFolder.open(folder)
         self.folder = run.path
         self.config = run.read_config()
-        best = run.best_checkpoint()
-        meta, _ = checkpoint.load(best, needs=checkpoint.META_KEYS)
+        weights = run.best_checkpoint() if epoch is None else run.epoch_checkpoint(epoch)
+        meta, _ = checkpoint.load(weights, needs=checkpoint.META_KEYS)
         self.preprocessing = Preprocessing.model_validate(
             {"normalize": self.config.normalize, **meta["preprocessing"]}
         )
         self.classes = self.preprocessing.classes
         network = _network(self.config, self.preprocessing, initial=False)
         self.network = network.to(choose_device(device))
-        checkpoint.load_network(best, self.network)
+        checkpoint.load_network(weights, self.network)
         self.network.readout = meta["best"]["readout"]
         self.network.eval()
         self.result = run.read_result()
@@ -249,7 +249,7 @@ def fit(
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        trainer = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, callbacks=_followers(config, ranks, callbacks))
         folder = Path()
         if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
@@ -271,6 +271,9 @@ def resume(
     num_workers: int | None = None,
     num_threads: int | None = None,
     feature_cache: str | None = None,
+    early_stopping: int | Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+    log: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
@@ -283,6 +286,9 @@ def resume(
         num_workers: another number of processes that decode images.
         num_threads: another number of CPU threads.
         feature_cache: another folder for features.
+        early_stopping: another patience, say.
+        checkpoint: how often to save, and how many epochs' weights to keep.
+        log: other loggers.
         callbacks: as in `fit`.
 
     Raises:
@@ -291,7 +297,8 @@ def resume(
     run = RunFolder.open(run_folder)
     changes = {
         **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
-        **{"num_threads": num_threads, "feature_cache": feature_cache},
+        **{"num_threads": num_threads, "feature_cache": feature_cache, "log": log},
+        **{"early_stopping": early_stopping, "checkpoint": checkpoint},
     }
     config = changed(run.read_config(), changes)
     if not run.has_checkpoint():
@@ -299,22 +306,33 @@ def resume(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        trainer = _prepare(config, ranks, run, _followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks))
         ranks.set_run(run)
         trainer.restore()
-        if ranks.broadcast(trainer.epoch >= config.epochs and run.result_file.is_file()):
-            raise InputError(
-                f"'{run.path}' has finished, with epoch {trainer.epoch}; give more with --epochs"
-            )
+        stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
+        ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
+        ended, stopped = ranks.broadcast((ended, stopped))
+        if ended:
+            way = "--early-stopping with more patience" if stopped else "more with --epochs"
+            raise InputError(f"'{run.path}' has finished, with epoch {trainer.epoch}; give {way}")
         if ranks.is_leader:
             run.write_config(config)
         trainer.fit()
         return Run(run.path, device=str(ranks.device))
 
 
-def load(run_folder: str | Path, device: str = "auto") -> Run:
-    """A finished or stopped run, with the weights that were best on validation."""
-    return Run(run_folder, device)
+def load(run_folder: str | Path, device: str = "auto", epoch: int | None = None) -> Run:
+    """A finished or stopped run, with the weights that were best on validation.
+
+    Args:
+        run_folder: the run.
+        device: where the network goes.
+        epoch: its weights instead, counted from 1; see ``checkpoint.keep``.
+
+    Raises:
+        InputError: there is no run, no epoch has finished, or its weights are not kept.
+    """
+    return Run(run_folder, device, epoch)
 
 
 def dry_run(
@@ -407,11 +425,11 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
         place = step * trainer.steps_per_epoch * trainer.epochs // steps
         first = 0
         if trainer.cache is not None and (first := trainer.cache.stage(place).depth):
-            x = trainer.cache.example(first, len(y))
+            batch = trainer.cache.example(first, len(y)), y
         else:
-            x = trainer.prepare(images)
+            batch = trainer.mixed(trainer.prepare(images), y)
         learner.steps = place
-        learner.step(x, y, first)
+        learner.step(*batch, first)
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)
@@ -442,16 +460,22 @@ def _new_folder(config: Config) -> Path:
             return path
 
 
-def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+def _followers(config: Config, ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
     """The callbacks of the leading rank; the others have none, and need not import any."""
-    return _with_reports(callbacks) if ranks.is_leader else ()
+    if not ranks.is_leader:
+        return ()
+    from goodness.loggers import LOGGERS
+
+    own: list[Callback] = [LOGGERS[name]() for name in dict.fromkeys(config.log)]
+    if config.early_stopping is not None:
+        own.append(EarlyStopping(**config.early_stopping.model_dump()))
+    return [*own, *_with_reports(callbacks)]
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
     from goodness.reports.curves import Curves
-    from goodness.reports.tensorboard import TensorBoard
 
-    return [Curves(), TensorBoard(), ChanceWarning(), *callbacks]
+    return [Curves(), ChanceWarning(), *callbacks]
 
 
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:

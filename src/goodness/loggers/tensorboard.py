@@ -1,55 +1,44 @@
-"""The numbers of a run as TensorBoard events."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.tensorboard import SummaryWriter
-
-from goodness.training.callbacks import Callback
+from goodness.loggers.base import LOGGERS, Logger
 
 if TYPE_CHECKING:
-    from goodness.results import EpochRow
-    from goodness.training.trainer import Trainer
+    from goodness.results import EpochRow, Result
 
 
-class TensorBoard(Callback):
-    """Writes the scalars of every epoch to ``tensorboard/`` in the run folder."""
+@LOGGERS.register("tensorboard")
+class TensorBoard(Logger):
+    """Events in ``tensorboard/`` in the run folder: scalars, and two texts."""
 
-    def __init__(self) -> None:
-        self._writer: SummaryWriter | None = None
+    def begin(self, folder: Path, config: Mapping[str, Any], history: Sequence[EpochRow]) -> None:
+        """Open the events; what an interrupted run wrote from its last epoch on is hidden."""
+        from torch.utils.tensorboard import SummaryWriter  # late: it takes a second
 
-    def on_start(self, trainer: Trainer) -> None:
-        """Open the events; what an interrupted run wrote beyond its saved state is hidden."""
-        if trainer.run is not None:
-            folder = str(trainer.run.path / "tensorboard")
-            self._writer = SummaryWriter(folder, purge_step=len(trainer.history) + 1)
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=max(len(history), 1))
+        self._writer = writer
+        if not history:
+            self._text("config", config)
 
-    def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
         """One point per curve, over epochs."""
-        if self._writer is None:
-            return
-        for name, value in scalars(row).items():
-            self._writer.add_scalar(name, value, row.epoch)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def on_close(self, trainer: Trainer) -> None:
+    def summarise(self, result: Result) -> None:
+        """The result as a text."""
+        self._text("result", result.to_json())
+
+    def close(self, finished: bool) -> None:
         """Close the events."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
-
-def scalars(row: EpochRow) -> dict[str, float]:
-    """The numbers of one line of ``metrics.jsonl`` under their TensorBoard names."""
-    values = {
-        "learning_rate": row.learning_rate,
-        "images_per_second": row.images_per_second,
-        "accuracy/val": row.val.accuracy,
-    }
-    for block, accuracy in zip(row.train.blocks, row.val.per_block, strict=True):
-        values[f"loss/train/{block.name}"] = block.loss
-        values[f"accuracy/train/{block.name}"] = block.accuracy
-        values[f"accuracy/val/{block.name}"] = accuracy
-    for name, accuracy in row.val.readouts.items():
-        values[f"readout/val/{name}"] = accuracy
-    return {name: value for name, value in values.items() if value is not None}
+    def _text(self, name: str, content: Mapping[str, Any]) -> None:
+        # Markdown, which shows what is indented by four as it stands.
+        text = json.dumps(content, indent=1)
+        self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()))

@@ -19,8 +19,8 @@ REQUIRED = {name for name, field in Config.model_fields.items() if field.is_requ
 class RunFolder:
     """The files of one run.
 
-    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
-    ``result.json`` ``best/`` ``last/``
+    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``curves.png`` ``result.json``
+    ``best/`` ``last/`` ``epochs/<number>/``, and what `goodness.loggers` write
 
     Args:
         path: the folder; see `create` and `open` for checks.
@@ -30,6 +30,7 @@ class RunFolder:
         self.path = Path(path)
         self.best = self.path / "best"
         self.last = self.path / "last"
+        self.epochs = self.path / "epochs"
         self.config_file = self.path / "config.json"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -124,6 +125,39 @@ class RunFolder:
                 f"no checkpoint in '{self.best}': no epoch has finished; {way} {self.path}"
             )
         return self.best
+
+    def epoch(self, number: int) -> Path:
+        """Where the weights of an epoch, counted from 1, are if they are kept."""
+        return self.epochs / f"{number:04d}"
+
+    def epoch_checkpoint(self, number: int) -> Path:
+        """Where the weights of an epoch are.
+
+        Raises:
+            InputError: they are not kept.
+        """
+        if find(self.epoch(number)) is None:
+            kept = ", ".join(str(each) for each in sorted(self._kept_epochs())) or "none"
+            raise InputError(
+                f"'{self.path}' keeps no weights of epoch {number} (kept: {kept}; --set"
+                " checkpoint.keep=N keeps the last N)"
+            )
+        return self.epoch(number)
+
+    def drop_epochs(self, but: range) -> None:
+        """Delete the kept weights of all epochs but these."""
+        for number, folders in self._kept_epochs().items():
+            for folder in folders if number not in but else ():
+                shutil.rmtree(folder)
+
+    def _kept_epochs(self) -> dict[int, list[Path]]:
+        """By epoch its folder, and what a killed process has left beside it."""
+        found: dict[int, list[Path]] = {}
+        for folder in self.epochs.glob("*"):
+            number = folder.name.lstrip(".").partition(".")[0]
+            if number.isdecimal():
+                found.setdefault(int(number), []).append(folder)
+        return found
 
     def append(self, row: EpochRow) -> None:
         """Add a line to ``metrics.jsonl``."""
