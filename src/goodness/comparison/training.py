@@ -54,6 +54,9 @@ class EntryTraining:
             self._match()
             plan = self.folder.plan or self._planned()
             self._train_seeds(plan)
+            # After all of them: the largest memory of a process never falls again.
+            for run in self.folder.runs:
+                self._diagnose(run)
         except (InputError, RunError) as error:
             self.folder.refuse(str(error))
             self.log(f"{self.entry.name}: left out: {error}")
@@ -85,7 +88,6 @@ class EntryTraining:
                 length = fitting(pace, self.study.terms.budget)._asdict()
             result = self._train(run, seed=seed, **plan["run"], **length)
             assert result.test is not None
-            self._diagnose(run)
             seconds = result.train.seconds
             self._say(run, plan["run"], f"test {result.test.accuracy:.2%} in {seconds:.1f} s")
             if plan["trials"]:
