@@ -38,7 +38,7 @@ REFUSING = {
     *("ff-cnn-morphology", "ff-collaborative", "ff-zero", "hcl-ff", "infopro"),
     *("predsim", "predsim-fast", "scff", "trifecta"),
 }
-"""Methods that mixed images are no use to; docs/usage.md has the same list."""
+"""Methods whose losses are no means over labels."""
 
 
 def judged(network, images):
