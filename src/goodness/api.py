@@ -36,7 +36,7 @@ from goodness.results import (
 from goodness.sharing import folder as sharing
 from goodness.sharing.folder import SharedFolder
 from goodness.sharing.locating import is_name, locate
-from goodness.training.callbacks import Callback, ChanceWarning
+from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.evaluation import evaluate
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
@@ -52,20 +52,21 @@ class Run:
     Args:
         run: see `load`.
         device: where to compute.
+        epoch: see `load`.
 
     Attributes:
         folder: the run folder, or the shared network's.
         name: what it was loaded by, e.g. ``"pretrained/mnist"``; of a folder its name.
         config: the resolved configuration.
-        network: the blocks, with the best weights.
+        network: the blocks, with these weights.
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
         result: the content of ``result.json``; None before the run has ended.
     """
 
-    def __init__(self, run: str | Path, device: str = "auto") -> None:
+    def __init__(self, run: str | Path, device: str = "auto", epoch: int | None = None) -> None:
         path = locate(run)
-        kept = SharedFolder(path) if SharedFolder.holds(path) else RunFolder.open(path)
+        kept = _open(path, epoch)
         self.folder = kept.path
         self.name = str(run) if is_name(run) else path.absolute().name
         self.config = kept.read_config()
@@ -296,7 +297,7 @@ def fit(
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        trainer = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, callbacks=_followers(config, ranks, callbacks))
         folder = Path()
         if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
@@ -318,6 +319,9 @@ def resume(
     num_workers: int | None = None,
     num_threads: int | None = None,
     feature_cache: str | None = None,
+    early_stopping: int | Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+    log: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
@@ -330,6 +334,9 @@ def resume(
         num_workers: another number of processes that decode images.
         num_threads: another number of CPU threads.
         feature_cache: another folder for features.
+        early_stopping: another patience, say.
+        checkpoint: how often to save, and how many epochs' weights to keep.
+        log: other loggers.
         callbacks: as in `fit`.
 
     Raises:
@@ -344,7 +351,8 @@ def resume(
     run = RunFolder.open(path)
     changes = {
         **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
-        **{"num_threads": num_threads, "feature_cache": feature_cache},
+        **{"num_threads": num_threads, "feature_cache": feature_cache, "log": log},
+        **{"early_stopping": early_stopping, "checkpoint": checkpoint},
     }
     config = changed(run.read_config(), changes)
     if not run.has_checkpoint():
@@ -352,20 +360,22 @@ def resume(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        trainer = _prepare(config, ranks, run, _followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks))
         ranks.set_run(run)
         trainer.restore()
-        if ranks.broadcast(trainer.epoch >= config.epochs and run.result_file.is_file()):
-            raise InputError(
-                f"'{run.path}' has finished, with epoch {trainer.epoch}; give more with --epochs"
-            )
+        stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
+        ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
+        ended, stopped = ranks.broadcast((ended, stopped))
+        if ended:
+            way = "--early-stopping with more patience" if stopped else "more with --epochs"
+            raise InputError(f"'{run.path}' has finished, with epoch {trainer.epoch}; give {way}")
         if ranks.is_leader:
             run.write_config(config)
         trainer.fit()
         return Run(run.path, device=str(ranks.device))
 
 
-def load(run: str | Path, device: str = "auto") -> Run:
+def load(run: str | Path, device: str = "auto", epoch: int | None = None) -> Run:
     """A trained network: of a finished or stopped run, with the weights best on validation, or one
     that was shared.
 
@@ -374,11 +384,13 @@ def load(run: str | Path, device: str = "auto") -> Run:
             Hugging Face Hub, or with ``@REVISION``; ``"pretrained/NAME"``, one that this package
             ships (`goodness.list_pretrained`). A `Path` is always a folder.
         device: where to compute.
+        epoch: the weights of a run's epoch instead, counted from 1; see ``checkpoint.keep``.
 
     Raises:
-        InputError: there is none, it is damaged, or it would run code of its own.
+        InputError: there is none, it is damaged, or it would run code of its own; or the epoch's
+            weights are not kept.
     """
-    return Run(run, device)
+    return Run(run, device, epoch)
 
 
 def dry_run(
@@ -471,14 +483,23 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
         place = step * trainer.steps_per_epoch * trainer.epochs // steps
         first = 0
         if trainer.cache is not None and (first := trainer.cache.stage(place).depth):
-            x = trainer.cache.example(first, len(y))
+            batch = trainer.cache.example(first, len(y)), y
         else:
-            x = trainer.prepare(images)
+            batch = trainer.mixed(trainer.prepare(images), y)
         learner.steps = place
-        learner.step(x, y, first)
+        learner.step(*batch, first)
         if device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / (steps - 1)
+
+
+def _open(path: Path, epoch: int | None) -> RunFolder | SharedFolder:
+    """The folder of a network; an epoch is for runs, which may keep several."""
+    if not SharedFolder.holds(path):
+        return RunFolder.open(path, epoch)
+    if epoch is not None:
+        raise InputError(f"'{path}' is a shared network, which has one state: no epoch {epoch}")
+    return SharedFolder(path)
 
 
 def _network(config: Config, preprocessing: Preprocessing, initial: bool) -> Network:
@@ -506,16 +527,22 @@ def _new_folder(config: Config) -> Path:
             return path
 
 
-def _followers(ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+def _followers(config: Config, ranks: Ranks, callbacks: Sequence[Callback]) -> Sequence[Callback]:
     """The callbacks of the leading rank; the others have none, and need not import any."""
-    return _with_reports(callbacks) if ranks.is_leader else ()
+    if not ranks.is_leader:
+        return ()
+    from goodness.loggers import LOGGERS
+
+    own: list[Callback] = [LOGGERS[name]() for name in dict.fromkeys(config.log)]
+    if config.early_stopping is not None:
+        own.append(EarlyStopping(**config.early_stopping.model_dump()))
+    return [*own, *_with_reports(callbacks)]
 
 
 def _with_reports(callbacks: Sequence[Callback]) -> list[Callback]:
     from goodness.reports.curves import Curves
-    from goodness.reports.tensorboard import TensorBoard
 
-    return [Curves(), TensorBoard(), ChanceWarning(), *callbacks]
+    return [Curves(), ChanceWarning(), *callbacks]
 
 
 def _write_environment(run: RunFolder, command: str | None, device: torch.device) -> None:

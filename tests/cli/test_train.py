@@ -63,6 +63,8 @@ OPTIONS = {
     "--label-smoothing 0.1": {"label_smoothing": "0.1"},
     "--label-smoothing 0.3,0.1": {"label_smoothing": ["0.3", "0.1"]},
     "--class-weights 1,2": {"class_weights": ["1", "2"]},
+    "--early-stopping 7": {"early_stopping": {"patience": "7"}},
+    "--log csv,tensorboard": {"log": ["csv", "tensorboard"]},
     "--class-difficulty 0.5": {"class_difficulty": 0.5},
     "--set objective.grid=2": {"objective": {"grid": 2}},
     "--set 'model.widths=[32, 64]'": {"model": {"widths": [32, 64]}},
@@ -71,6 +73,7 @@ OPTIONS = {
 }
 NOT_COMPARED = {
     *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"),
+    *("early_stopping", "checkpoint"),
 }
 OF_LOADED = {"skip_unreadable", "num_threads", "device"}
 
@@ -94,7 +97,8 @@ def test_each_option_reaches_fit_under_its_key(goodness, calls, tmp_path, words)
 def test_every_key_has_an_option_but_those_that_hold_several_parts():
     tried = set(" ".join(OPTIONS).replace("--no-", "--").split())
     assert {key.option for key in KEYS.values() if key.option} <= tried
-    assert [name for name, key in KEYS.items() if not key.option] == ["readouts", "augment"]
+    several = ["readouts", "augment", "checkpoint"]
+    assert [name for name, key in KEYS.items() if not key.option] == several
 
 
 @pytest.mark.parametrize(

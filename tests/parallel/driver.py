@@ -25,13 +25,13 @@ import goodness
 from goodness import api
 from goodness.errors import EndedElsewhere
 from goodness.parallel import group
-from goodness.training import trainer as training
 from goodness.training.callbacks import Callback
 
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3], "whiten": 2}
 COMMON = {
     **{"method": "asge-fast", "model": MODEL, "epochs": 2, "batch_size": 240},
     "augment": {"flip": "alternate"},
+    "log": [],  # no pictures, for speed
 }
 LAYERS = {
     **COMMON,
@@ -41,6 +41,7 @@ LAYERS = {
     "ema": 0.9,
     "clip_grad_norm": 1.0,
     "accumulate_steps": 2,
+    "augment": {"flip": "alternate", "mixup": 0.4, "cutmix": 1.0, "attentive_cutmix": 8},
 }
 # Neither batch norm nor noise, so that shares of a batch make up the batch.
 DATA = {
@@ -48,6 +49,7 @@ DATA = {
     "model": {**MODEL, "norm": "none"},
     "boundary": {"dropout": 0.0},
     "readouts": {"fusion": {}},
+    "augment": {"flip": "alternate", "mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8},
 }
 
 
@@ -153,9 +155,8 @@ def main(folder: Path) -> None:
     ended["stopped"] = ended["chain"]
     resume("chain", callbacks={0: At(5, stop)}, parallel="none")
     resume("chain", 3, {0: At(7, stop)}, parallel="layers")
-    training.SAVE_SECONDS = 0.0  # after every step
-    resume("chain", 2, parallel="layers")
-    training.SAVE_SECONDS = 300.0
+    after_every_step = {"every_seconds": 0}
+    resume("chain", 2, parallel="layers", checkpoint=after_every_step)
 
     fit("one", DATA)
     fit("shares", DATA, 2, {0: At(2, stop)}, parallel="data")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.training.callbacks import Callback
 
-MAY_CHANGE = ", ".join(KEYS[key].option for key in RESUMABLE)
+MAY_CHANGE = ", ".join(KEYS[key].option for key in RESUMABLE if KEYS[key].option)
 
 
 @takes(*(name for name, key in KEYS.items() if key.option))

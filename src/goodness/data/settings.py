@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Strength = Annotated[float, Field(ge=0)]
 Padding = Literal["zeros", "reflect"]
+Mixture = Literal["mixup", "cutmix", "attentive_cutmix"]
+ATTENTION_GRID = 8
+"""Cells per side of an image whose parts are compared."""
 HueStrength = Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -30,3 +33,25 @@ class AugmentConfig(BaseModel):
     )
     grayscale: float = Field(0.0, ge=0, le=1, description="probability of a grey colour image")
     cutout: int = Field(0, ge=0, description="side in pixels of a random grey square")
+    mixup: Strength = Field(
+        0.0, description="alpha: blend pairs of images and labels, by shares drawn from Beta(a, a)"
+    )
+    cutmix: Strength = Field(
+        0.0, description="alpha: paste a rectangle of another image, whose area is drawn likewise"
+    )
+    attentive_cutmix: int = Field(
+        0,
+        ge=0,
+        lt=ATTENTION_GRID**2,
+        description=f"paste so many of the {ATTENTION_GRID} x {ATTENTION_GRID} cells of another"
+        " image, those where the first block's map is strongest",
+    )
+    mix_share: float = Field(
+        1.0, ge=0, le=1, description="of the batches that are mixed, each in one way that is on"
+    )
+
+    @property
+    def mixing(self) -> tuple[Mixture, ...]:
+        """The ways of mixing images that are on."""
+        ways = get_args(Mixture) if self.mix_share else ()
+        return tuple(way for way in ways if getattr(self, way))

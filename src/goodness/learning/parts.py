@@ -18,7 +18,7 @@ class Batch:
     x: Tensor
     """(V * n, ...), the rows of the n images; the positive ones first."""
     y: Tensor
-    """(n,)."""
+    """(n,); of soft labels (n, K)."""
     context: Context
     number: int = 0
     """Which part of the batch this is."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.functional import class_shares
 from goodness.objective.difficulty import ClassDifficulty
 from goodness.partition.pieces import Section
 from goodness.partition.view import View
@@ -70,14 +71,14 @@ class Context:
         """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K).
 
         Args:
-            y: labels (N,).
-            smoothing: share of the one-hot target that is spread evenly over all classes.
+            y: labels (N,), or soft ones (N, K).
+            smoothing: share of the target that is spread evenly over all classes.
         """
         last = self.later_scores[-1]
         assert last is not None
         num_classes = last.shape[1]
-        target = (1 - smoothing) * F.one_hot(y, num_classes) + smoothing / num_classes
-        return last.softmax(1) - target
+        shares = class_shares(y, num_classes, last.dtype)
+        return last.softmax(1) - ((1 - smoothing) * shares + smoothing / num_classes)
 
 
 class Objective(nn.Module):
@@ -107,6 +108,9 @@ class Objective(nn.Module):
     and not where blocks learn from cached features."""
     supports_label_smoothing = False
     """Whether the loss is a cross-entropy over the classes, with `label_smoothing`."""
+    supports_soft_labels = False
+    """Whether the loss also takes soft labels (N, K), rows that add up to 1; it is then the mean of
+    the losses that single labels would have."""
     supports_class_weights = True
     """Whether what it learns comes from the rows' losses alone, which `class_weights` weigh."""
     difficulty: ClassDifficulty | None
@@ -142,12 +146,13 @@ class Objective(nn.Module):
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """One loss per row, (rows,) or with several terms each (rows, ...).
 
-        By default the cross-entropy of the scores; then `supports_label_smoothing` shall be True.
+        By default the cross-entropy of the scores; then `supports_label_smoothing` and
+        `supports_soft_labels` shall be True.
 
         Args:
             h: features (rows, C, H, W), float32.
             scores: what `scores` gave for them.
-            y: labels (N,).
+            y: labels (N,); or soft ones (N, K), where it `supports_soft_labels`.
             context: what else a loss may use.
         """
         return F.cross_entropy(scores, y, reduction="none", label_smoothing=self.label_smoothing)

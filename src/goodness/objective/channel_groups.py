@@ -62,6 +62,7 @@ class ChannelGroups(Objective):
         self.kind = loss
         self.contrast = contrast
         self.coupled = contrast > 0
+        self.supports_soft_labels = loss == "ce" and contrast == 0
         self.temperature = temperature
         self.tau = tau
         group_of = torch.arange(spec.num_classes) * groups // spec.num_classes
@@ -89,7 +90,11 @@ class ChannelGroups(Objective):
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""
         g = self.native(h)
-        loss = competition_loss(g / self.tau, self.group_of[y], self.kind)
+        if y.dim() == 1:
+            target = self.group_of[y]
+        else:  # of merged classes a group has all shares
+            target = y @ F.one_hot(self.group_of, g.shape[1]).to(y.dtype)
+        loss = competition_loss(g / self.tau, target, self.kind)
         if self.contrast:
             features = h.mean((2, 3))
             loss = loss + self.contrast * supervised_contrast(features, y, self.temperature)
@@ -103,7 +108,10 @@ def _cluster_part(spec: BlockSpec, coarse: float) -> float:
 
 
 def competition_loss(g: Tensor, target: Tensor, kind: str) -> Tensor:
-    """CwComp's losses of goodness (N, T) against the true group (N,); see `ChannelGroups`."""
+    """CwComp's losses of goodness (N, T) against the true group (N,); see `ChannelGroups`.
+
+    The ``"ce"`` takes shares of the groups, (N, T), too.
+    """
     if kind == "ce":
         return F.cross_entropy(g, target, reduction="none")
     true = g.gather(1, target[:, None]).squeeze(1)

@@ -21,6 +21,7 @@ class ClassMaps(Objective):
     """
 
     supports_label_smoothing = True
+    supports_soft_labels = True
 
     def __init__(
         self, spec: BlockSpec, *, kernel: PositiveInt = 1, margin: NonNegative = 1.0

@@ -32,6 +32,8 @@ class Classifier(Objective):
         own: at the last block the model's own classifier, if it has one, instead of a new map.
     """
 
+    supports_soft_labels = True
+
     def __init__(
         self,
         spec: BlockSpec,

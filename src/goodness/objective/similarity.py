@@ -27,6 +27,7 @@ class Similarity(Classifier):
         super().__init__(spec, pool=None, most=most, init="zero")
         self.beta = beta
         self.coupled = beta > 0
+        self.supports_soft_labels = beta == 0  # similarities are no mean over labels
         self.num_classes = spec.num_classes
         channels, height, width = spec.features
         self.flat = channels <= 3 or height * width == 1

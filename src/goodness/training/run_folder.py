@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 class RunFolder(NetworkFolder):
     """The files of one run.
 
-    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
-    ``result.json`` ``best/`` ``last/``
+    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``curves.png`` ``result.json``
+    ``best/`` ``last/`` ``epochs/<number>/``, and what `goodness.loggers` write
 
     Args:
         path: the folder; see `create` and `open` for checks.
+        epoch: whose weights are read, counted from 1; None: the best on validation.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, epoch: int | None = None) -> None:
         super().__init__(path)
+        self._epoch = epoch
         self.best = self.path / "best"
         self.last = self.path / "last"
+        self.epochs = self.path / "epochs"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
 
@@ -69,13 +72,13 @@ class RunFolder(NetworkFolder):
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
-        """An existing run folder.
+    def open(cls, path: str | Path, epoch: int | None = None) -> RunFolder:
+        """An existing run folder, with the weights of an epoch or the best ones.
 
         Raises:
             InputError: there is no run.
         """
-        run = cls(path)
+        run = cls(path, epoch)
         if not run.config_file.is_file():
             why = "no config.json" if run.path.exists() else "there is no such folder"
             raise InputError(f"'{run.path}' holds no run ({why})")
@@ -85,19 +88,19 @@ class RunFolder(NetworkFolder):
         """How images become the network's input.
 
         Raises:
-            InputError: no epoch has finished yet, or the checkpoint is damaged.
+            InputError: no epoch has finished yet, its weights are not kept, or they are damaged.
         """
-        meta, _ = checkpoint.load(self.best_checkpoint(), needs=checkpoint.META_KEYS)
+        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
         normalize = self.read_config().normalize
         return Preprocessing.model_validate({"normalize": normalize, **meta["preprocessing"]})
 
     def load_weights(self, network: Network) -> None:
-        """Put the best weights into a network, which answers by the readout that was best then.
+        """Put the weights into a network, which answers by the readout that was best then.
 
         Raises:
             InputError: as `read_preprocessing`, or the network is another one.
         """
-        meta = checkpoint.load_network(self.best_checkpoint(), network)
+        meta = checkpoint.load_network(self._weights(), network)
         network.readout = meta["best"]["readout"]
 
     def has_checkpoint(self) -> bool:
@@ -120,6 +123,42 @@ class RunFolder(NetworkFolder):
                 f"no checkpoint in '{self.best}': no epoch has finished; {way} {self.path}"
             )
         return self.best
+
+    def epoch(self, number: int) -> Path:
+        """Where the weights of an epoch, counted from 1, are if they are kept."""
+        return self.epochs / f"{number:04d}"
+
+    def epoch_checkpoint(self, number: int) -> Path:
+        """Where the weights of an epoch are.
+
+        Raises:
+            InputError: they are not kept.
+        """
+        if checkpoint.find(self.epoch(number)) is None:
+            kept = ", ".join(str(each) for each in sorted(self._kept_epochs())) or "none"
+            raise InputError(
+                f"'{self.path}' keeps no weights of epoch {number} (kept: {kept}; --set"
+                " checkpoint.keep=N keeps the last N)"
+            )
+        return self.epoch(number)
+
+    def drop_epochs(self, but: range) -> None:
+        """Delete the kept weights of all epochs but these."""
+        for number, folders in self._kept_epochs().items():
+            for folder in folders if number not in but else ():
+                shutil.rmtree(folder)
+
+    def _weights(self) -> Path:
+        return self.best_checkpoint() if self._epoch is None else self.epoch_checkpoint(self._epoch)
+
+    def _kept_epochs(self) -> dict[int, list[Path]]:
+        """By epoch its folder, and what a killed process has left beside it."""
+        found: dict[int, list[Path]] = {}
+        for folder in self.epochs.glob("*"):
+            number = folder.name.lstrip(".").partition(".")[0]
+            if number.isdecimal():
+                found.setdefault(int(number), []).append(folder)
+        return found
 
     def append(self, row: EpochRow) -> None:
         """Add a line to ``metrics.jsonl``."""

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from goodness.checks import check_run
 from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset, Split
 from goodness.data.augmentation import Flips
+from goodness.data.mixing import Mixing
 from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
 from goodness.learning.learner import CHECK_STEPS
@@ -31,6 +33,7 @@ from goodness.results import (
 )
 from goodness.seeds import mix, permutation, seed_generators
 from goodness.training import checkpoint
+from goodness.training.attention import attention, check_attention
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
 from goodness.training.epoch_metrics import EpochMetrics
@@ -43,8 +46,6 @@ from goodness.training.run_folder import RunFolder
 from goodness.training.sampling import balanced_weights, epoch_order, pass_number
 from goodness.training.throughput import Throughput
 
-SAVE_SECONDS = 300.0
-"""Inside a long epoch the state is saved this often."""
 WHITENED_IMAGES = 5000
 """Of so many training images, at most, a first layer whitens the patches."""
 ASKED_PIXELS = 2**18
@@ -82,6 +83,12 @@ class Trainer:
         self._flips: Flips | None = None
         if config.augment.flip == "alternate":
             self._flips = Flips(len(dataset.train), mix(config.seed, "flips"))
+        self._mixing: Mixing | None = None
+        if config.augment.mixing:
+            shape, classes = dataset.train.image_shape, len(dataset.classes)
+            self._mixing = Mixing(config.augment, shape, classes, config.seed, self._attention)
+            if "attentive_cutmix" in config.augment.mixing:
+                check_attention(network)
         self.epochs = config.epochs
         self.steps_per_epoch = config.steps_per_epoch or len(dataset.train) // config.batch_size
         check_run(config, len(dataset.train), self.epochs * self.steps_per_epoch)
@@ -174,6 +181,7 @@ class Trainer:
 
     def _train_and_test(self) -> Result:
         self.initialize()
+        self.stop = self.ranks.broadcast(self.stop)
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()
@@ -232,7 +240,8 @@ class Trainer:
         """What is to be done after this step."""
         if self.interrupted is not None:
             return self.interrupted
-        due = self.run is not None and time.perf_counter() - self._saved_at > SAVE_SECONDS
+        since = time.perf_counter() - self._saved_at
+        due = self.run is not None and since > self.config.checkpoint.every_seconds
         return SAVE if due else CONTINUE
 
     def _gather(self) -> State:
@@ -253,14 +262,15 @@ class Trainer:
             # On this device any use of an image is an error.
             nothing = torch.empty(size, *train.image_shape, device="meta")
             for labels in train.label_batches(size, device, order=order, start=start):
-                yield nothing, labels
+                yield self.mixed(nothing, labels)
             return
         workers = self.config.num_workers
         batches = self._source(depth).batches(
             size, device, order=order, start=start, num_workers=workers
         )
         for (x, labels), rows in zip(batches, order[start * size :].split(size), strict=True):
-            yield self.ranks.share(x if depth else self.prepare(x, rows), labels)
+            batch = (x, labels) if depth else self.mixed(self.prepare(x, rows), labels)
+            yield self.ranks.share(*batch)
 
     def _source(self, depth: int) -> Split | Features:
         """The images, or what so many finished blocks send on for them."""
@@ -297,6 +307,26 @@ class Trainer:
         seed_generators(images.device, mix(config.seed, "augment", self.step))
         preprocessing = self.dataset.preprocessing
         return preprocessing.normalized(self.augment(preprocessing.scaled(images), mirrored))
+
+    def mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Prepared images and labels, mixed in pairs if the configuration says so, by (seed, step).
+
+        Args:
+            images: (N, C, H, W); on the meta device, where labels are all that is needed.
+            labels: (N,).
+
+        Returns:
+            Labels of a mixed batch are soft ones, (N, K).
+        """
+        how = None if self._mixing is None else self._mixing.draw(self.step, len(labels))
+        if self._mixing is None or how is None:
+            return images, labels
+        if not images.is_meta:
+            images = self._mixing.images(how, images)
+        return images, self._mixing.labels(how, labels)
+
+    def _attention(self, images: Tensor) -> Tensor:
+        return attention(self._evaluated, images)
 
     @contextmanager
     def _saying_what_is_kept(self) -> Iterator[None]:
@@ -373,6 +403,7 @@ class Trainer:
             self._save_last(state._replace(sums=self._totals.sums))
             if self.best.epoch == row.epoch:
                 self._save_best(statistics)
+            self._save_epoch(row.epoch, statistics)
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
@@ -439,9 +470,19 @@ class Trainer:
 
     def _save_best(self, statistics: Mapping[str, Tensor]) -> None:
         if self.run is not None:
-            network = self.learner.final_network
-            with holding(network, statistics):
-                checkpoint.save(self.run.best, self._meta(), {"network": network.state_dict()})
+            self._save_weights(self.run.best, statistics)
+
+    def _save_epoch(self, epoch: int, statistics: Mapping[str, Tensor]) -> None:
+        """Keep the weights of an epoch, and those of so many before it as are wanted."""
+        keep = self.config.checkpoint.keep
+        if self.run is not None and keep:
+            self._save_weights(self.run.epoch(epoch), statistics)
+            self.run.drop_epochs(range(epoch - keep + 1, epoch + 1))
+
+    def _save_weights(self, folder: Path, statistics: Mapping[str, Tensor]) -> None:
+        network = self.learner.final_network
+        with holding(network, statistics):
+            checkpoint.save(folder, self._meta(), {"network": network.state_dict()})
 
     def _save_last(self, state: State) -> None:
         if self.run is None:
@@ -485,6 +526,12 @@ class Trainer:
         if not self.ranks.is_leader:
             return
         self.history = self.run.cut_history(until_step=self.step)
-        if self.best.epoch and self.step == self.best.epoch * self.steps_per_epoch:
-            # The process may have died before it was written.
-            self._save_best(self.statistics())
+        is_best = self.best.epoch == self.epoch
+        if self.step == self.epoch * self.steps_per_epoch > 0 and (
+            is_best or self.config.checkpoint.keep
+        ):
+            # The process may have died before they were written.
+            statistics = self.statistics()
+            if is_best:
+                self._save_best(statistics)
+            self._save_epoch(self.epoch, statistics)
