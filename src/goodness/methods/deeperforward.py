@@ -25,6 +25,7 @@ DEEP = {
     "pool": "avg",
     "shortcut": True,
     "skip_pools": True,
+    "init": "kaiming-out",
 }
 HUNDRED = {"model": {"widths": [100, *[200] * 4, *[400] * 6, *[800] * 6]}}
 """For a hundred classes, each of which needs a channel in every block."""
