@@ -88,5 +88,9 @@ CAFO_DFA = register(
             "batch_size": 128,
         },
         for_data={"digits": {"batch_size": 64}},
+        ours=(
+            "the formula: the last block's error through a fixed random matrix to every block's map",
+            "blocks and predictors learn together, by Adam, in minibatches",
+        ),
     )
 )

@@ -84,6 +84,4 @@ def clusters_at(tree: Tree, level: int) -> Tensor:
 def _below(tree: Tree, nodes: Sequence[int]) -> list[int]:
     """Children in place of clusters; classes stay."""
     first = len(tree) + 1
-    return [
-        child for node in nodes for child in (tree[node - first] if node >= first else (node,))
-    ]
+    return [child for node in nodes for child in (tree[node - first] if node >= first else (node,))]

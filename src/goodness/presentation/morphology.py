@@ -20,8 +20,7 @@ class Morphology(Labelled):
 
     Every class has an operator (dilation, erosion, gradient, opening, closing, top hat, bottom hat)
     and a line to apply it with (four directions, odd lengths from 3 up). Label and image cannot be
-    separated, so that no shortcut past the image is left. The paper's list of operators
-    is not verified.
+    separated, so that no shortcut past the image is left. The list of operators is ours.
 
     Args:
         image_shape: shape (C, H, W) of an image.
