@@ -3,9 +3,10 @@
     GOODNESS_DATA=... python benchmarks/hierarchy.py
 
 The paper's (arXiv 2605.24797) is with 17 layers and 1000 epochs. Here six layers train for
-``--epochs``, from a quarter of its rate and with its other values: without clusters and contrast (`deeperforward` with augmentation), with one
-of them, with both; and both with clusters from elsewhere: of the classifier of a run without
-clusters, as the paper has them on CIFAR-10, and index blocks, which say nothing of the classes.
+``--epochs``, from a quarter of its rate and with its other values: without clusters and contrast
+(`deeperforward` with augmentation), with one of them, with both; and both with clusters from
+elsewhere: of the classifier of a run without clusters, as the paper has them on CIFAR-10, and index
+blocks, which say nothing of the classes.
 The answer of all is the layers' summed goodness, or ``--readout``.
 
 Writes ``results/hierarchy.json``, where finished runs are left alone.

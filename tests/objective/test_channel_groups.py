@@ -187,13 +187,6 @@ def test_contrast_of_a_projection(channels, side, cells):
     agree(objective, draw(4, shape), y, reference)
 
 
-def test_a_last_batch_of_one_image_has_no_contrast():
-    objective = make("channel-groups", contrast=1.0, projection=4)
-    h, y = draw(1), torch.tensor([1])
-    loss = objective.loss(h, objective.scores(h), y, context(h))
-    torch.testing.assert_close(loss[0], cross_entropy(goodness(h[0], 3), 1))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

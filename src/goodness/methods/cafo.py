@@ -8,10 +8,10 @@ sum of the blocks' softmax.
 
 CIFAR-10 test errors in the code's comments: .3486 (MSE), .3257 (CE), .3365 (sparsemax).
 Deviations: images are normalised by the data set's own mean and standard deviation (the code has
-0.5 and 0.5 on CIFAR-10); batch norm has torch's epsilon, and its running statistics from a first pass over the training images instead of
-those of the whole split as one batch: with a momentum of 0.1 the last 20 or so batches count, and
-of a shorter pass some of the start values remain; a small ridge instead of the pseudo-inverse; CE
-by minibatches of Adam instead of 5000 full-batch steps.
+0.5 and 0.5 on CIFAR-10); batch norm has torch's epsilon, and its running statistics from a first
+pass over the training images instead of those of the whole split as one batch: with a momentum of
+0.1 the last 20 or so batches count, and of a shorter pass some of the start values remain; a small
+ridge instead of the pseudo-inverse; CE by minibatches of Adam instead of 5000 full-batch steps.
 
     goodness train --method cafo --data mnist
 """
@@ -89,7 +89,7 @@ CAFO_DFA = register(
         },
         for_data={"digits": {"batch_size": 64}},
         ours=(
-            "the formula: the last block's error through a fixed random matrix to every block's map",
+            "the formula: the last block's error through a fixed random matrix to each block's map",
             "blocks and predictors learn together, by Adam, in minibatches",
         ),
     )

@@ -11,9 +11,9 @@ HCL-FF adds coarse targets for early layers and a supervised contrastive loss of
 features. Classes that resemble each other are merged two by two into a tree, and a layer learns the
 clusters of a level of it. The paper clusters the classifier of a network that was trained before,
 on CIFAR, or class means of the images, on MNIST. Here it is class means, in `config.json`; for a
-tree of a classifier see below; `benchmarks/hierarchy.py` runs the ablation small. The paper's ablation, %
-on CIFAR-10 / CIFAR-100: neither 86.22 / 53.09, with augmentation 88.80 / 54.65, and with contrast
-91.05 / 63.77, or with the tree 88.20 / 61.61; all 91.83 / 70.76.
+tree of a classifier see below; `benchmarks/hierarchy.py` runs the ablation small. The paper's
+ablation, % on CIFAR-10 / CIFAR-100: neither 86.22 / 53.09, with augmentation 88.80 / 54.65, and
+with contrast 91.05 / 63.77, or with the tree 88.20 / 61.61; all 91.83 / 70.76.
 
 Values are those of both released codes. Deviations: a shortcut leads around every layer, inside its
 norm, where the codes' lead around two layers, behind the norm, and are concatenated where channels

@@ -5,7 +5,8 @@ unbiased estimate of the gradient, whose noise is held down by many small losses
 patch and channel group. Heads and readout learn from exact gradients on features that are cut off.
 
 The paper's LocalMixer (token and channel mixing by fully connected layers on patches) is not built;
-here the same rule trains convolutions. Reported for LocalMixer (low confidence): MNIST 97.2, CIFAR-10 69.3, ImageNet 41.6 %.
+here the same rule trains convolutions. Reported for LocalMixer (low confidence): MNIST 97.2,
+CIFAR-10 69.3, ImageNet 41.6 %.
 
     goodness train --method forward-gradient --data mnist
 """

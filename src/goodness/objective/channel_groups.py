@@ -134,7 +134,7 @@ class ChannelGroups(Objective):
         if self.merges_scores:
             g, target = g @ self.clusters, self.cluster_of[y]
         loss = competition_loss(g / self.tau, target, self.kind)
-        if self.contrast and len(y) > 1:
+        if self.contrast:
             contrast = supervised_contrast(self._embedded(h), y, self.temperature)
             loss = loss + self.contrast * contrast
         return loss
