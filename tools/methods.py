@@ -63,6 +63,9 @@ def page(name: str) -> str:
         chosen = part["name"] if isinstance(part, dict) else part
         if chosen != "plain":
             lines += ["", f"### {axis}: `{chosen}`", "", _options(AXES[axis][chosen])]
+    if method.ours:
+        lines += ["", "## Ours", "", "What no source that we found tells, and is our choice:", ""]
+        lines += [f"- {choice}" for choice in method.ours]
     lines += ["", "## Measured", "", *_measured(name), "", "## Where it is", "", *_places(name)]
     return linked("\n".join(lines).rstrip() + "\n")
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from goodness.network.network import Network as Network
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
+    from goodness.objective.hierarchy import class_tree as class_tree
     from goodness.results import BlockDiagnosis as BlockDiagnosis
     from goodness.results import EpochRow as EpochRow
     from goodness.results import Evaluation as Evaluation
@@ -83,6 +84,7 @@ _HOMES = {
     "network.localize": "localize",
     "network.network": "Network",
     "objective": "OBJECTIVES Objective",
+    "objective.hierarchy": "class_tree",
     "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",
     "training.callbacks": "Callback EarlyStopping",
 }

@@ -37,6 +37,7 @@ from goodness.sharing import folder as sharing
 from goodness.sharing.folder import SharedFolder
 from goodness.sharing.locating import is_name, locate
 from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
+from goodness.training.classes import with_class_tree
 from goodness.training.evaluation import evaluate
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
@@ -302,7 +303,7 @@ def fit(
         if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
             run = RunFolder(folder)
-            run.write_config(config)
+            run.write_config(trainer.config)
             _write_environment(run, command, ranks.device)
         trainer.run = RunFolder(ranks.broadcast(folder))
         ranks.set_run(trainer.run)
@@ -459,6 +460,7 @@ def _prepare(
         config.skip_unreadable,
         _subset(config),
     )
+    config = with_class_tree(config, dataset.train, len(dataset.classes))
     network = _network(config, dataset.preprocessing, initial=run is None)
     return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
 

@@ -183,6 +183,27 @@ def group_normalise(x: Tensor, groups: int, eps: float = 1e-8) -> Tensor:
     return (h / (root + eps)[:, :, None, None]).to(x.dtype)
 
 
+def group_standardise(x: Tensor, groups: int, eps: float = 1e-5) -> Tensor:
+    """Each sample's groups of channels with mean 0 and variance 1 over channels and positions.
+
+    `torch.nn.functional.group_norm` without scale and shift, for groups that may differ by a
+    channel.
+
+    Args:
+        x: (N, C, H, W).
+        groups: how many, see `group_matrix`; at most C.
+        eps: added to the variances.
+    """
+    if x.shape[1] % groups == 0:
+        return F.group_norm(x, groups, eps=eps)
+    h = x.to(_at_least_single(x))
+    matrix = group_matrix(x.shape[1], groups).to(h)
+    member = (matrix > 0).to(h).T
+    centred = h - (h.mean((2, 3)) @ matrix @ member)[:, :, None, None]
+    variance = centred.square().mean((2, 3)) @ matrix @ member
+    return (centred / (variance + eps).sqrt()[:, :, None, None]).to(x.dtype)
+
+
 def standardise_rows(x: Tensor, eps: float = 1e-10) -> Tensor:
     """Each sample with mean 0 and standard deviation 1 (unbiased) over (C, H, W).
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -55,6 +55,7 @@ class Method:
         published: test accuracy in % by data set, as its authors report it.
         equal: values that it keeps when methods are compared on equal terms.
         equal_note: why.
+        ours: what no source that we found tells, and is our choice.
         baseline: whether it is what the others are measured against.
     """
 
@@ -69,6 +70,7 @@ class Method:
     published: Mapping[str, float] = field(default_factory=dict)
     equal: Mapping[str, Any] = field(default_factory=dict)
     equal_note: str = ""
+    ours: Sequence[str] = ()
     baseline: bool = False
 
 

@@ -21,10 +21,22 @@ class Similarity(Classifier):
         spec: the block.
         beta: weight of the similarity loss; 0 is "pred", 1 "sim" (whose scores stay untrained).
         most: features that the prediction may use; the map is averaged until there are no more.
+        padded: how a map is averaged whose sides are no multiples of the cells': by cells of equal
+            size, with zeros around the map, as the released code does it on 28 pixels; else by
+            cells of nearly equal size, without zeros.
     """
 
-    def __init__(self, spec: BlockSpec, *, beta: Share = 0.99, most: PositiveInt = 2048) -> None:
+    def __init__(
+        self,
+        spec: BlockSpec,
+        *,
+        beta: Share = 0.99,
+        most: PositiveInt = 2048,
+        padded: bool = False,
+    ) -> None:
         super().__init__(spec, pool=None, most=most, init="zero")
+        sides = zip(spec.features[1:], self.grid, strict=True)
+        self.cells = _padded_cells(*sides) if padded else None
         self.beta = beta
         self.coupled = beta > 0
         self.supports_soft_labels = beta == 0  # similarities are no mean over labels
@@ -33,6 +45,10 @@ class Similarity(Classifier):
         self.flat = channels <= 3 or height * width == 1
         kernel = 1 if height * width == 1 else 3
         self.conv = nn.Conv2d(channels, channels, kernel, padding="same", bias=False)
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, P, Q)."""
+        return super().pooled(h) if self.cells is None else self.cells(h)
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,): row n's share of the N x N matrix's mean squared difference is its row's mean."""
@@ -44,3 +60,15 @@ class Similarity(Classifier):
             target = similarity_matrix(F.one_hot(y, self.num_classes).to(h.dtype))
             loss = loss + self.beta * (similarity_matrix(spread) - target).square().mean(1)
         return loss
+
+
+def _padded_cells(*sides: tuple[int, int]) -> nn.AvgPool2d:
+    """A pooling of sides that were halved, rounded up, until a number of cells was left."""
+    kernels = [1 << (side - 1).bit_length() - (cells - 1).bit_length() for side, cells in sides]
+    # Half a cell on either side where a row of cells is longer than the map. Behind an odd number
+    # of cells the map's last pixels may be left out, as in the released code.
+    paddings = [
+        kernel // 2 if cells > side // kernel else 0
+        for kernel, (side, cells) in zip(kernels, sides, strict=True)
+    ]
+    return nn.AvgPool2d(tuple(kernels), padding=tuple(paddings))
