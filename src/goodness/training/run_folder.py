@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from goodness.config import KEYS, Config, complete
 from goodness.errors import InputError
+from goodness.exits.records import Calibration
 from goodness.files import check_folder, write_json, write_whole
 from goodness.results import EpochRow, Result
 from goodness.training.checkpoint import find
@@ -20,7 +23,7 @@ class RunFolder:
     """The files of one run.
 
     ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
-    ``result.json`` ``best/`` ``last/``
+    ``result.json`` ``exits.json`` ``best/`` ``last/``
 
     Args:
         path: the folder; see `create` and `open` for checks.
@@ -34,6 +37,7 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.result_file = self.path / "result.json"
+        self.exits_file = self.path / "exits.json"
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
@@ -103,6 +107,23 @@ class RunFolder:
             return Result.from_json(self._read(self.result_file))
         except ValueError:
             raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
+
+    def read_exits(self) -> Calibration | None:
+        """The content of ``exits.json``; None where nothing was calibrated."""
+        if not self.exits_file.is_file():
+            return None
+        try:
+            return Calibration.model_validate(self._read(self.exits_file))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+            raise InputError(
+                f"'{self.exits_file}' is damaged, or of another version: '{place}' (make it again:"
+                f" goodness calibrate {self.path})"
+            ) from None
+
+    def write_exits(self, found: Calibration) -> None:
+        """Keep what was calibrated."""
+        write_json(self.exits_file, found.model_dump(mode="json", by_alias=True))
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
