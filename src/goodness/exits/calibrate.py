@@ -144,21 +144,22 @@ def calibrate(
         preprocessing: the training run's.
         data: their name.
         epoch: of the weights.
-        tolerance: the loss of accuracy that is allowed on the half that is chosen on.
+        tolerance: the loss of accuracy that is allowed, as far as the half that is chosen on
+            tells.
         margin: by how much an exit's precision on a class may be below the full network's; None:
             the one that saves most within the tolerance.
         support: answers that a precision needs to count.
         batch_size: images at a time.
 
     Raises:
-        InputError: the last block alone has an answer, or half of the images are fewer than the
+        InputError: the last block alone has an answer, or a quarter of the images is fewer than the
             support.
     """
-    half = len(split) // 2
-    if half < support:
+    half, quarter = len(split) // 2, len(split) // 4
+    if quarter < support:
         raise InputError(
-            f"{len(split)} validation images: half of them are too few for a support of {support}"
-            f" (use a smaller --support, at most {half}, or hold out more when you train)"
+            f"{len(split)} validation images: a quarter of them is too few for a support of"
+            f" {support} (use --support {max(1, quarter)} or less, or hold out more when you train)"
         )
     scored = score_exits(network, split, preprocessing, batch_size)
     order = permutation(len(split), mix(0, "exits"))
@@ -166,25 +167,12 @@ def calibrate(
     temperatures = torch.tensor(
         [fit_temperature(scores, here.y) for scores in here.scores], dtype=torch.float64
     )
-    classes = network.num_classes
-    never = torch.full((len(scored.blocks) - 1, classes), NEVER, dtype=torch.float64)
+    shape = len(scored.blocks) - 1, network.num_classes
+    never = torch.full(shape, NEVER, dtype=torch.float64)
     plain, cost = Choice(temperatures, never), Cost(network)
-    sure, answers = plain.confidences(here)
-    tried = {
-        m: Choice(
-            temperatures,
-            choose_thresholds(sure, answers, here.y, margin=m, support=support, classes=classes),
-        )
-        for m in (MARGINS if margin is None else (margin,))
-    }
-    best = margin
-    if margin is None:
-        found = {m: _outcome(choice, here, cost) for m, choice in tried.items()}
-        least = _outcome(plain, here, cost).accuracy - tolerance - 1e-9
-        fit = [m for m, outcome in found.items() if outcome.accuracy >= least]
-        best = min(fit, key=lambda m: found[m].flops, default=None)
-        if best is not None and found[best].flops >= cost.full:
-            best = None
+    margins = MARGINS if margin is None else (margin,)
+    tried = {m: _worthwhile(plain, here, cost, m, support) for m in margins}
+    best = _best_margin(plain, here, cost, tolerance, support) if margin is None else margin
     choice = plain if best is None else tried[best]
     exits = calibrated(network, scored.blocks, choice)
     measured = {m: _outcome(own, other, cost) for m, own in tried.items()}
@@ -202,6 +190,55 @@ def calibrate(
         ],
         report=_report(network, other, exits, preprocessing.apply(pixels), data, "val"),
     )
+
+
+def _best_margin(
+    plain: Choice, scored: Scored, cost: Cost, tolerance: float, support: int
+) -> float | None:
+    """The margin that saves most within the tolerance; None where none does.
+
+    Judged by thresholds from one half of the images on the other half, both ways: on the images
+    that they are chosen on, thresholds lose less than on others.
+    """
+    count = len(scored.y)
+    halves = [scored.rows(torch.arange(count)[start::2]) for start in (0, 1)]
+    best, least = None, float(cost.full)
+    for margin in MARGINS:
+        lost, flops = 0.0, 0.0
+        for own, other in (halves, halves[::-1]):
+            outcome = _outcome(_worthwhile(plain, own, cost, margin, support), other, cost)
+            share = len(other.y) / count
+            lost += share * (_outcome(plain, other, cost).accuracy - outcome.accuracy)
+            flops += share * outcome.flops
+        if lost <= tolerance + 1e-9 and flops < least:
+            best, least = margin, flops
+    return best
+
+
+def _worthwhile(plain: Choice, scored: Scored, cost: Cost, margin: float, support: int) -> Choice:
+    """The exits of a margin, without those that cost more than they save.
+
+    Every image that goes on pays for the heads on its way. Those that fewest take are tried first.
+    """
+    sure, answers = plain.confidences(scored)
+    classes = scored.scores.shape[2]
+
+    def choose(exits: Sequence[int]) -> tuple[Choice, _Outcome]:
+        thresholds = choose_thresholds(
+            sure, answers, scored.y, margin=margin, support=support, classes=classes, exits=exits
+        )
+        choice = plain._replace(thresholds=thresholds)
+        return choice, _outcome(choice, scored, cost)
+
+    exits = list(range(len(answers) - 1))
+    choice, outcome = choose(exits)
+    taken = torch.bincount(outcome.left, minlength=len(answers)).tolist()
+    for index in sorted(exits, key=taken.__getitem__):
+        fewer = [other for other in exits if other != index]
+        without, cheaper = choose(fewer)
+        if cheaper.flops <= outcome.flops:
+            exits, choice, outcome = fewer, without, cheaper
+    return choice
 
 
 def calibrated(network: Network, blocks: Sequence[int], choice: Choice) -> list[CalibratedExit]:

@@ -133,28 +133,40 @@ class _View:
 
     def advance(self, index: int) -> Tensor | None:
         """Run block ``index``; its answer (n, K), where it is an exit and has one."""
-        network = self.network
-        value = network.value(index, self.rows)
-        self.rows = network.output(index, value)
+        network, value = self.network, None
+        if self._asks(index):
+            value = network.value(index, self.rows)
+            self.rows = network.output(index, value)
         shown = self.rows
         if self.neutral is not None:
             _, _, shown = next(network.walk(self.neutral, range(index, index + 1)))
             self.neutral = shown
-        needed = any(self.chosen.needs(index, exit_) for exit_ in self.exits)
         scores: Tensor | None = None
-        if needed and self.chosen.needs_scores:
-            scores = network.class_scores(network[index].scores(value))
-        if needed:
+        if any(self.chosen.needs(index, exit_) for exit_ in self.exits):
+            if self.chosen.needs_scores:
+                scores = self._scores(index, value)
             extracted = self.chosen.extract(index, scores, shown)
             self.total = self.chosen.add(index, self.total, extracted)
         if index not in self.exits or self.total is not None:
             return self.total
         if not self.chosen.needs_scores:
-            scores = network.class_scores(network[index].scores(value))
+            scores = self._scores(index, value)
         for readout in self.fillers:
             if scores is None:
                 scores = readout.add(index, None, readout.extract(index, None, shown))
         return scores
+
+    def _asks(self, index: int) -> bool:
+        """Whether the rows with labels in them are needed, beside those with a neutral one."""
+        if self.neutral is None or self.chosen.needs_scores:
+            return True
+        # Until the readout begins blocks answer by themselves; at the last one it always answers.
+        last = len(self.network) - 1
+        return self.total is None and any(index <= exit_ < last for exit_ in self.exits)
+
+    def _scores(self, index: int, value: Tensor | None) -> Tensor | None:
+        network = self.network
+        return None if value is None else network.class_scores(network[index].scores(value))
 
     def keep(self, stays: Tensor) -> None:
         """Go on with some of the images alone."""

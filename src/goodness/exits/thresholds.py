@@ -6,6 +6,8 @@ those of the full network, less a margin. That is judged on the images which hav
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -83,7 +85,14 @@ def precision_thresholds(
 
 
 def choose_thresholds(
-    confidences: Tensor, answers: Tensor, y: Tensor, *, margin: float, support: int, classes: int
+    confidences: Tensor,
+    answers: Tensor,
+    y: Tensor,
+    *,
+    margin: float,
+    support: int,
+    classes: int,
+    exits: Iterable[int] | None = None,
 ) -> Tensor:
     """Thresholds of every exit but the last, each chosen on those who have not left before it.
 
@@ -94,6 +103,7 @@ def choose_thresholds(
         margin: by how much an exit's precision on a class may be below the full network's.
         support: answers that a precision needs to count.
         classes: K.
+        exits: which ones may be taken, in order; None: all.
 
     Returns:
         float64 (D - 1, K).
@@ -102,7 +112,7 @@ def choose_thresholds(
     targets = precision(answers[-1], answers[-1] == y, groups) - margin
     stays = torch.ones_like(y, dtype=torch.bool)
     found = confidences.new_full((len(answers) - 1, classes), NEVER, dtype=torch.float64)
-    for index in range(len(found)):
+    for index in range(len(found)) if exits is None else exits:
         sure, answer = confidences[index], answers[index]
         own = sure[stays], answer[stays], (answer == y)[stays]
         found[index] = precision_thresholds(*own, targets, groups, support)
