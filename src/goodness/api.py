@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from goodness.config import Config, changed, resolve
 from goodness.data import Preprocessing, Split, Subset, open_data, open_split
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
+from goodness.exits.records import Calibration, ExitReport
 from goodness.files import write_json
 from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
@@ -29,6 +31,7 @@ from goodness.results import (
     BlockDiagnosis,
     BlockPrediction,
     DryRun,
+    EarlyPrediction,
     Evaluation,
     Prediction,
     Speed,
@@ -78,6 +81,7 @@ class Run:
         kept.load_weights(self.network)
         self.network.eval()
         self.result = kept.read_result()
+        self._kept = kept
 
     def save_pretrained(
         self, folder: str | Path, *, name: str | None = None, overwrite: bool = False
@@ -121,6 +125,71 @@ class Run:
             folder = self.save_pretrained(Path(scratch) / "network", name=f"hf:{repo}")
             return upload(folder, repo, private)
 
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` found of these weights; None before.
+
+        Raises:
+            InputError: ``exits.json`` is damaged.
+        """
+        if not isinstance(self._kept, RunFolder):
+            return None
+        found = self._kept.read_exits()
+        these = self._kept.weights_epoch(), self.network.readout
+        return found if found is not None and (found.epoch, found.readout) == these else None
+
+    def calibrate(
+        self,
+        *,
+        data_root: str | Path | None = None,
+        tolerance: float = 0.005,
+        margin: float | None = None,
+        support: int = 30,
+        batch_size: int = 256,
+        skip_unreadable: bool | None = None,
+    ) -> Calibration:
+        """Temperatures and early exits, chosen on half of validation, measured on the other half.
+
+        Writes ``exits.json``. See `goodness.exits` and arXiv 2509.08318.
+
+        Args:
+            data_root: as in `evaluate`.
+            tolerance: the loss of accuracy that is allowed where exits are chosen, 0 to 1.
+            margin: by how much an exit's precision on a class may be below the whole network's, 0
+                to 1; None: the one that saves most FLOPs within the tolerance.
+            support: answers that a precision needs to count.
+            batch_size: images at a time.
+            skip_unreadable: as in `evaluate`.
+
+        Raises:
+            InputError: the last block alone has an answer, validation has too few images, or this
+                is a shared network.
+        """
+        if not isinstance(self._kept, RunFolder):
+            raise InputError(
+                f"'{self.name}' is a shared network, without a folder for what calibration finds"
+            )
+        from goodness.exits.calibrate import calibrate
+
+        for name, value in (("tolerance", tolerance), ("margin", margin)):
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name}: a share from 0 to 1 is needed (got {value})")
+        if support < 1:
+            raise InputError(f"support: at least 1 is needed (got {support})")
+        self.calibration = calibrate(
+            self.network,
+            self._split(None, "val", data_root, skip_unreadable),
+            self.preprocessing,
+            data=self.config.data,
+            epoch=self._kept.weights_epoch(),
+            tolerance=tolerance,
+            margin=margin,
+            support=support,
+            batch_size=batch_size,
+        )
+        self._kept.write_exits(self.calibration)
+        return self.calibration
+
     def evaluate(
         self,
         data: str | Path | None = None,
@@ -153,6 +222,47 @@ class Run:
             blocks=network.names,
             confusion=counts.confusion[network.readout].tolist(),
         )
+
+    def evaluate_exits(
+        self,
+        data: str | Path | None = None,
+        *,
+        split: str = "test",
+        data_root: str | Path | None = None,
+        batch_size: int = 256,
+        skip_unreadable: bool | None = None,
+    ) -> ExitReport:
+        """Early exits on a split of the run's data, or of other images with the same classes.
+
+        Args:
+            data: as in `evaluate`.
+            split: as in `evaluate`.
+            data_root: as in `evaluate`.
+            batch_size: as in `evaluate`.
+            skip_unreadable: as in `evaluate`.
+
+        Raises:
+            InputError: as in `evaluate`; or the run is not calibrated.
+        """
+        from goodness.exits.calibrate import measure
+
+        return measure(
+            self.network,
+            self._split(data, split, data_root, skip_unreadable),
+            self.preprocessing,
+            self._calibrated().exits,
+            data=str(self.config.data if data is None else data),
+            name=split,
+            batch_size=batch_size,
+        )
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise InputError(
+                f"'{self.folder}' has no exits for its best weights: run goodness calibrate"
+                f" {self.folder} first"
+            )
+        return self.calibration
 
     def diagnose(
         self,
@@ -215,25 +325,64 @@ class Run:
         Raises:
             InputError: a file is missing, corrupt or no image.
         """
-        files = [Path(path) for path in paths]
         names, predictions = self.network.names, []
-        for start in range(0, len(files), PREDICT_BATCH):
-            batch = files[start : start + PREDICT_BATCH]
-            loaded = [(path, self._pixels(path, skip_unreadable)) for path in batch]
-            part = [path for path, pixels in loaded if pixels is not None]
-            if not part:
-                continue
-            images = [pixels for _, pixels in loaded if pixels is not None]
-            found = self.network.evaluate(self.preprocessing(images))
+        temperature = 1.0 if self.calibration is None else self.calibration.exits[-1].temperature
+        for part, images in self._images(paths, skip_unreadable):
+            found = self.network.evaluate(images)
             own = [self._answers(scores, len(part)) for scores in found.blocks]
-            final = self._answers(found.final(self.network.readout), len(part))
+            final = found.final(self.network.readout) / temperature
             for path, (class_name, index, probability), *others in zip(
-                part, final, *own, strict=True
+                part, self._answers(final, len(part)), *own, strict=True
             ):
                 named = zip(names, others, strict=True)
                 blocks = [BlockPrediction(name, block[0], block[2]) for name, block in named]
                 predictions.append(Prediction(str(path), class_name, index, probability, blocks))
         return predictions
+
+    def predict_early(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        threshold: float | None = None,
+        skip_unreadable: bool = False,
+    ) -> list[EarlyPrediction]:
+        """Classify image files, each behind the first block that is sure enough.
+
+        Args:
+            paths: the files.
+            threshold: one confidence for all exits and classes, in place of the calibrated ones.
+            skip_unreadable: as in `predict`.
+
+        Raises:
+            InputError: as in `predict`; or the run is not calibrated.
+        """
+        from goodness.exits.calibrate import exits_of
+        from goodness.exits.passage import answer_early
+
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InputError(f"threshold: a confidence from 0 to 1 is needed (got {threshold})")
+        names, predictions = self.network.names, []
+        exits = exits_of(self._calibrated().exits, self.network.device, threshold)
+        for part, images in self._images(paths, skip_unreadable):
+            found = answer_early(self.network, images, exits)
+            answers = self._answers(found.scores, len(part))
+            for path, answer, left in zip(part, answers, found.left.tolist(), strict=True):
+                early = EarlyPrediction(str(path), *answer, exit=names[left], depth=left + 1)
+                predictions.append(early)
+        return predictions
+
+    def _images(
+        self, paths: Iterable[str | Path], skip_unreadable: bool
+    ) -> Iterator[tuple[list[Path], Tensor]]:
+        """Files that can be read and what they hold (n, C, H, W), some at a time."""
+        files = [Path(path) for path in paths]
+        for start in range(0, len(files), PREDICT_BATCH):
+            batch = files[start : start + PREDICT_BATCH]
+            loaded = [(path, self._pixels(path, skip_unreadable)) for path in batch]
+            part = [path for path, pixels in loaded if pixels is not None]
+            if part:
+                images = [pixels for _, pixels in loaded if pixels is not None]
+                yield part, self.preprocessing(images)
 
     def explain(self, image: ImageLike) -> Explanation:
         """What each block has seen in an image; see `goodness.explain`.

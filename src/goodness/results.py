@@ -285,6 +285,22 @@ class Prediction(Record):
     """In network order."""
 
 
+@dataclass(frozen=True)
+class EarlyPrediction(Record):
+    """What a network says about an image as soon as it is sure."""
+
+    file: str
+    class_name: str
+    index: int
+    """The class's number."""
+    probability: float
+    """Calibrated, 0 to 1."""
+    exit: str
+    """The block behind which the image left."""
+    depth: int
+    """How many blocks it passed."""
+
+
 # Before it is trained.
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.bench import bench
+from goodness.cli.calibrate import calibrate
 from goodness.cli.compare import compare
 from goodness.cli.demo import demo
 from goodness.cli.diagnose import diagnose
@@ -35,8 +36,8 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 for command in (
-    *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
-    *(push, demo),
+    *(train, compare, evaluate, calibrate, diagnose, predict, explain),
+    *(export, push, demo, partition, bench, profile),
     *(methods, models, recipes, data),
 ):
     app.command()(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from goodness.cli.output import SCHEMA, console, page, percent, print_json, tabl
 from goodness.cli.values import load_run, output_folder
 
 if TYPE_CHECKING:
+    from goodness.api import Run
     from goodness.results import Evaluation
 
 
@@ -24,10 +25,17 @@ def evaluate(
     split: Annotated[
         Literal["test", "val", "train"], typer.Option(help="Which part of the data.")
     ] = "test",
+    exits: Annotated[
+        bool,
+        typer.Option("--exits", help="Early answers, as 'goodness calibrate' has set them."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run's accuracy on a part of the data and draw the confusion matrix."""
+    """Measure a run's accuracy on a part of the data; draws the confusion matrix."""
     loaded, asked = load_run(run, values())
+    if exits:
+        _show_exits(loaded, split, asked, as_json)
+        return
     from goodness.reports.confusion import draw_confusion
     from goodness.results import shown_blocks
 
@@ -47,6 +55,18 @@ def evaluate(
     draw_confusion(result.confusion, loaded.classes, picture, title)
     if not as_json:
         console().print(f"confusion matrix: {picture}", soft_wrap=True)
+
+
+def _show_exits(loaded: Run, split: str, asked: dict[str, Any], as_json: bool) -> None:
+    """The table of early exits in place of the blocks' and the confusion matrix."""
+    report = loaded.evaluate_exits(split=split, **asked)
+    if as_json:
+        print_json({"schema": SCHEMA, **report.model_dump(mode="json")})
+        return
+    from goodness.cli.report import show_exits
+
+    assert loaded.calibration is not None
+    show_exits(report, loaded.calibration.exits)
 
 
 def _show(result: Evaluation, shown: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -11,6 +12,7 @@ from goodness.cli.output import console, duration, page, percent, table
 if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.config import Config
+    from goodness.exits.records import CalibratedExit, ExitReport
     from goodness.results import DryRun
 
 
@@ -72,6 +74,36 @@ def show_result(run: Run) -> None:
         )
     out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
     print(run.folder)
+
+
+def show_exits(report: ExitReport, exits: Sequence[CalibratedExit]) -> None:
+    """What leaves behind which block, how right it is, and what that saves."""
+    out, full = page(), max(report.flops_full, 1)
+    numbers = ("FLOPs", "accuracy", "ECE", "ECE, T", "T", "leave", "of these right")
+    rows = (
+        (
+            own.block,
+            f"{own.flops / full:.1%}",
+            percent(own.accuracy),
+            percent(own.ece_before),
+            percent(own.ece_after),
+            f"{exit_.temperature:.3g}",
+            percent(own.left),
+            percent(own.accuracy_left),
+        )
+        for own, exit_ in zip(report.exits, exits, strict=True)
+    )
+    out.print(table(("block", *numbers), rows, numbers))
+    took = report.latency
+    out.print(
+        f"\n{report.data} {report.split}: accuracy {percent(report.accuracy)} with exits,"
+        f" {percent(report.accuracy_full)} without; {percent(report.saved)} of the FLOPs saved"
+        f" ({report.examples} images)\n"
+        f"one image: {1e3 * took.alone_early:.2f} ms with exits, {1e3 * took.alone_full:.2f} ms"
+        f" without; in a batch of {took.batch}: {1e3 * took.batch_early:.3f} and"
+        f" {1e3 * took.batch_full:.3f} ms an image ({took.device}, threads: {took.num_threads})",
+        soft_wrap=True,
+    )
 
 
 def note_boundary(config: Config, meaning: str) -> None:

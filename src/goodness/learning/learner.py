@@ -288,9 +288,16 @@ class Learner:
         context = Context(state.x, images.new_empty((0, *network.image_shape)) if first else images)
         if self._needs_later_scores:
             try:
-                context.later_scores = later_scores(network, Batch(state.x, y, context), clock)
+                found = later_scores(network, Batch(state.x, y, context), clock)
             except ValueError as error:
                 raise of_one_image(error) from None
+            context.later_scores = found
+            context.left = [
+                None
+                if scores is None or block.objective is None
+                else block.objective.leaves(scores)
+                for block, scores in zip(network, found, strict=True)
+            ]
         learning, weights = self.learning_readouts(clock), self.image_weights(y)
         # Readouts learn from what the blocks see when they are asked.
         extracts_here = bool(learning) and network.presentation.queries == 1

@@ -181,6 +181,7 @@ class Turn:
                 objective.train()  # a head learns on top of a frozen block too
                 features = block.features(value)
                 part.context.input = block.input(x.detach())
+                part.context.frozen = not segment.training
                 scores = objective.scores(features)
                 rows = objective.loss(features, scores, part.y, part.context)
                 if objective.difficulty is not None:

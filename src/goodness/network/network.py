@@ -42,6 +42,11 @@ class NetworkOutput:
         assert total is not None
         return total
 
+    def exits(self, readout: str) -> list[Tensor | None]:
+        """Per block an answer (N, K) behind it: the readout's total, or else the block's own."""
+        pairs = zip(self.readouts[readout], self.blocks, strict=True)
+        return [own if total is None else total for total, own in pairs]
+
     def averaged(self, other: NetworkOutput) -> NetworkOutput:
         """The mean of these scores and of ``other`` ones."""
         return NetworkOutput(
@@ -165,12 +170,9 @@ class Network(nn.Module):
         Returns:
             (B, N, K).
         """
-        found = self.outputs(images)
-        totals = found.readouts[self.chosen_readout()]
+        found = self.outputs(images).exits(self.chosen_readout())
         nothing = images.new_full((len(images), self.num_classes), float("nan"))
-        each = zip(totals, found.blocks, strict=True)
-        chosen = [own if total is None else total for total, own in each]
-        return torch.stack([nothing if scores is None else scores for scores in chosen])
+        return torch.stack([nothing if scores is None else scores for scores in found])
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What every block gives to the next one, for images (N, C, H, W) without a label."""

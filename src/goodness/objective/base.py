@@ -66,6 +66,10 @@ class Context:
     declare `needs_images`; N is 0 where blocks learn from cached features."""
     later_scores: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `needs_later_scores`."""
+    left: list[Tensor | None] = field(default_factory=list)
+    """What every block's `Objective.leaves` says of these scores, bool (N,)."""
+    frozen: bool = False
+    """Whether the block stays as it is, so that its objective learns alone."""
 
     def error(self, y: Tensor, smoothing: float = 0.0) -> Tensor:
         """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K).
@@ -156,6 +160,17 @@ class Objective(nn.Module):
             context: what else a loss may use.
         """
         return F.cross_entropy(scores, y, reduction="none", label_smoothing=self.label_smoothing)
+
+    def leaves(self, scores: Tensor) -> Tensor | None:
+        """Which images have their answer here and need no later block, where an objective says so.
+
+        Args:
+            scores: what `scores` gave, (N, K).
+
+        Returns:
+            bool (N,); None: it says nothing, by default.
+        """
+        return None
 
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:

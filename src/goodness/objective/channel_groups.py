@@ -134,10 +134,8 @@ class ChannelGroups(Objective):
         g, group_of = self.native(h), self.group_of
         if self.merges_scores:
             g, group_of = g @ self.clusters, self.cluster_of
-        if y.dim() == 1:
-            target = group_of[y]
-        else:  # of merged classes a group has all shares
-            target = y @ F.one_hot(group_of, g.shape[1]).to(y.dtype)
+        # Of merged classes a group has all shares.
+        target = group_of[y] if y.dim() == 1 else y @ F.one_hot(group_of, g.shape[1]).to(y.dtype)
         loss = competition_loss(g / self.tau, target, self.kind)
         if self.contrast:
             contrast = supervised_contrast(self._embedded(h), y, self.temperature)

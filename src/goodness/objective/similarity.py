@@ -62,13 +62,15 @@ class Similarity(Classifier):
         return loss
 
 
-def _padded_cells(*sides: tuple[int, int]) -> nn.AvgPool2d:
+def _padded_cells(height: tuple[int, int], width: tuple[int, int]) -> nn.AvgPool2d:
     """A pooling of sides that were halved, rounded up, until a number of cells was left."""
-    kernels = [1 << (side - 1).bit_length() - (cells - 1).bit_length() for side, cells in sides]
+    (tall, above), (wide, beside) = _cell(*height), _cell(*width)
+    return nn.AvgPool2d((tall, wide), padding=(above, beside))
+
+
+def _cell(side: int, cells: int) -> tuple[int, int]:
+    """Pixels of a cell, and the zeros on either side of the map."""
+    kernel: int = 1 << (side - 1).bit_length() - (cells - 1).bit_length()
     # Half a cell on either side where a row of cells is longer than the map. Behind an odd number
     # of cells the map's last pixels may be left out, as in the released code.
-    paddings = [
-        kernel // 2 if cells > side // kernel else 0
-        for kernel, (side, cells) in zip(kernels, sides, strict=True)
-    ]
-    return nn.AvgPool2d(tuple(kernels), padding=tuple(paddings))
+    return kernel, kernel // 2 if cells > side // kernel else 0

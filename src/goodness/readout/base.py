@@ -50,6 +50,13 @@ class Readout(nn.Module):
         """Whether it extracts nothing of a block but its class scores."""
         return type(self).extract is Readout.extract
 
+    def needs(self, index: int, depth: int) -> bool:
+        """Whether its total after block ``depth`` depends on what is extracted of block ``index``.
+
+        By default on all blocks up to there; where it does not, an early answer saves a head.
+        """
+        return index <= depth
+
     def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """The total (N, K) after block ``index``; None before the first block that has scores."""
         raise NotImplementedError

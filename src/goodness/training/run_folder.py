@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError
-from goodness.files import check_folder, write_whole
+from goodness.exits.records import Calibration
+from goodness.files import check_folder, write_json, write_whole
 from goodness.results import EpochRow
 from goodness.training import checkpoint
 from goodness.training.network_folder import NetworkFolder
@@ -20,7 +23,7 @@ class RunFolder(NetworkFolder):
     """The files of one run.
 
     ``config.json`` ``environment.json`` ``metrics.jsonl`` ``curves.png`` ``result.json``
-    ``best/`` ``last/`` ``epochs/<number>/``, and what `goodness.loggers` write
+    ``exits.json`` ``best/`` ``last/`` ``epochs/<number>/``, and what `goodness.loggers` write
 
     Args:
         path: the folder; see `create` and `open` for checks.
@@ -35,6 +38,7 @@ class RunFolder(NetworkFolder):
         self.epochs = self.path / "epochs"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.exits_file = self.path / "exits.json"
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
@@ -102,6 +106,34 @@ class RunFolder(NetworkFolder):
         """
         meta = checkpoint.load_network(self._weights(), network)
         network.readout = meta["best"]["readout"]
+
+    def weights_epoch(self) -> int:
+        """The epoch that the weights are of, counted from 1.
+
+        Raises:
+            InputError: as `read_preprocessing`.
+        """
+        if self._epoch is not None:
+            return self._epoch
+        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
+        return int(meta["best"]["epoch"])
+
+    def read_exits(self) -> Calibration | None:
+        """The content of ``exits.json``; None where nothing was calibrated."""
+        if not self.exits_file.is_file():
+            return None
+        try:
+            return Calibration.model_validate(self._read(self.exits_file))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+            raise InputError(
+                f"'{self.exits_file}' is damaged, or of another version: '{place}' (make it again:"
+                f" goodness calibrate {self.path})"
+            ) from None
+
+    def write_exits(self, found: Calibration) -> None:
+        """Keep what was calibrated."""
+        write_json(self.exits_file, found.model_dump(mode="json", by_alias=True))
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
