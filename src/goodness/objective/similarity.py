@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from goodness.functional import similarity_matrix
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context
 from goodness.objective.classifier import Classifier
-from goodness.types import PositiveInt, Share
+from goodness.types import PositiveInt, Shape, Share
 
 
 @OBJECTIVES.register("similarity")
@@ -35,8 +35,7 @@ class Similarity(Classifier):
         padded: bool = False,
     ) -> None:
         super().__init__(spec, pool=None, most=most, init="zero")
-        sides = zip(spec.features[1:], self.grid, strict=True)
-        self.cells = _padded_cells(*sides) if padded else None
+        self.cells = _padded_cells(spec.features, self.grid) if padded else None
         self.beta = beta
         self.coupled = beta > 0
         self.supports_soft_labels = beta == 0  # similarities are no mean over labels
@@ -62,15 +61,15 @@ class Similarity(Classifier):
         return loss
 
 
-def _padded_cells(height: tuple[int, int], width: tuple[int, int]) -> nn.AvgPool2d:
-    """A pooling of sides that were halved, rounded up, until a number of cells was left."""
-    (tall, above), (wide, beside) = _cell(*height), _cell(*width)
-    return nn.AvgPool2d((tall, wide), padding=(above, beside))
+def _padded_cells(features: Shape, cells: tuple[int, int]) -> nn.AvgPool2d:
+    """A pooling of sides that were halved, rounded up, until so many cells were left."""
+    (height, above), (width, left) = map(_padded_side, features[1:], cells)
+    return nn.AvgPool2d((height, width), padding=(above, left))
 
 
-def _cell(side: int, cells: int) -> tuple[int, int]:
-    """Pixels of a cell, and the zeros on either side of the map."""
-    kernel: int = 1 << (side - 1).bit_length() - (cells - 1).bit_length()
-    # Half a cell on either side where a row of cells is longer than the map. Behind an odd number
-    # of cells the map's last pixels may be left out, as in the released code.
+def _padded_side(side: int, cells: int) -> tuple[int, int]:
+    """The side of a cell and the zeros before the first one."""
+    kernel = 1 << ((side - 1).bit_length() - (cells - 1).bit_length())
+    # Half a cell on either side where a row of cells is longer than the map; its last pixels may
+    # then be left out, as in the released code.
     return kernel, kernel // 2 if cells > side // kernel else 0
