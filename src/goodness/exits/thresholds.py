@@ -3,9 +3,9 @@
 An exit may answer class c from the confidence on from which its answers c are right as often as
 those of the full network, less a margin. That is judged on the images which have not left before.
 
-Of the images that an exit is sure about the full network has more right than of all images. Where it
-has many wrong on the whole, exits that are merely as precise lose much; the paper's margins are 0 and
-more, here they may be negative too.
+Of the images that an exit is sure about the full network has more right than of all images. Where
+it has many wrong on the whole, exits that are merely as precise lose much: the paper's margins are
+0 and more, here they may be negative too.
 """
 
 from __future__ import annotations
