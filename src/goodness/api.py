@@ -155,8 +155,9 @@ class Run:
         Args:
             data_root: as in `evaluate`.
             tolerance: the loss of accuracy that is allowed where exits are chosen, 0 to 1.
-            margin: by how much an exit's precision on a class may be below the whole network's, 0
-                to 1; None: the one that saves most FLOPs within the tolerance.
+            margin: by how much an exit's precision on a class may be below the whole network's, -1
+                to 1, or above it where it is negative; None: the one that saves most FLOPs within
+                the tolerance.
             support: answers that a precision needs to count.
             batch_size: images at a time.
             skip_unreadable: as in `evaluate`.
@@ -171,9 +172,9 @@ class Run:
             )
         from goodness.exits.calibrate import calibrate
 
-        for name, value in (("tolerance", tolerance), ("margin", margin)):
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name}: a share from 0 to 1 is needed (got {value})")
+        for name, value, least in (("tolerance", tolerance, 0), ("margin", margin, -1)):
+            if value is not None and not least <= value <= 1:
+                raise InputError(f"{name}: a share from {least} to 1 is needed (got {value})")
         if support < 1:
             raise InputError(f"support: at least 1 is needed (got {support})")
         self.calibration = calibrate(

@@ -85,6 +85,17 @@ def test_dropping_the_others_changes_no_answer(method, readout, flip_test):
     assert seen == [rows] * (2 if flip_test else 1)
 
 
+def test_blocks_that_are_added_up_are_all_computed():
+    network, images = network_of("spectral-local", readouts={"last": {"blocks": 2}})
+    expected = exits_of(network, images)
+    for asked in ([2], [1, 2], [0, 2]):
+        with torch.no_grad(), evaluating(network):
+            passage = Passage(network, images, asked)
+            found = [passage.advance() for _ in network]
+        for index in asked:
+            torch.testing.assert_close(found[index], expected[index])
+
+
 def test_nothing_runs_behind_the_block_where_all_have_left():
     network, images = network_of("asge-fast")
     network[1].body.register_forward_hook(lambda *_: pytest.fail("a block has run"))

@@ -107,7 +107,7 @@ def test_an_image_leaves_as_soon_as_it_is_sure(run):
     ("values", "message"),
     [
         ({"tolerance": 2}, "tolerance"),
-        ({"margin": -1}, "margin"),
+        ({"margin": -2}, "margin"),
         ({"support": 0}, "support"),
         ({"support": 1000}, "too few for a support of 1000"),
     ],

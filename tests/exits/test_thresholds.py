@@ -32,7 +32,8 @@ def reference(sure, answers, y, margin, support, classes):
     for index in range(exits - 1):
         row = []
         for c in range(classes):
-            target = precision([n for n in range(count) if answers[-1, n] == c], -1) - margin
+            full = precision([n for n in range(count) if answers[-1, n] == c], -1)
+            target = min(full - margin, 1)
             best = math.inf
             for t in sorted({float(sure[index, n]) for n in stays}):
                 rows = [n for n in stays if answers[index, n] == c and sure[index, n] >= t]
@@ -45,7 +46,7 @@ def reference(sure, answers, y, margin, support, classes):
     return torch.tensor(found, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("margin", [-0.6, -0.05, 0.0, 0.3])
 @pytest.mark.parametrize("support", [1, 12])
 def test_thresholds_are_those_of_the_rule(margin, support):
     sure, answers, y = draw()
@@ -57,7 +58,7 @@ def test_thresholds_are_those_of_the_rule(margin, support):
 def test_a_larger_margin_lets_more_leave():
     sure, answers, y = draw()
     shares = []
-    for margin in (0.0, 0.1, 0.3, 1.0):
+    for margin in (-0.1, 0.0, 0.1, 0.3, 1.0):
         thresholds = choose_thresholds(sure, answers, y, margin=margin, support=5, classes=3)
         shares.append((exits_taken(sure, answers, thresholds) < 2).float().mean().item())
     assert shares == sorted(shares)

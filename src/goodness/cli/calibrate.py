@@ -22,11 +22,11 @@ def calibrate(
     margin: Annotated[
         float | None,
         typer.Option(
-            min=0,
+            min=-1,
             max=1,
             metavar="SHARE",
-            help="How far an exit's precision on a class may be below the whole network's;"
-            " default: what saves most within the tolerance.",
+            help="How far an exit's precision on a class may be below the whole network's, or above"
+            " where negative; default: what saves most within the tolerance.",
         ),
     ] = None,
     support: Annotated[

@@ -25,7 +25,8 @@ from goodness.exits.thresholds import NEVER, choose_thresholds, exits_taken
 from goodness.network.network import Network
 from goodness.seeds import mix, permutation
 
-MARGINS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+SIZES = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+MARGINS = (*(-size for size in reversed(SIZES)), 0.0, *SIZES)
 """Those that are tried where none is given; the paper's are 0, 0.01, 0.02 and 0.05."""
 
 
@@ -146,8 +147,8 @@ def calibrate(
         epoch: of the weights.
         tolerance: the loss of accuracy that is allowed, as far as the half that is chosen on
             tells.
-        margin: by how much an exit's precision on a class may be below the full network's; None:
-            the one that saves most within the tolerance.
+        margin: by how much an exit's precision on a class may be below the full network's, see
+            `choose_thresholds`; None: the one that saves most within the tolerance.
         support: answers that a precision needs to count.
         batch_size: images at a time.
 

@@ -98,7 +98,7 @@ class ExitReport(_Strict):
 class MarginFigures(_Strict):
     """What a margin gives on the half of validation that nothing is chosen on."""
 
-    margin: NonNegative
+    margin: Finite
     accuracy: Share
     flops: NonNegative
     """Per image, the mean."""
@@ -115,7 +115,7 @@ class Calibration(_Strict):
     tolerance: NonNegative
     """The loss of accuracy that was allowed where thresholds were chosen."""
     support: PositiveInt
-    margin: NonNegative | None
+    margin: Finite | None
     """The chosen one; null where none is within the tolerance, so that all images go through."""
     exits: list[CalibratedExit]
     """Every block that has an answer, in network order; the last one is the last block."""

@@ -2,6 +2,10 @@
 
 An exit may answer class c from the confidence on from which its answers c are right as often as
 those of the full network, less a margin. That is judged on the images which have not left before.
+
+Of the images that an exit is sure about the full network has more right than of all images. Where
+it has many wrong on the whole, exits that are merely as precise lose much: the paper's margins are
+0 and more, here they may be negative too.
 """
 
 from __future__ import annotations
@@ -100,7 +104,8 @@ def choose_thresholds(
         confidences: (D, N), of every exit; the last one is the full network.
         answers: classes (D, N).
         y: labels (N,).
-        margin: by how much an exit's precision on a class may be below the full network's.
+        margin: by how much an exit's precision on a class may be below the full network's; below 0
+            by how much it has to be above, up to 1.
         support: answers that a precision needs to count.
         classes: K.
         exits: which ones may be taken, in order; None: all.
@@ -109,7 +114,7 @@ def choose_thresholds(
         float64 (D - 1, K).
     """
     groups = class_groups(answers[-1], classes, support)
-    targets = precision(answers[-1], answers[-1] == y, groups) - margin
+    targets = (precision(answers[-1], answers[-1] == y, groups) - margin).clamp(max=1)
     stays = torch.ones_like(y, dtype=torch.bool)
     found = confidences.new_full((len(answers) - 1, classes), NEVER, dtype=torch.float64)
     for index in range(len(found)) if exits is None else exits:

@@ -13,11 +13,12 @@ from matplotlib.ticker import PercentFormatter
 from goodness.reports.figure import INK, plain, save_figure
 
 if TYPE_CHECKING:
-    from goodness.exits.records import Calibration, ExitFigures, Reliability
+    from goodness.exits.records import Calibration, Reliability
 
 CURVE, CHOSEN = "#c8553d", "black"
-LEAST_SHARE = 0.002
-"""Bins with a smaller part of the images are not drawn."""
+TEXT: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+FEWEST = 5
+"""Bins with fewer images are not drawn: their accuracy says little."""
 
 
 def draw_exits(found: Calibration, path: Path, title: str = "") -> None:
@@ -38,10 +39,11 @@ def draw_exits(found: Calibration, path: Path, title: str = "") -> None:
     for axes, name in ((before, "before"), (after, "after")):
         errors = [own.ece_before if name == "before" else own.ece_after for own in exits]
         mean = sum(errors) / len(errors)
-        _dress(axes, f"reliability {name}: calibration error {mean:.1%} on average")
+        _dress(axes, f"reliability {name}, mean ECE {mean:.1%}")
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
         for own, colour in zip(exits, colours, strict=True):
-            _draw_reliability(axes, getattr(own, name), own, colour)
+            least = FEWEST / found.report.examples
+            _draw_reliability(axes, getattr(own, name), own.block, least, colour)
         axes.set_xlabel("confidence", color=INK)
         axes.set_ylabel("accuracy", color=INK)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -63,9 +65,7 @@ def _draw_price(axes: Axes, found: Calibration, colours: list[Any]) -> None:
         label = "all images leave behind one block" if not place else None
         point = (own.flops / full, own.accuracy)
         axes.scatter(*point, color=[colours[place]], s=34, label=label, zorder=3)
-        axes.annotate(
-            name, point, (4, -11), textcoords="offset points", fontsize=8, color=colours[place]
-        )
+        axes.annotate(name, point, (0, 7 if place % 2 else -13), **TEXT, color=colours[place])
     axes.plot(
         [own.flops / full for own in shown],
         [own.accuracy for own in shown],
@@ -90,11 +90,13 @@ def _draw_price(axes: Axes, found: Calibration, colours: list[Any]) -> None:
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
 
 
-def _draw_reliability(axes: Axes, bins: Reliability, own: ExitFigures, colour: Any) -> None:
+def _draw_reliability(axes: Axes, bins: Reliability, block: str, least: float, colour: Any) -> None:
     points = zip(bins.confidence, bins.accuracy, bins.share, strict=True)
-    drawn = [(sure, right) for sure, right, share in points if share > LEAST_SHARE]
-    if drawn:
-        axes.plot(*zip(*drawn, strict=True), color=colour, marker=".", label=plain(own.block))
+    drawn = [(sure, right, share) for sure, right, share in points if share >= least]
+    sure, right, share = zip(*drawn, strict=True) if drawn else ((), (), ())
+    axes.plot(sure, right, color=colour, linewidth=1.2, label=plain(block))
+    # The larger a bin, the larger its dot.
+    axes.scatter(sure, right, s=[10 + 90 * own for own in share], color=[colour])
 
 
 def _dress(axes: Axes, title: str) -> None:
