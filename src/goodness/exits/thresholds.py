@@ -45,7 +45,7 @@ def precision(answers: Tensor, right: Tensor, groups: Tensor) -> Tensor:
 
     Args:
         answers: classes (N,).
-        right: bool (N,).
+        right: bool (N,), or how far each is right, 0 to 1.
         groups: each class's group (K,).
     """
     place, count = groups[answers], len(groups)
@@ -66,7 +66,7 @@ def precision_thresholds(
     Args:
         confidence: (N,).
         answers: classes (N,).
-        right: bool (N,).
+        right: bool (N,), or how far each is right, 0 to 1.
         targets: the groups' precision (K,).
         groups: each class's group (K,).
         support: answers that a precision needs to count.

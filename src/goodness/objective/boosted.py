@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.exits.thresholds import class_groups, precision, precision_thresholds
+from goodness.functional import class_shares
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context
 from goodness.objective.convolutional import Convolutional
 from goodness.types import NonNegative, Positive, PositiveInt, Share
@@ -77,7 +78,7 @@ class Boosted(Convolutional):
         student, teacher = (scores / t).log_softmax(1), (full / t).softmax(1)
         divergence = F.kl_div(student, teacher, reduction="none").sum(1)
         loss = (1 - self.distill) * loss + self.distill * t**2 * divergence
-        stays = torch.ones_like(y, dtype=torch.bool)
+        stays = y.new_ones(len(y), dtype=torch.bool)
         for left in context.left[: self.index]:
             if left is not None:
                 stays = stays & ~left
@@ -89,13 +90,15 @@ class Boosted(Convolutional):
     def _note(self, scores: Tensor, full: Tensor, y: Tensor, stays: Tensor) -> None:
         sure, answers = scores[stays].softmax(1).max(1)
         whole = full.argmax(1)
+        # Of an image of several classes an answer is right to its class's share.
+        shares = class_shares(y, len(self.thresholds), scores.dtype)
         self._seen.append(
             {
                 "confidence": sure,
                 "answers": answers,
-                "right": answers == y[stays],
+                "right": shares[stays].gather(1, answers[:, None]).squeeze(1),
                 "whole": whole,
-                "whole_right": whole == y,
+                "whole_right": shares.gather(1, whole[:, None]).squeeze(1),
             }
         )
 
