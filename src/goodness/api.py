@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from goodness.analysis.diagnosis import diagnose
 from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, changed, resolve
 from goodness.data import Preprocessing, Split, Subset, open_data, open_split
+from goodness.data.catalogue import GIVEN_NAMES
+from goodness.data.folder import expanded
+from goodness.data.given import Given, batch_size_of, kind_of
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.files import write_json
@@ -23,7 +27,9 @@ from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
+from goodness.notes import note
 from goodness.parallel.joining import join
+from goodness.profiling.estimate import bytes_of_step
 from goodness.results import (
     BlockDiagnosis,
     BlockPrediction,
@@ -31,13 +37,15 @@ from goodness.results import (
     Evaluation,
     Prediction,
     Speed,
+    macro_averages,
 )
 from goodness.training import checkpoint
 from goodness.training.callbacks import Callback, ChanceWarning
-from goodness.training.evaluation import evaluate
+from goodness.training.evaluation import evaluate, images_at_once
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
 from goodness.training.run_folder import RunFolder
+from goodness.training.sampling import batch_of_few
 from goodness.training.trainer import Trainer
 
 PREDICT_BATCH = 64
@@ -74,20 +82,21 @@ class Run:
 
     def evaluate(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Given | None = None,
         *,
         split: str = "test",
         data_root: str | Path | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         skip_unreadable: bool | None = None,
     ) -> Evaluation:
         """Accuracy on a split of the run's data, or of other images with the same classes.
 
         Args:
-            data: a name or a folder, whose classes are matched by name; None takes the run's.
+            data: a name, a folder or what a program has, see `goodness.open_data`, whose classes
+                are matched by name; None takes the run's.
             split: ``"train"``, ``"val"`` or ``"test"``.
             data_root: where names are looked up.
-            batch_size: images at a time.
+            batch_size: images at a time; None: as many as need little memory.
             skip_unreadable: leave unreadable images out instead of refusing; None: as in the run.
 
         Raises:
@@ -96,18 +105,24 @@ class Run:
         name = self.config.data if data is None else data
         images = self._split(data, split, data_root, skip_unreadable)
         network = self.network
-        counts = evaluate(network, images, self.preprocessing, batch_size=batch_size)
+        size = batch_size or images_at_once(images.image_shape)
+        counts = evaluate(network, images, self.preprocessing, batch_size=size)
+        confusion = counts.confusion[network.readout].tolist()
+        macro = macro_averages(confusion)
         return Evaluation(
             **vars(counts.result(network.readout)),
-            data=str(name),
+            data=str(name) if isinstance(name, str | Path) else kind_of(name),
             split=split,
             blocks=network.names,
-            confusion=counts.confusion[network.readout].tolist(),
+            confusion=confusion,
+            precision=macro.precision,
+            recall=macro.recall,
+            f1=macro.f1,
         )
 
     def diagnose(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Given | None = None,
         *,
         split: str = "val",
         data_root: str | Path | None = None,
@@ -133,7 +148,7 @@ class Run:
 
     def _split(
         self,
-        data: str | Path | None,
+        data: str | Path | Given | None,
         split: str,
         data_root: str | Path | None,
         skip_unreadable: bool | None,
@@ -152,39 +167,48 @@ class Run:
         )
 
     def predict(
-        self, paths: Iterable[str | Path], *, skip_unreadable: bool = False
+        self, images: ImageLike | Iterable[ImageLike], *, skip_unreadable: bool = False
     ) -> list[Prediction]:
-        """Classify image files of any size.
+        """Classify images of any size.
 
         Args:
-            paths: the files.
+            images: files, folders and patterns such as ``"photos/*.jpg"``; Pillow images, arrays
+                and tensors, one by one or in one batch, as `Preprocessing` takes them.
             skip_unreadable: leave files that cannot be read out instead of refusing.
 
         Returns:
-            One prediction per file, in order.
+            One prediction per image, in order.
 
         Raises:
-            InputError: a file is missing, corrupt or no image.
+            InputError: a file is missing, corrupt or no image, or a tensor has another shape.
         """
-        files = [Path(path) for path in paths]
-        names, predictions = self.network.names, []
-        for start in range(0, len(files), PREDICT_BATCH):
-            batch = files[start : start + PREDICT_BATCH]
-            loaded = [(path, self._pixels(path, skip_unreadable)) for path in batch]
-            part = [path for path, pixels in loaded if pixels is not None]
-            if not part:
-                continue
-            images = [pixels for _, pixels in loaded if pixels is not None]
-            found = self.network.evaluate(self.preprocessing(images))
-            own = [self._answers(scores, len(part)) for scores in found.blocks]
-            final = self._answers(found.final(self.network.readout), len(part))
-            for path, (class_name, index, probability), *others in zip(
-                part, final, *own, strict=True
-            ):
-                named = zip(names, others, strict=True)
-                blocks = [BlockPrediction(name, block[0], block[2]) for name, block in named]
-                predictions.append(Prediction(str(path), class_name, index, probability, blocks))
-        return predictions
+        return list(self.predict_iter(images, skip_unreadable=skip_unreadable))
+
+    def predict_iter(
+        self, images: ImageLike | Iterable[ImageLike], *, skip_unreadable: bool = False
+    ) -> Iterator[Prediction]:
+        """What `predict` gives, one after another, for more images than memory should hold."""
+        preprocessing = self.preprocessing
+        shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+        size = images_at_once(shape, PREDICT_BATCH)
+        named = expanded(preprocessing.listed(images))
+        while batch := list(islice(named, size)):
+            loaded = [(name, self._pixels(image, skip_unreadable)) for name, image in batch]
+            part = [(name, pixels) for name, pixels in loaded if pixels is not None]
+            if part:
+                yield from self._predictions(*zip(*part, strict=True))
+
+    def _predictions(self, titles: Sequence[str], images: Sequence[Tensor]) -> Iterator[Prediction]:
+        names = self.network.names
+        found = self.network.evaluate(self.preprocessing(images))
+        own = [self._answers(scores, len(images)) for scores in found.blocks]
+        final = self._answers(found.final(self.network.readout), len(images))
+        for title, (class_name, index, probability), *others in zip(
+            titles, final, *own, strict=True
+        ):
+            named = zip(names, others, strict=True)
+            blocks = [BlockPrediction(name, block[0], block[2]) for name, block in named]
+            yield Prediction(title, class_name, index, probability, blocks)
 
     def explain(self, image: ImageLike) -> Explanation:
         """What each block has seen in an image; see `goodness.explain`.
@@ -194,10 +218,10 @@ class Run:
         """
         return explain(self.network, self.preprocessing(image)[0])
 
-    def _pixels(self, path: Path, skip_unreadable: bool) -> Tensor | None:
+    def _pixels(self, image: ImageLike, skip_unreadable: bool) -> Tensor | None:
         """An image; None where it cannot be read."""
         try:
-            return self.preprocessing.load(path)
+            return self.preprocessing.load(image)
         except InputError:
             if skip_unreadable:
                 return None
@@ -213,7 +237,7 @@ class Run:
 
 
 def fit(
-    data: str | Path | None = None,
+    data: str | Path | Given | None = None,
     *,
     method: str | None = None,
     out: str | Path | None = None,
@@ -231,8 +255,9 @@ def fit(
     Linux, tells glibc's malloc to keep freed memory; torch's default generators are reseeded.
 
     Args:
-        data: a name or a folder of images, see `goodness.data.open_data`; None: the recipe's, or
-            the embedded digits.
+        data: a name, a folder of images, or what a program has: arrays ``(images, labels)``, a
+            torch ``Dataset`` or ``DataLoader``, or these by part; see `goodness.open_data`. None:
+            the recipe's, or the embedded digits.
         method: a name from ``goodness methods``; None: the recipe's, or the default.
         out: the run folder; None makes ``runs/<time>-<method>-<data>``.
         overwrite: replace a run that is already there.
@@ -244,12 +269,19 @@ def fit(
         InputError: bad input; nothing is lost or overwritten.
         RunError: a failure while running.
     """
-    config = resolve({**values, "data": _data(data), "method": method})
+    config = _resolved(data, method, values)
     with join(config) as ranks:
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        trainer = _prepare(config, ranks, callbacks=_followers(ranks, callbacks))
+        trainer = _prepare(
+            config,
+            ranks,
+            callbacks=_followers(ranks, callbacks),
+            data=_given(data),
+            default_batch=values.get("batch_size") is None,
+        )
+        config = trainer.config
         folder = Path()
         if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
@@ -265,6 +297,7 @@ def fit(
 def resume(
     run_folder: str | Path,
     *,
+    data: Given | None = None,
     epochs: int | None = None,
     device: str | None = None,
     parallel: str | None = None,
@@ -277,6 +310,7 @@ def resume(
 
     Args:
         run_folder: the run.
+        data: what `fit` was given, where it was no name or folder; it is compared with what it was.
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
         parallel: another way to share the work among processes; their number may change too.
@@ -286,7 +320,8 @@ def resume(
         callbacks: as in `fit`.
 
     Raises:
-        InputError: there is no run, nothing left to do, or the checkpoint does not fit.
+        InputError: there is no run, nothing left to do, the checkpoint does not fit, or the data
+            is missing or another one.
     """
     run = RunFolder.open(run_folder)
     changes = {
@@ -294,12 +329,13 @@ def resume(
         **{"num_threads": num_threads, "feature_cache": feature_cache},
     }
     config = changed(run.read_config(), changes)
+    _check_given(run, config, data)
     if not run.has_checkpoint():
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        trainer = _prepare(config, ranks, run, _followers(ranks, callbacks))
+        trainer = _prepare(config, ranks, run, _followers(ranks, callbacks), data)
         ranks.set_run(run)
         trainer.restore()
         if ranks.broadcast(trainer.epoch >= config.epochs and run.result_file.is_file()):
@@ -318,7 +354,7 @@ def load(run_folder: str | Path, device: str = "auto") -> Run:
 
 
 def dry_run(
-    data: str | Path | None = None,
+    data: str | Path | Given | None = None,
     *,
     method: str | None = None,
     **values: Unpack[ConfigValues],
@@ -328,9 +364,15 @@ def dry_run(
     Raises:
         InputError: as `fit` does.
     """
-    config = resolve({**values, "data": _data(data), "method": method})
-    trainer = _prepare(config, Ranks(set_machine(config.device, config.num_threads)))
-    network = trainer.network
+    config = _resolved(data, method, values)
+    trainer = _prepare(
+        config,
+        Ranks(set_machine(config.device, config.num_threads)),
+        data=_given(data),
+        default_batch=values.get("batch_size") is None,
+    )
+    config, network = trainer.config, trainer.network
+    step_bytes = bytes_of_step(trainer)
     return DryRun(
         config=config.model_dump(mode="json"),
         blocks=network.facts(),
@@ -339,6 +381,8 @@ def dry_run(
         epochs=config.epochs,
         seconds_per_epoch=_time_step(trainer) * trainer.steps_per_epoch,
         cache_bytes=None if trainer.cache is None else trainer.cache.peak_bytes(),
+        image_bytes=trainer.dataset.memory_bytes,
+        step_bytes=step_bytes,
     )
 
 
@@ -373,23 +417,75 @@ def _prepare(
     ranks: Ranks,
     run: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
+    data: Given | None = None,
+    default_batch: bool = False,
 ) -> Trainer:
-    """The loop of a configuration, with its data read and its network on the ranks' device."""
+    """The loop of a configuration, with its data read and its network on the ranks' device.
+
+    Args:
+        config: its ``batch_size`` may be lowered, see ``default_batch``.
+        ranks: the processes.
+        run: a run to be resumed.
+        callbacks: of the loop.
+        data: what a program gave; None: the configuration names it.
+        default_batch: whether nobody has chosen the batch size, so that few images may lower it.
+    """
     dataset = open_data(
-        config.data,
+        config.data if data is None else data,
         config.data_root,
         config.image_size,
         config.val_fraction,
         config.skip_unreadable,
         _subset(config),
     )
+    if default_batch:
+        config = _with_batch_for(config, len(dataset.train))
     network = _network(config, dataset.preprocessing, initial=run is None)
     return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
-def _data(data: str | Path | None) -> str | None:
+def _with_batch_for(config: Config, images: int) -> Config:
+    """The configuration with a batch that so many images can fill."""
+    if config.batch_size <= images:
+        return config
+    batch = batch_of_few(images)
+    note(
+        f"{images} training images do not fill the usual batch of {config.batch_size}: it is"
+        f" {batch} (--batch-size takes another)"
+    )
+    return config.model_copy(update={"batch_size": batch})
+
+
+def _resolved(
+    data: str | Path | Given | None, method: str | None, values: Mapping[str, Any]
+) -> Config:
+    """The configuration; of a loader with its batch size, unless another one is asked for."""
+    own = {} if (given := _given(data)) is None else {"batch_size": batch_size_of(given)}
+    asked = {key: value for key, value in values.items() if value is not None or key not in own}
+    return resolve({**own, **asked, "data": _data(data), "method": method})
+
+
+def _data(data: str | Path | Given | None) -> str | None:
     """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
-    return str(data.absolute()) if isinstance(data, Path) else data
+    if data is None or isinstance(data, str):
+        return data
+    return str(data.absolute()) if isinstance(data, Path) else kind_of(data)
+
+
+def _given(data: str | Path | Given | None) -> Given | None:
+    """What a program gave, where it is no name or folder."""
+    return None if data is None or isinstance(data, str | Path) else data
+
+
+def _check_given(run: RunFolder, config: Config, data: Given | None) -> None:
+    """Refuse to resume on no data, or on data that the run never had."""
+    if config.data in GIVEN_NAMES and data is None:
+        raise InputError(
+            f"'{run.path}' was trained on data that a program gave, which is not kept: give it"
+            " again, goodness.resume(run, data=data)"
+        )
+    if config.data not in GIVEN_NAMES and data is not None:
+        raise InputError(f"'{run.path}' was trained on '{config.data}': it takes no other data")
 
 
 def _time_step(trainer: Trainer, steps: int = 4) -> float:
