@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from goodness.analysis.diagnosis import diagnose
 from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, changed, resolve
-from goodness.data import Preprocessing, Split, Subset, open_data, open_split
+from goodness.data import Dataset, Preprocessing, Split, Subset, open_data, open_split
 from goodness.data.catalogue import GIVEN_NAMES
 from goodness.data.folder import expanded
 from goodness.data.given import Given, batch_size_of, kind_of
@@ -27,9 +27,8 @@ from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
-from goodness.notes import note
 from goodness.parallel.joining import join
-from goodness.profiling.estimate import bytes_of_step
+from goodness.profiling.estimate import step_memory
 from goodness.results import (
     BlockDiagnosis,
     BlockPrediction,
@@ -39,13 +38,12 @@ from goodness.results import (
     Speed,
     macro_averages,
 )
-from goodness.training import checkpoint
+from goodness.training import batch_size, checkpoint
 from goodness.training.callbacks import Callback, ChanceWarning
 from goodness.training.evaluation import evaluate, images_at_once
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
 from goodness.training.run_folder import RunFolder
-from goodness.training.sampling import batch_of_few
 from goodness.training.trainer import Trainer
 
 PREDICT_BATCH = 64
@@ -372,7 +370,7 @@ def dry_run(
         default_batch=values.get("batch_size") is None,
     )
     config, network = trainer.config, trainer.network
-    step_bytes = bytes_of_step(trainer)
+    memory = step_memory(trainer)
     return DryRun(
         config=config.model_dump(mode="json"),
         blocks=network.facts(),
@@ -382,7 +380,7 @@ def dry_run(
         seconds_per_epoch=_time_step(trainer) * trainer.steps_per_epoch,
         cache_bytes=None if trainer.cache is None else trainer.cache.peak_bytes(),
         image_bytes=trainer.dataset.memory_bytes,
-        step_bytes=step_bytes,
+        step_bytes=None if memory is None else memory.of(config.batch_size),
     )
 
 
@@ -439,21 +437,22 @@ def _prepare(
         _subset(config),
     )
     if default_batch:
-        config = _with_batch_for(config, len(dataset.train))
+        config = batch_size.filled(config, len(dataset.train))
+    made = _trainer(config, dataset, run, callbacks, ranks)
+    if default_batch and (config := batch_size.in_memory(made)) != made.config:
+        made = _trainer(config, dataset, run, callbacks, ranks)
+    return made
+
+
+def _trainer(
+    config: Config,
+    dataset: Dataset,
+    run: RunFolder | None,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
+) -> Trainer:
     network = _network(config, dataset.preprocessing, initial=run is None)
     return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
-
-
-def _with_batch_for(config: Config, images: int) -> Config:
-    """The configuration with a batch that so many images can fill."""
-    if config.batch_size <= images:
-        return config
-    batch = batch_of_few(images)
-    note(
-        f"{images} training images do not fill the usual batch of {config.batch_size}: it is"
-        f" {batch} (--batch-size takes another)"
-    )
-    return config.model_copy(update={"batch_size": batch})
 
 
 def _resolved(

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
@@ -96,9 +96,16 @@ def _notes_shown() -> Iterator[None]:
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, Note):
-                others(message, category, *rest)
+                others(message, category, filename, lineno, file, line)
             elif (here := launched()) is None or here.rank == 0:
                 print(f"note: {message}", file=sys.stderr)
 

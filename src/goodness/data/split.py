@@ -14,7 +14,8 @@ from goodness.data.images import to_pixels
 from goodness.data.moments import Moments
 from goodness.data.source import Source
 
-STATISTICS_BATCH = 256
+STATISTICS_PIXELS = 2**20
+"""Sums are taken of so many at a time."""
 
 
 class StoredImages(Protocol):
@@ -112,7 +113,9 @@ class Split:
         """Sums over all pixels; those of images not in memory were taken when they were read."""
         if self._moments is None:
             self._moments = Moments()
-            for images, _ in self.batches(STATISTICS_BATCH, "cpu"):
+            _, height, width = self.image_shape
+            size = max(1, STATISTICS_PIXELS // (height * width))
+            for images, _ in self.batches(size, "cpu"):
                 self._moments.add(images)
         return self._moments
 

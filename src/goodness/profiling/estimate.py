@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from goodness.learning.learner import Learner
+from goodness.memory import available_memory
 from goodness.profiling.memory import LiveBytes
 from goodness.seeds import kept_generators
 
@@ -17,12 +18,25 @@ if TYPE_CHECKING:
 FEW_IMAGES = 4
 
 
-def bytes_of_step(trainer: Trainer) -> int | None:
-    """Bytes of weights, optimizer state, gradients and activations at a step's worst moment.
+class StepMemory(NamedTuple):
+    """Bytes of a training step at its worst moment, by the size of its batch."""
+
+    fixed: float
+    """Weights, optimizer state, gradients."""
+    per_image: float
+    """Activations."""
+
+    def of(self, batch: int) -> int:
+        """Of a step on so many images."""
+        return round(self.fixed + self.per_image * batch)
+
+
+def step_memory(trainer: Trainer) -> StepMemory | None:
+    """What tensors of a step will take.
 
     Beyond a few images activations grow with their number alone, so that two small steps of a copy
-    of the network tell those of a whole batch. What an operation needs inside itself, and the
-    program itself, are not in it.
+    of the network tell those of any batch. What an operation needs inside itself, and the program
+    itself, come on top.
 
     Args:
         trainer: of the run; it is left as it is.
@@ -45,9 +59,13 @@ def bytes_of_step(trainer: Trainer) -> int | None:
         for size in sizes:
             with LiveBytes(learner.network.parameters()) as tracker:
                 learner.step(x[:size], y[:size])
-            peaks.append(tracker.peak)
+            peaks.append(tracker.peak + x[:size].nbytes)
     state = [*learner.network.state_dict().values(), *learner.state_dict()["tensors"].values()]
-    more = (peaks[1] - peaks[0]) / max(1, sizes[1] - sizes[0])
-    batch = x[0].nbytes * config.batch_size
-    step = peaks[0] + more * (config.batch_size - sizes[0])
-    return round(sum(tensor.nbytes for tensor in state) + batch + step)
+    per_image = (peaks[1] - peaks[0]) / max(1, sizes[1] - sizes[0])
+    fixed = sum(tensor.nbytes for tensor in state) + peaks[0] - per_image * sizes[0]
+    return StepMemory(fixed, per_image)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a step can take on a device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()

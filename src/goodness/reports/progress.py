@@ -90,9 +90,11 @@ class MemoryNotice(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Before the first step, told from a few images."""
         # Imported here: a report needs no learner.
-        from goodness.profiling.estimate import bytes_of_step
+        from goodness.profiling.estimate import step_memory
 
-        line = memory_line(trainer.dataset.memory_bytes, bytes_of_step(trainer))
+        memory = step_memory(trainer)
+        step = None if memory is None else memory.of(trainer.config.batch_size)
+        line = memory_line(trainer.dataset.memory_bytes, step)
         self._console.print(line, soft_wrap=True)
 
 

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from goodness.seeds import mix, permutation
-
-FEW_STEPS = 4
-LEAST_BATCH = 8
-
-
-def batch_of_few(images: int) -> int:
-    """A batch for fewer images than the usual one: an epoch has a few steps, of a power of two."""
-    return min(images, max(LEAST_BATCH, 2 ** int(math.log2(max(1, images / FEW_STEPS)))))
 
 
 def epoch_order(images: int, batch_size: int, steps: int, epoch: int, seed: int) -> Tensor:

@@ -423,7 +423,10 @@ class Trainer:
         name = signal.Signals(self.interrupted).name
         after = f"stopped by {name} after step {self.step}"
         if self.run is not None:
-            after += f"; go on with: {self.ranks.command} --resume {self.run.path}"
+            again = f"{self.ranks.command} --resume {self.run.path}"
+            if self.dataset.given:
+                again = f"goodness.resume({str(self.run.path)!r}, data=...)"
+            after += f"; go on with: {again}"
         return Interrupted(after, self.interrupted)
 
     def _meta(self) -> dict[str, Any]:
