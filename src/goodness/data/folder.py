@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -56,12 +57,13 @@ def expanded(images: Iterable[T]) -> Iterator[tuple[str, T | Path]]:
 
 
 def _files(place: Path) -> list[Path]:
-    if place.is_dir():
+    # Of os, which says no to a name that is too long.
+    if os.path.isdir(place):
         if not (files := _images_below(place)):
             raise InputError(f"the folder '{place}' holds no image")
         return files
     # A file may have brackets in its name.
-    if glob.has_magic(str(place)) and not place.exists():
+    if glob.has_magic(str(place)) and not os.path.exists(place):
         found = sorted(glob.glob(str(place.expanduser()), recursive=True))
         files = [Path(name) for name in found if Path(name).is_file()]
         if not files:

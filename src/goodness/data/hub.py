@@ -81,8 +81,13 @@ def read_hub(name: str, root: Path) -> dict[str, Source]:
 
 def _source(title: str, rows: Any, datasets: Any) -> Source:
     features = rows.features
-    image = _column(title, features, datasets.Image, IMAGE_COLUMNS)
-    label = _column(title, features, datasets.ClassLabel, LABEL_COLUMNS)
+    image = _column(features, datasets.Image, IMAGE_COLUMNS)
+    label = _column(features, datasets.ClassLabel, LABEL_COLUMNS)
+    # Words and plain numbers go by a usual name alone.
+    label = label or next((name for name in LABEL_COLUMNS if name in features), None)
+    if image is None or label is None:
+        what = "images" if image is None else "labels"
+        raise InputError(f"{title} has no column of {what} (its columns: {', '.join(features)})")
     if not len(rows):
         raise InputError(f"{title} holds no images")
     # As bytes, which are decoded as those of files are.
@@ -96,13 +101,7 @@ def _source(title: str, rows: Any, datasets: Any) -> Source:
     return make_source(HubImages(title, encoded, image), labels, [str(name) for name in classes])
 
 
-def _column(title: str, features: Any, kind: type, names: tuple[str, ...]) -> str:
-    """The column of this kind; the ones with a usual name first."""
-    usual = [name for name in names if name in features]
+def _column(features: Any, kind: type, names: tuple[str, ...]) -> str | None:
+    """The column of this kind; the one with a usual name first."""
     typed = [name for name, feature in features.items() if isinstance(feature, kind)]
-    both = [name for name in usual if name in typed]
-    found = both or typed or (usual if kind.__name__ == "ClassLabel" else [])
-    if not found:
-        what = "images" if kind.__name__ == "Image" else "labels"
-        raise InputError(f"{title} has no column of {what} (its columns: {', '.join(features)})")
-    return found[0]
+    return next((name for name in (*names, *typed) if name in typed), None)

@@ -27,7 +27,8 @@ class Moments:
 
     def add(self, images: Tensor | Pixels) -> None:
         """Count images (N, C, H, W), or one (C, H, W); a grey one fills all channels."""
-        given = torch.as_tensor(images)
+        # Decoded pixels may belong to Pillow, and are not to be written to.
+        given = images if isinstance(images, Tensor) else torch.tensor(images)
         self.lowest = min(self.lowest, given.min().item())
         self.highest = max(self.highest, given.max().item())
         values = given.to(torch.float64).view(-1, *given.shape[-3:])

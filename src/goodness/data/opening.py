@@ -227,13 +227,15 @@ def _read(
 
 
 def _tell_lacking(splits: dict[str, Split], classes: tuple[str, ...]) -> None:
-    """Say which classes a held-out part has no image of."""
-    for part, title in (("val", "validation"), ("test", "test")):
-        lacking = np.setdiff1d(np.arange(len(classes)), splits[part].labels.numpy())
+    """Say which classes a part has no image of, where another part has some."""
+    seen = {part: np.unique(split.labels.numpy()) for part, split in splits.items()}
+    somewhere = np.unique(np.concatenate(list(seen.values())))
+    for part, title in (("train", "training"), ("val", "validation"), ("test", "test")):
+        lacking = np.setdiff1d(somewhere, seen[part])
         if len(lacking):
             named = ", ".join(f"'{classes[label]}'" for label in lacking[:NAMED])
             more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-            note(f"the {title} part has no image of class {named}{more}: it says nothing of them")
+            note(f"the {title} part has no image of class {named}{more}")
 
 
 def _check_several_classes(located: Located) -> None:

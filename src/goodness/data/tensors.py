@@ -53,7 +53,9 @@ def as_images(value: Any, what: str) -> Tensor:
     """
     array = not isinstance(value, Tensor)
     try:
-        images = torch.as_tensor(np.ascontiguousarray(value) if array else value).detach().cpu()
+        # Of an array that is not to be written to a copy: torch has no such tensors.
+        given = np.require(value, requirements="CW") if array else value
+        images = torch.as_tensor(given).detach().cpu()
     except (TypeError, ValueError):
         kind = type(value).__name__
         raise InputError(f"{what}: images of type {kind} are no array of numbers") from None

@@ -15,7 +15,7 @@ from goodness.seeds import kept_generators
 if TYPE_CHECKING:
     from goodness.training.trainer import Trainer
 
-FEW_IMAGES = 4
+FEW_IMAGES = (4, 8)
 
 
 class StepMemory(NamedTuple):
@@ -47,16 +47,20 @@ def step_memory(trainer: Trainer) -> StepMemory | None:
     config, device = trainer.config, trainer.network.device
     if config.compile:
         return None
-    least = min(config.micro_batch or FEW_IMAGES, config.batch_size)
-    sizes = least, min(2 * least, config.batch_size)
+    # A second part of a batch is the first that meets gradients of another one.
+    part = config.micro_batch
+    few = FEW_IMAGES if part is None else (2 * part, 3 * part)
+    sizes = [min(count, config.batch_size) for count in few]
     with kept_generators(device):
         learner = Learner(copy.deepcopy(trainer.network), trainer.class_weights, run=trainer.clock)
         order = torch.arange(sizes[1])
         images, y = next(trainer.dataset.train.batches(sizes[1], device, order=order))
         x = trainer.prepare(images)
-        learner.step(x[:least], y[:least])  # makes the optimizers' state
+        learner.steps = trainer.step
+        learner.step(x, y)  # makes the optimizers' state
         peaks = []
         for size in sizes:
+            learner.steps = trainer.step
             with LiveBytes(learner.network.parameters()) as tracker:
                 learner.step(x[:size], y[:size])
             peaks.append(tracker.peak + x[:size].nbytes)
