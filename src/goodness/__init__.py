@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from goodness.network.build import max_classes as max_classes
     from goodness.network.localize import localize as localize
     from goodness.network.network import Network as Network
+    from goodness.notes import Note as Note
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
     from goodness.results import BlockDiagnosis as BlockDiagnosis
@@ -81,6 +82,7 @@ _HOMES = {
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",
+    "notes": "Note",
     "objective": "OBJECTIVES Objective",
     "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",
     "training.callbacks": "Callback EarlyStopping",

@@ -488,12 +488,14 @@ def _check_given(run: RunFolder, config: Config, data: Given | None) -> None:
 
 
 def _time_step(trainer: Trainer, steps: int = 4) -> float:
-    """Seconds per training step on real images; the first step is not counted."""
+    """Seconds per training step on real images, told from a few; the first is not counted."""
     trainer.initialize()
     learner = Learner(trainer.network, run=trainer.clock)
-    order = torch.arange(trainer.config.batch_size)
+    batch, (_, height, width) = trainer.config.batch_size, trainer.dataset.train.image_shape
+    # Of large images a part of the batch: a step takes as long per image.
+    size = min(batch, max(batch_size.LEAST_BATCH, batch_size.LARGE // (height * width)))
     device = trainer.network.device
-    images, y = next(trainer.dataset.train.batches(trainer.config.batch_size, device, order=order))
+    images, y = next(trainer.dataset.train.batches(size, device, order=torch.arange(size)))
     started = 0.0
     for step in range(steps):
         if step == 1:
@@ -509,7 +511,7 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
         learner.step(x, y, first)
         if device.type == "cuda":
             torch.cuda.synchronize()
-    return (time.perf_counter() - started) / (steps - 1)
+    return (time.perf_counter() - started) / (steps - 1) * batch / size
 
 
 def _network(config: Config, preprocessing: Preprocessing, initial: bool) -> Network:
