@@ -47,6 +47,8 @@ from goodness.training.run_folder import RunFolder
 from goodness.training.trainer import Trainer
 
 PREDICT_BATCH = 64
+TIMED_PIXELS = 2**20
+"""A step is timed on no more."""
 
 
 class Run:
@@ -493,7 +495,7 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
     learner = Learner(trainer.network, run=trainer.clock)
     batch, (_, height, width) = trainer.config.batch_size, trainer.dataset.train.image_shape
     # Of large images a part of the batch: a step takes as long per image.
-    size = min(batch, max(batch_size.LEAST_BATCH, batch_size.LARGE // (height * width)))
+    size = min(batch, max(batch_size.LEAST_BATCH, TIMED_PIXELS // (height * width)))
     device = trainer.network.device
     images, y = next(trainer.dataset.train.batches(size, device, order=torch.arange(size)))
     started = 0.0

@@ -54,7 +54,7 @@ def as_images(value: Any, what: str) -> Tensor:
     array = not isinstance(value, Tensor)
     try:
         # Of an array that is not to be written to a copy: torch has no such tensors.
-        given = np.require(value, requirements="CW") if array else value
+        given = np.require(value, requirements=("C", "W")) if array else value
         images = torch.as_tensor(given).detach().cpu()
     except (TypeError, ValueError):
         kind = type(value).__name__
