@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from goodness.network.build import max_classes as max_classes
     from goodness.network.localize import localize as localize
     from goodness.network.network import Network as Network
+    from goodness.notes import Note as Note
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
     from goodness.objective.hierarchy import class_tree as class_tree
@@ -83,6 +84,7 @@ _HOMES = {
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",
+    "notes": "Note",
     "objective": "OBJECTIVES Objective",
     "objective.hierarchy": "class_tree",
     "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",

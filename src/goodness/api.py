@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,10 @@ from typing_extensions import Unpack
 from goodness.analysis.diagnosis import diagnose
 from goodness.analysis.explain import Explanation, explain
 from goodness.config import Config, changed, resolve
-from goodness.data import Preprocessing, Split, Subset, open_data, open_split
+from goodness.data import Dataset, Preprocessing, Split, Subset, open_data, open_split
+from goodness.data.catalogue import GIVEN_NAMES
+from goodness.data.folder import expanded
+from goodness.data.given import Given, batch_size_of, kind_of
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.exits.records import Calibration, ExitReport
@@ -27,6 +31,7 @@ from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
 from goodness.parallel.joining import join
+from goodness.profiling.estimate import step_memory
 from goodness.results import (
     BlockDiagnosis,
     BlockPrediction,
@@ -35,19 +40,23 @@ from goodness.results import (
     Evaluation,
     Prediction,
     Speed,
+    macro_averages,
 )
 from goodness.sharing import folder as sharing
 from goodness.sharing.folder import SharedFolder
 from goodness.sharing.locating import is_name, locate
+from goodness.training import batch_size
 from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.classes import with_class_tree
-from goodness.training.evaluation import evaluate
+from goodness.training.evaluation import evaluate, images_at_once
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
 from goodness.training.run_folder import RunFolder
 from goodness.training.trainer import Trainer
 
 PREDICT_BATCH = 64
+TIMED_PIXELS = 2**20
+"""A step is timed on no more."""
 
 
 class Run:
@@ -145,7 +154,7 @@ class Run:
         tolerance: float = 0.005,
         margin: float | None = None,
         support: int = 30,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         skip_unreadable: bool | None = None,
     ) -> Calibration:
         """Temperatures and early exits, chosen on half of validation, measured on the other half.
@@ -177,36 +186,38 @@ class Run:
                 raise InputError(f"{name}: a share from {least} to 1 is needed (got {value})")
         if support < 1:
             raise InputError(f"support: at least 1 is needed (got {support})")
+        images = self._split(None, "val", data_root, skip_unreadable)
         self.calibration = calibrate(
             self.network,
-            self._split(None, "val", data_root, skip_unreadable),
+            images,
             self.preprocessing,
             data=self.config.data,
             epoch=self._kept.weights_epoch(),
             tolerance=tolerance,
             margin=margin,
             support=support,
-            batch_size=batch_size,
+            batch_size=batch_size or images_at_once(images.image_shape),
         )
         self._kept.write_exits(self.calibration)
         return self.calibration
 
     def evaluate(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Given | None = None,
         *,
         split: str = "test",
         data_root: str | Path | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         skip_unreadable: bool | None = None,
     ) -> Evaluation:
         """Accuracy on a split of the run's data, or of other images with the same classes.
 
         Args:
-            data: a name or a folder, whose classes are matched by name; None takes the run's.
+            data: a name, a folder or what a program has, see `goodness.open_data`, whose classes
+                are matched by name; None takes the run's.
             split: ``"train"``, ``"val"`` or ``"test"``.
             data_root: where names are looked up.
-            batch_size: images at a time.
+            batch_size: images at a time; None: as many as need little memory.
             skip_unreadable: leave unreadable images out instead of refusing; None: as in the run.
 
         Raises:
@@ -215,22 +226,28 @@ class Run:
         name = self.config.data if data is None else data
         images = self._split(data, split, data_root, skip_unreadable)
         network = self.network
-        counts = evaluate(network, images, self.preprocessing, batch_size=batch_size)
+        size = batch_size or images_at_once(images.image_shape)
+        counts = evaluate(network, images, self.preprocessing, batch_size=size)
+        confusion = counts.confusion[network.readout].tolist()
+        macro = macro_averages(confusion)
         return Evaluation(
             **vars(counts.result(network.readout)),
-            data=str(name),
+            data=str(name) if isinstance(name, str | Path) else kind_of(name),
             split=split,
             blocks=network.names,
-            confusion=counts.confusion[network.readout].tolist(),
+            confusion=confusion,
+            precision=macro.precision,
+            recall=macro.recall,
+            f1=macro.f1,
         )
 
     def evaluate_exits(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Given | None = None,
         *,
         split: str = "test",
         data_root: str | Path | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         skip_unreadable: bool | None = None,
     ) -> ExitReport:
         """Early exits on a split of the run's data, or of other images with the same classes.
@@ -247,14 +264,16 @@ class Run:
         """
         from goodness.exits.calibrate import measure
 
+        name = self.config.data if data is None else data
+        images = self._split(data, split, data_root, skip_unreadable)
         return measure(
             self.network,
-            self._split(data, split, data_root, skip_unreadable),
+            images,
             self.preprocessing,
             self._calibrated().exits,
-            data=str(self.config.data if data is None else data),
+            data=str(name) if isinstance(name, str | Path) else kind_of(name),
             name=split,
-            batch_size=batch_size,
+            batch_size=batch_size or images_at_once(images.image_shape),
         )
 
     def _calibrated(self) -> Calibration:
@@ -267,7 +286,7 @@ class Run:
 
     def diagnose(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Given | None = None,
         *,
         split: str = "val",
         data_root: str | Path | None = None,
@@ -293,7 +312,7 @@ class Run:
 
     def _split(
         self,
-        data: str | Path | None,
+        data: str | Path | Given | None,
         split: str,
         data_root: str | Path | None,
         skip_unreadable: bool | None,
@@ -312,78 +331,96 @@ class Run:
         )
 
     def predict(
-        self, paths: Iterable[str | Path], *, skip_unreadable: bool = False
+        self, images: ImageLike | Iterable[ImageLike], *, skip_unreadable: bool = False
     ) -> list[Prediction]:
-        """Classify image files of any size.
+        """Classify images of any size.
 
         Args:
-            paths: the files.
+            images: files, folders and patterns such as ``"photos/*.jpg"``; Pillow images, arrays
+                and tensors, one by one or in one batch, as `Preprocessing` takes them.
             skip_unreadable: leave files that cannot be read out instead of refusing.
 
         Returns:
-            One prediction per file, in order.
+            One prediction per image, in order.
 
         Raises:
-            InputError: a file is missing, corrupt or no image.
+            InputError: a file is missing, corrupt or no image, or a tensor has another shape.
         """
-        names, predictions = self.network.names, []
+        return list(self.predict_iter(images, skip_unreadable=skip_unreadable))
+
+    def predict_iter(
+        self, images: ImageLike | Iterable[ImageLike], *, skip_unreadable: bool = False
+    ) -> Iterator[Prediction]:
+        """What `predict` gives, one after another, for more images than memory should hold."""
+        names = self.network.names
         temperature = 1.0 if self.calibration is None else self.calibration.exits[-1].temperature
-        for part, images in self._images(paths, skip_unreadable):
-            found = self.network.evaluate(images)
-            own = [self._answers(scores, len(part)) for scores in found.blocks]
+        for titles, batch in self._batches(images, skip_unreadable):
+            found = self.network.evaluate(batch)
+            own = [self._answers(scores, len(titles)) for scores in found.blocks]
             final = found.final(self.network.readout) / temperature
-            for path, (class_name, index, probability), *others in zip(
-                part, self._answers(final, len(part)), *own, strict=True
+            for title, (class_name, index, probability), *others in zip(
+                titles, self._answers(final, len(titles)), *own, strict=True
             ):
                 named = zip(names, others, strict=True)
                 blocks = [BlockPrediction(name, block[0], block[2]) for name, block in named]
-                predictions.append(Prediction(str(path), class_name, index, probability, blocks))
-        return predictions
+                yield Prediction(title, class_name, index, probability, blocks)
 
     def predict_early(
         self,
-        paths: Iterable[str | Path],
+        images: ImageLike | Iterable[ImageLike],
         *,
         threshold: float | None = None,
         skip_unreadable: bool = False,
     ) -> list[EarlyPrediction]:
-        """Classify image files, each behind the first block that is sure enough.
+        """Classify images, each behind the first block that is sure enough.
 
         Args:
-            paths: the files.
+            images: as in `predict`.
             threshold: one confidence for all exits and classes, in place of the calibrated ones.
             skip_unreadable: as in `predict`.
 
         Raises:
             InputError: as in `predict`; or the run is not calibrated.
         """
+        early = self.predict_early_iter(
+            images, threshold=threshold, skip_unreadable=skip_unreadable
+        )
+        return list(early)
+
+    def predict_early_iter(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        threshold: float | None = None,
+        skip_unreadable: bool = False,
+    ) -> Iterator[EarlyPrediction]:
+        """What `predict_early` gives, one after another."""
         from goodness.exits.calibrate import exits_of
         from goodness.exits.passage import answer_early
 
         if threshold is not None and not 0 <= threshold <= 1:
             raise InputError(f"threshold: a confidence from 0 to 1 is needed (got {threshold})")
-        names, predictions = self.network.names, []
+        names = self.network.names
         exits = exits_of(self._calibrated().exits, self.network.device, threshold)
-        for part, images in self._images(paths, skip_unreadable):
-            found = answer_early(self.network, images, exits)
-            answers = self._answers(found.scores, len(part))
-            for path, answer, left in zip(part, answers, found.left.tolist(), strict=True):
-                early = EarlyPrediction(str(path), *answer, exit=names[left], depth=left + 1)
-                predictions.append(early)
-        return predictions
+        for titles, batch in self._batches(images, skip_unreadable):
+            found = answer_early(self.network, batch, exits)
+            answers = self._answers(found.scores, len(titles))
+            for title, answer, left in zip(titles, answers, found.left.tolist(), strict=True):
+                yield EarlyPrediction(title, *answer, exit=names[left], depth=left + 1)
 
-    def _images(
-        self, paths: Iterable[str | Path], skip_unreadable: bool
-    ) -> Iterator[tuple[list[Path], Tensor]]:
-        """Files that can be read and what they hold (n, C, H, W), some at a time."""
-        files = [Path(path) for path in paths]
-        for start in range(0, len(files), PREDICT_BATCH):
-            batch = files[start : start + PREDICT_BATCH]
-            loaded = [(path, self._pixels(path, skip_unreadable)) for path in batch]
-            part = [path for path, pixels in loaded if pixels is not None]
+    def _batches(
+        self, images: ImageLike | Iterable[ImageLike], skip_unreadable: bool
+    ) -> Iterator[tuple[list[str], Tensor]]:
+        """Names of images that can be read, and their pixels (n, C, H, W), some at a time."""
+        preprocessing = self.preprocessing
+        shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+        size = images_at_once(shape, PREDICT_BATCH)
+        named = expanded(preprocessing.listed(images))
+        while batch := list(islice(named, size)):
+            loaded = [(name, self._pixels(image, skip_unreadable)) for name, image in batch]
+            part = [(name, pixels) for name, pixels in loaded if pixels is not None]
             if part:
-                images = [pixels for _, pixels in loaded if pixels is not None]
-                yield part, self.preprocessing(images)
+                yield [name for name, _ in part], preprocessing([pixels for _, pixels in part])
 
     def explain(self, image: ImageLike) -> Explanation:
         """What each block has seen in an image; see `goodness.explain`.
@@ -393,10 +430,10 @@ class Run:
         """
         return explain(self.network, self.preprocessing(image)[0])
 
-    def _pixels(self, path: Path, skip_unreadable: bool) -> Tensor | None:
+    def _pixels(self, image: ImageLike, skip_unreadable: bool) -> Tensor | None:
         """An image; None where it cannot be read."""
         try:
-            return self.preprocessing.load(path)
+            return self.preprocessing.load(image)
         except InputError:
             if skip_unreadable:
                 return None
@@ -412,7 +449,7 @@ class Run:
 
 
 def fit(
-    data: str | Path | None = None,
+    data: str | Path | Given | None = None,
     *,
     method: str | None = None,
     out: str | Path | None = None,
@@ -430,8 +467,9 @@ def fit(
     Linux, tells glibc's malloc to keep freed memory; torch's default generators are reseeded.
 
     Args:
-        data: a name or a folder of images, see `goodness.data.open_data`; None: the recipe's, or
-            the embedded digits.
+        data: a name, a folder of images, or what a program has: arrays ``(images, labels)``, a
+            torch ``Dataset`` or ``DataLoader``, or these by part; see `goodness.open_data`. None:
+            the recipe's, or the embedded digits.
         method: a name from ``goodness methods``; None: the recipe's, or the default.
         out: the run folder; None makes ``runs/<time>-<method>-<data>``.
         overwrite: replace a run that is already there.
@@ -443,12 +481,19 @@ def fit(
         InputError: bad input; nothing is lost or overwritten.
         RunError: a failure while running.
     """
-    config = resolve({**values, "data": _data(data), "method": method})
+    config = _resolved(data, method, values)
     with join(config) as ranks:
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
-        trainer = _prepare(config, ranks, callbacks=_followers(config, ranks, callbacks))
+        trainer = _prepare(
+            config,
+            ranks,
+            callbacks=_followers(config, ranks, callbacks),
+            data=_given(data),
+            default_batch=values.get("batch_size") is None,
+        )
+        config = trainer.config
         folder = Path()
         if ranks.is_leader:
             folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
@@ -464,6 +509,7 @@ def fit(
 def resume(
     run_folder: str | Path,
     *,
+    data: Given | None = None,
     epochs: int | None = None,
     device: str | None = None,
     parallel: str | None = None,
@@ -479,6 +525,7 @@ def resume(
 
     Args:
         run_folder: the run.
+        data: what `fit` was given, where it was no name or folder; it is compared with what it was.
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
         parallel: another way to share the work among processes; their number may change too.
@@ -491,7 +538,8 @@ def resume(
         callbacks: as in `fit`.
 
     Raises:
-        InputError: there is no run, nothing left to do, or the checkpoint does not fit.
+        InputError: there is no run, nothing left to do, the checkpoint does not fit, or the data
+            is missing or another one.
     """
     path = locate(run_folder)
     if SharedFolder.holds(path):
@@ -506,12 +554,13 @@ def resume(
         **{"early_stopping": early_stopping, "checkpoint": checkpoint},
     }
     config = changed(run.read_config(), changes)
+    _check_given(run, config, data)
     if not run.has_checkpoint():
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
     with join(config) as ranks:
-        trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks))
+        trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks), data)
         ranks.set_run(run)
         trainer.restore()
         stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
@@ -545,7 +594,7 @@ def load(run: str | Path, device: str = "auto", epoch: int | None = None) -> Run
 
 
 def dry_run(
-    data: str | Path | None = None,
+    data: str | Path | Given | None = None,
     *,
     method: str | None = None,
     **values: Unpack[ConfigValues],
@@ -555,9 +604,15 @@ def dry_run(
     Raises:
         InputError: as `fit` does.
     """
-    config = resolve({**values, "data": _data(data), "method": method})
-    trainer = _prepare(config, Ranks(set_machine(config.device, config.num_threads)))
-    network = trainer.network
+    config = _resolved(data, method, values)
+    trainer = _prepare(
+        config,
+        Ranks(set_machine(config.device, config.num_threads)),
+        data=_given(data),
+        default_batch=values.get("batch_size") is None,
+    )
+    config, network = trainer.config, trainer.network
+    memory = step_memory(trainer)
     return DryRun(
         config=config.model_dump(mode="json"),
         blocks=network.facts(),
@@ -566,6 +621,8 @@ def dry_run(
         epochs=config.epochs,
         seconds_per_epoch=_time_step(trainer) * trainer.steps_per_epoch,
         cache_bytes=None if trainer.cache is None else trainer.cache.peak_bytes(),
+        image_bytes=trainer.dataset.memory_bytes,
+        step_bytes=None if memory is None else memory.of(config.batch_size),
     )
 
 
@@ -600,10 +657,21 @@ def _prepare(
     ranks: Ranks,
     run: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
+    data: Given | None = None,
+    default_batch: bool = False,
 ) -> Trainer:
-    """The loop of a configuration, with its data read and its network on the ranks' device."""
+    """The loop of a configuration, with its data read and its network on the ranks' device.
+
+    Args:
+        config: its ``batch_size`` may be lowered, see ``default_batch``.
+        ranks: the processes.
+        run: a run to be resumed.
+        callbacks: of the loop.
+        data: what a program gave; None: the configuration names it.
+        default_batch: whether nobody has chosen the batch size, so that few images may lower it.
+    """
     dataset = open_data(
-        config.data,
+        config.data if data is None else data,
         config.data_root,
         config.image_size,
         config.val_fraction,
@@ -611,22 +679,66 @@ def _prepare(
         _subset(config),
     )
     config = with_class_tree(config, dataset.train, len(dataset.classes))
+    if default_batch:
+        config = batch_size.filled(config, len(dataset.train))
+    made = _trainer(config, dataset, run, callbacks, ranks)
+    if default_batch and (config := batch_size.in_memory(made)) != made.config:
+        made = _trainer(config, dataset, run, callbacks, ranks)
+    return made
+
+
+def _trainer(
+    config: Config,
+    dataset: Dataset,
+    run: RunFolder | None,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
+) -> Trainer:
     network = _network(config, dataset.preprocessing, initial=run is None)
     return Trainer(dataset, network.to(ranks.device), run, callbacks, ranks)
 
 
-def _data(data: str | Path | None) -> str | None:
+def _resolved(
+    data: str | Path | Given | None, method: str | None, values: Mapping[str, Any]
+) -> Config:
+    """The configuration; of a loader with its batch size, unless another one is asked for."""
+    own = {} if (given := _given(data)) is None else {"batch_size": batch_size_of(given)}
+    asked = {key: value for key, value in values.items() if value is not None or key not in own}
+    return resolve({**own, **asked, "data": _data(data), "method": method})
+
+
+def _data(data: str | Path | Given | None) -> str | None:
     """A name or folder as text; a `Path` is a folder, even one called "mnist"."""
-    return str(data.absolute()) if isinstance(data, Path) else data
+    if data is None or isinstance(data, str):
+        return data
+    return str(data.absolute()) if isinstance(data, Path) else kind_of(data)
+
+
+def _given(data: str | Path | Given | None) -> Given | None:
+    """What a program gave, where it is no name or folder."""
+    return None if data is None or isinstance(data, str | Path) else data
+
+
+def _check_given(run: RunFolder, config: Config, data: Given | None) -> None:
+    """Refuse to resume on no data, or on data that the run never had."""
+    if config.data in GIVEN_NAMES and data is None:
+        raise InputError(
+            f"'{run.path}' was trained on data that a program gave, which is not kept: give it"
+            " again, goodness.resume(run, data=data)"
+        )
+    if config.data not in GIVEN_NAMES and data is not None:
+        raise InputError(f"'{run.path}' was trained on '{config.data}': it takes no other data")
 
 
 def _time_step(trainer: Trainer, steps: int = 4) -> float:
-    """Seconds per training step on real images; the first step is not counted."""
+    """Seconds per training step on real images, told from a few; the first is not counted."""
     trainer.initialize()
     learner = Learner(trainer.network, run=trainer.clock)
-    order = torch.arange(trainer.config.batch_size)
+    batch, (_, height, width) = trainer.config.batch_size, trainer.dataset.train.image_shape
+    # Of large images a part of the batch: a step takes as long per image.
+    size = min(batch, max(batch_size.LEAST_BATCH, TIMED_PIXELS // (height * width)))
     device = trainer.network.device
-    images, y = next(trainer.dataset.train.batches(trainer.config.batch_size, device, order=order))
+    images, y = next(trainer.dataset.train.batches(size, device, order=torch.arange(size)))
     started = 0.0
     for step in range(steps):
         if step == 1:
@@ -635,14 +747,14 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
         place = step * trainer.steps_per_epoch * trainer.epochs // steps
         first = 0
         if trainer.cache is not None and (first := trainer.cache.stage(place).depth):
-            batch = trainer.cache.example(first, len(y)), y
+            examples = trainer.cache.example(first, len(y)), y
         else:
-            batch = trainer.mixed(trainer.prepare(images), y)
+            examples = trainer.mixed(trainer.prepare(images), y)
         learner.steps = place
-        learner.step(*batch, first)
+        learner.step(*examples, first)
         if device.type == "cuda":
             torch.cuda.synchronize()
-    return (time.perf_counter() - started) / (steps - 1)
+    return (time.perf_counter() - started) / (steps - 1) * batch / size
 
 
 def _open(path: Path, epoch: int | None) -> RunFolder | SharedFolder:

@@ -17,7 +17,7 @@ from goodness.cli.app import app
 from goodness.cli.options import OF_A_STEP
 from goodness.config import KEYS
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+from goodness.reports.progress import CacheNotice, LiveProgress, MemoryNotice, PlainProgress
 from goodness.training.signals import StopOnSignal
 
 WORDS = """
@@ -273,6 +273,7 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
     lines = [line.split() for line in out.splitlines()]
     assert ["conv1", "8×4×4", "1,234", "no", "–"] in lines
     assert ["conv2", "16", "99", "yes", "4"] in lines
+    assert "memory: 1.5 MB of images, about 20.0 MB for a step" in out
     assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in out
 
 
@@ -290,12 +291,12 @@ def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
         return [type(callback) for callback in calls.fit[1]["callbacks"]]
 
     goodness("train")
-    assert kinds() == [StopOnSignal, CacheNotice, PlainProgress]
+    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, PlainProgress]
     goodness("train", "--quiet")
     assert kinds() == [StopOnSignal]
     monkeypatch.setenv("FORCE_COLOR", "1")
     goodness("train")
-    assert kinds() == [StopOnSignal, CacheNotice, LiveProgress]
+    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, LiveProgress]
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,10 @@ def test_the_commands(run, capsys):
     code, out, _ = call(capsys, "predict", run.folder, image, "--exit", "--json")
     (answer,) = json.loads(out)
     assert list(answer) == ["schema", "file", "class", "index", "probability", "exit", "depth"]
+    code, out, _ = call(capsys, "predict", run.folder, image, "--exit", "--format", "csv")
+    header, line = out.splitlines()
+    assert header == "file,class,index,probability,exit,depth"
+    assert line == ",".join(map(str, list(answer.values())[1:]))
     code, out, _ = call(capsys, "predict", run.folder, image, "--threshold", 0)
     assert out.split()[-1] == run.network.names[0]
 

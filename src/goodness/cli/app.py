@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -26,6 +28,7 @@ from goodness.cli.profile import profile
 from goodness.cli.push import push
 from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
+from goodness.notes import Note
 from goodness.parallel.launch import launched
 
 app = typer.Typer(
@@ -76,7 +79,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _wait_briefly()
     try:
-        app(args, prog_name="goodness")
+        with _notes_shown():
+            app(args, prog_name="goodness")
     except Interrupted as error:
         _fail(error, 128 + error.signum)
     except InputError as error:
@@ -88,6 +92,30 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         # The command line's own words: torch's are many lines, and MemoryError has often none.
         _fail(MemoryError(NO_MEMORY), 1)
+
+
+@contextmanager
+def _notes_shown() -> Iterator[None]:
+    """Print notes as one line each; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, Note):
+                others(message, category, filename, lineno, file, line)
+            elif (here := launched()) is None or here.rank == 0:
+                print(f"note: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", Note)
+        yield
 
 
 def _wait_briefly() -> None:

@@ -73,9 +73,18 @@ def _show(result: Evaluation, shown: list[int]) -> None:
     out = page()
     rows = [(result.blocks[i], percent(result.per_block[i])) for i in shown]
     out.print(table(("block", "accuracy"), rows, ("accuracy",)))
+    macro = ", ".join(
+        f"{name} {percent(share)}"
+        for name, share in (
+            ("precision", result.precision),
+            ("recall", result.recall),
+            ("F1", result.f1),
+        )
+    )
     top5 = "" if result.top5 is None else f", top 5 {percent(result.top5)}"
     out.print(
         f"\n{result.data} {result.split}: accuracy {percent(result.accuracy)}{top5}"
-        f" ({result.readout} readout, {result.examples} images, {result.seconds:.1f} s)",
+        f" ({result.readout} readout, {result.examples} images, {result.seconds:.1f} s)\n"
+        f"mean over the classes: {macro}",
         soft_wrap=True,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from goodness.cli.output import console, duration, page, percent, table
+from goodness.memory import in_units, memory_line
 
 if TYPE_CHECKING:
     from goodness.api import Run
@@ -24,10 +25,9 @@ def show_plan(plan: DryRun) -> None:
     rows = (map(_cell, map(block.get, columns)) for block in plan.blocks)
     out.print(table(columns, rows, [column for column in columns if column != "name"]))
     if plan.cache_bytes is not None:
-        from goodness.training.feature_cache import in_units
-
         size, folder = in_units(plan.cache_bytes), plan.config["feature_cache"]
         out.print(f"\nfeatures on disk: up to {size} in '{folder}'", soft_wrap=True)
+    out.print(f"\n{memory_line(plan.image_bytes, plan.step_bytes)}", soft_wrap=True)
     seconds = plan.seconds_per_epoch
     out.print(
         f"\n{plan.parameters:,} parameters, {plan.train_examples:,} training images\n"

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodness.types import Inside, NonNegativeInt
+
 Strength = Annotated[float, Field(ge=0)]
 Padding = Literal["zeros", "reflect"]
 Mixture = Literal["mixup", "cutmix", "attentive_cutmix"]
@@ -19,7 +21,11 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    crop: int = Field(0, ge=0, description="pad by this many pixels and crop at random")
+    crop: NonNegativeInt | Inside = Field(
+        0,
+        description="pad by this many pixels and crop at random; a number below 1: by this share of"
+        " the shorter side",
+    )
     padding: Padding = Field(
         "zeros", description="what a crop is padded with: pixels of 0, or the image's own, mirrored"
     )

@@ -37,7 +37,7 @@ from goodness.training.attention import attention, check_attention
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
 from goodness.training.epoch_metrics import EpochMetrics
-from goodness.training.evaluation import Counts, evaluate
+from goodness.training.evaluation import Counts, evaluate, images_at_once
 from goodness.training.feature_cache import FeatureCache, Features, Stage
 from goodness.training.machine import peak_memory
 from goodness.training.ranks import CONTINUE, SAVE, Ranks, State
@@ -48,8 +48,6 @@ from goodness.training.throughput import Throughput
 
 WHITENED_IMAGES = 5000
 """Of so many training images, at most, a first layer whitens the patches."""
-ASKED_PIXELS = 2**18
-"""Images of a small training batch are validated so many pixels at a time."""
 
 
 class Trainer:
@@ -74,6 +72,8 @@ class Trainer:
         config = network.config
         self.config = config
         self.dataset = dataset = dataset.normalized(config.normalize)
+        # Data that has a name is found again by it.
+        self._fingerprint = dataset.fingerprint() if dataset.given else None
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
@@ -93,10 +93,11 @@ class Trainer:
         self.steps_per_epoch = config.steps_per_epoch or len(dataset.train) // config.batch_size
         check_run(config, len(dataset.train), self.epochs * self.steps_per_epoch)
         length = Clock(0, self.steps_per_epoch, self.epochs)
-        weights = None
+        self.class_weights: Tensor | None = None
+        """(K,), those that only the data tells."""
         if config.class_weights == "balanced":
-            weights = balanced_weights(dataset.train.labels, len(dataset.classes))
-        self.learner = self.ranks.learner(network, weights, length)
+            self.class_weights = balanced_weights(dataset.train.labels, len(dataset.classes))
+        self.learner = self.ranks.learner(network, self.class_weights, length)
         self.block_names = network.names
         self.history: list[EpochRow] = []
         self.best = Best()
@@ -360,8 +361,7 @@ class Trainer:
         No more images at a time than memory was asked for, but many where they are small.
         """
         config, data = self.config, self.dataset
-        _, height, width = data.train.image_shape
-        many = max(config.batch_size, min(256, ASKED_PIXELS // (height * width)))
+        many = max(config.batch_size, images_at_once(data.train.image_shape))
         return evaluate(
             self._evaluated,
             getattr(data, split),
@@ -454,7 +454,10 @@ class Trainer:
         name = signal.Signals(self.interrupted).name
         after = f"stopped by {name} after step {self.step}"
         if self.run is not None:
-            after += f"; go on with: {self.ranks.command} --resume {self.run.path}"
+            again = f"{self.ranks.command} --resume {self.run.path}"
+            if self.dataset.given:
+                again = f"goodness.resume({str(self.run.path)!r}, data=...)"
+            after += f"; go on with: {again}"
         return Interrupted(after, self.interrupted)
 
     def _meta(self) -> dict[str, Any]:
@@ -464,6 +467,7 @@ class Trainer:
             "seconds": self._throughput.seconds,
             "best": self.best.to_json(),
             "config": self.config.model_dump(mode="json"),
+            "data": self._fingerprint,
             "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
             "blocks": self.network.facts(),
         }
@@ -499,6 +503,21 @@ class Trainer:
         )
         self._saved_at = time.perf_counter()
 
+    def _check_data(self, kept: dict[str, Any] | None) -> None:
+        """Refuse other data than a program gave before."""
+        assert self.run is not None
+        if self._fingerprint is None or kept is None:
+            return
+        for part, found in self._fingerprint.items():
+            before = kept[part]
+            where = f"the data given is not that of '{self.run.path}': its {part} part"
+            if before["images"] != found["images"]:
+                raise InputError(
+                    f"{where} had {before['images']} images, here are {found['images']}"
+                )
+            if before["digest"] != found["digest"]:
+                raise InputError(f"{where} had other images or labels, or another order")
+
     def restore(self) -> None:
         """Take up the run where its last checkpoint left it.
 
@@ -509,6 +528,7 @@ class Trainer:
         meta, groups = checkpoint.load(
             self.run.last, "optimizers", "totals", needs=[*checkpoint.META_KEYS, "optimizers"]
         )
+        self._check_data(meta.get("data"))
         checkpoint.load_network(self.run.last, self.network)
         if meta["steps_per_epoch"] != self.steps_per_epoch:
             raise InputError(
