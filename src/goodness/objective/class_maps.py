@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from goodness.functional import class_goodness, margin_loss
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
@@ -17,6 +18,8 @@ class ClassMaps(Objective):
     Args:
         spec: the block.
         kernel: side of the convolution.
+        grid: cells per side that the features are averaged to first, where a map has more: of
+            large images the maps otherwise cost more than a block. None keeps every position.
         margin: how far the true class has to lead; 0 is the cross-entropy of the scores.
     """
 
@@ -24,20 +27,31 @@ class ClassMaps(Objective):
     supports_soft_labels = True
 
     def __init__(
-        self, spec: BlockSpec, *, kernel: PositiveInt = 1, margin: NonNegative = 1.0
+        self,
+        spec: BlockSpec,
+        *,
+        kernel: PositiveInt = 1,
+        grid: PositiveInt | None = None,
+        margin: NonNegative = 1.0,
     ) -> None:
         super().__init__()
         self.margin = margin
-        self.masks = kernel == 1
+        height, width = spec.features[1:]
+        self.grid = None if grid is None else (min(grid, height), min(grid, width))
+        self.fused = kernel == 1 and self.grid in (None, (height, width))
+        self.masks = self.fused
         self.conv = nn.Conv2d(spec.features[0], spec.num_classes, kernel, padding="same")
 
     def maps(self, h: Tensor) -> Tensor:
-        """Each class's goodness map, q^2: (N, C, H, W) to (N, K, H, W)."""
-        return self.conv(h).square()
+        """Each class's goodness map, q^2: (N, C, H, W) to (N, K, H, W), or coarser by ``grid``."""
+        if self.grid is not None:
+            h = F.adaptive_avg_pool2d(h, self.grid)
+        maps: Tensor = self.conv(h).square()
+        return maps
 
     def scores(self, h: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K)."""
-        if self.conv.kernel_size == (1, 1) and self.conv.bias is not None:
+        if self.fused and self.conv.bias is not None:
             return class_goodness(h, self.conv.weight, self.conv.bias, self.rectified)
         return self.maps(h).mean((2, 3))
 
