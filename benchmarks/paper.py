@@ -13,31 +13,11 @@ the pages of docs/methods tell what is reproduced. ``--epochs`` tries the script
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from goodness.training.run_folder import RunFolder
-from runs import record, write
-
-STOPPED = 143  # what `goodness train` exits with after SIGTERM
-
-
-def advance(folder: Path, options: list[str], deadline: float) -> bool:
-    """Start or resume one run; whether it has finished."""
-    options = ["--resume", str(folder)] if RunFolder(folder).has_checkpoint() else options
-    command = [sys.executable, "-m", "goodness", "train", *options]
-    print(" ".join(command[2:]), file=sys.stderr, flush=True)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        code = process.wait(max(1.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        code = process.wait()
-    if code not in (0, STOPPED):
-        raise SystemExit(code)
-    return code == 0
+from runs import advance, record, write
 
 
 def main() -> None:
@@ -56,9 +36,7 @@ def main() -> None:
         words = [f"--method={args.method}", f"--data={data}"]
         if args.epochs:
             words.append(f"--epochs={args.epochs}")
-        if not RunFolder(folder).result_file.exists() and not advance(
-            folder, [*words, f"--out={folder}", "--overwrite"], deadline
-        ):
+        if not advance(folder, words, deadline):
             return
         found = record(folder, " ".join(["goodness", "train", *words]))
         write(args.results / f"paper-{args.method}-{data}.json", {"schema": 1, **found})

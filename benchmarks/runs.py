@@ -7,11 +7,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from goodness.comparison.search import climb, rates
+from goodness.training.run_folder import RunFolder
 
 REGIME = [
     "--set=optimizer={name: muon, lr: 0.1}",
@@ -30,6 +32,8 @@ FRAME = [
 """The same with their kind of network."""
 FAILED = 1
 """What ``goodness train`` exits with where a loss is not finite."""
+STOPPED = 143
+"""What a command of ours exits with that SIGTERM has asked to save itself and end."""
 
 
 def train(
@@ -63,6 +67,41 @@ def train(
             )
             found["diagnosis"] = json.loads(seen.stdout)["blocks"]
         return found
+
+
+def advance(folder: Path, words: Sequence[str], deadline: float) -> bool:
+    """Start ``goodness train WORDS`` or resume it; whether it has finished.
+
+    Args:
+        folder: of the run; a finished one is left alone.
+        words: its options.
+        deadline: on `time.monotonic`'s clock; the run is then asked to save itself and end.
+    """
+    run = RunFolder(folder)
+    if run.result_file.exists():
+        return True
+    resumed = run.has_checkpoint()
+    options = ["--resume", str(folder)] if resumed else [*words, f"--out={folder}", "--overwrite"]
+    return until(deadline, ["train", *options])
+
+
+def until(deadline: float, words: Sequence[str]) -> bool:
+    """Run ``goodness WORDS`` until it ends or is asked to; whether it has finished.
+
+    Raises:
+        CalledProcessError: it has failed.
+    """
+    command = [sys.executable, "-m", "goodness", *words]
+    print(shlex.join(["goodness", *words]), file=sys.stderr, flush=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        code = process.wait(max(1.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        code = process.wait()
+    if code not in (0, STOPPED):
+        raise subprocess.CalledProcessError(code, command)
+    return code == 0
 
 
 def record(run: Path, command: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py vgg16l     # 16 convolutions with batch norm, a sweep over depth
     python benchmarks/speed.py vgg8       # ASGE's network
-    python benchmarks/speed.py vgg16l --compile      # every block compiled
+    python benchmarks/speed.py vgg16l --compile true # every block compiled
     python benchmarks/speed.py level-vgg8            # in the frame of the recipes
     python benchmarks/speed.py lookahead-resnet18-2  # a backbone in two blocks
     GOODNESS_DATA=... python benchmarks/speed.py loop   # what is not the step, on small-cnn
@@ -10,7 +10,8 @@
 Each of `NETWORKS` is one ``goodness bench`` (all ways in turns in one run; it prints its command)
 and writes ``results/bench-<network>.json``, with sweeps ``docs/bench-<network>.png`` as well; on a
 CUDA device with ``--amp bf16``. What is compiled has a record of its own,
-``bench-<network>-compiled``. ``loop`` trains two epochs of CIFAR-10 and writes
+``bench-<network>-compiled`` or, by ``--compile reduce-overhead`` with CUDA graphs,
+``bench-<network>-reduce-overhead``. ``loop`` trains two epochs of CIFAR-10 and writes
 ``results/loop.json``.
 """
 
@@ -47,6 +48,8 @@ NETWORKS = {
     "vgg8": ["asge", "sff", "--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
     "level-small-cnn": ["spectral-local", "--model=small-cnn", *FRAME],
     "level-vgg8": ["spectral-local", "--model=vgg8", *FRAME],
+    # What arXiv 2606.06539 was criticised by: backprop with accumulation beside it.
+    "audit": ["dtg", "asge-fast", "spectral-local", "--model=vgg8", "--model-arg=norm=batch"],
     "lookahead-resnet18-2": ["lookahead", *NARROW, "--partition=2", *REGIME],
     "lookahead-resnet18-4": ["lookahead", *NARROW, "--partition=4", *REGIME],
     "lookahead-mobilenetv3-2": ["lookahead", *MOBILE, "--partition=2", *REGIME],
@@ -56,9 +59,9 @@ NETWORKS = {
 SWEEPS = {"vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128"]}
 
 
-def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
+def network(name: str, words: list[str], compiled: str | None, out: Path) -> None:
     """One bench, with a picture; of compiled blocks without either sweep or picture."""
-    more = ["--set=compile=true"] if compiled else SWEEPS.get(name, [])
+    more = [f"--set=compile={compiled}"] if compiled else SWEEPS.get(name, [])
     command = ["bench", *NETWORKS[name], *words, *more]
     print(shlex.join(["goodness", *command]), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,10 +69,16 @@ def network(name: str, words: list[str], compiled: bool, out: Path) -> None:
         subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
         record = json.loads((Path(scratch) / "bench.json").read_text())
         record["command"] = shlex.join(["goodness", *command])
-        write(out / f"bench-{name}{'-compiled' if compiled else ''}.json", record)
+        write(record_of(name, compiled, out), record)
         if not compiled and name in SWEEPS:
             picture = (Path(scratch) / "bench.png").read_bytes()
             (out.parent / "docs" / f"bench-{name}.png").write_bytes(picture)
+
+
+def record_of(name: str, compiled: str | None, out: Path) -> Path:
+    """Where a bench is written to."""
+    suffix = {None: "", "true": "-compiled"}.get(compiled, f"-{compiled}")
+    return out / f"bench-{name}{suffix}.json"
 
 
 def loop(threads: int, out: Path) -> None:
@@ -117,7 +126,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--amp", default="none")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", choices=["true", "reduce-overhead"])
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
     if args.part == "loop":

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/usage.md: methods from the registry, results from records.
+"""Write tables of README.md and docs: methods from the registry, results from records.
 
 python tools/readme.py [--check]
 """
@@ -80,9 +80,42 @@ def pretrained() -> str:
     return "\n".join(rows) + "\n"
 
 
+def gpu() -> str:
+    """One row per record of ``benchmarks/gpu.sh``."""
+    records = sorted((ROOT / "results" / "gpu").glob("*.json"))
+    if not records:
+        return "No record yet.\n"
+    rows = ["| record | GPU | found |", "|---|---|---|"]
+    for path in records:
+        record = json.loads(path.read_text())
+        device = record["environment"]["device"]
+        rows.append(f"| [{path.stem}](../results/gpu/{path.name}) | {device} | {found(record)} |")
+    return "\n".join(rows) + "\n"
+
+
+def found(record: dict[str, Any]) -> str:
+    """What a record of a bench, a comparison or a run says, in one line."""
+    if "ways" in record:
+        ways = record["ways"].items()
+        return "; ".join(
+            f"{name}: {way['images_per_second']:,.0f} images/s,"
+            f" {way['speed_of_backprop']:.2f} of backprop's,"
+            f" activations {way['activations_of_backprop']:.2f}"
+            for name, way in ways
+        )
+    if isinstance(record.get("methods"), list):
+        columns = (method for method in record["methods"] if method["mean"] is not None)
+        return "; ".join(
+            f"{method['method']} {_accuracy(method)} % in {method['seconds']:.0f} s"
+            for method in columns
+        )
+    return f"{100 * record['test']['accuracy']:.2f} % in {record['train']['seconds']:.0f} s"
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"methods": methods, "results": results},
     ROOT / "docs" / "usage.md": {"pretrained": pretrained},
+    ROOT / "docs" / "performance.md": {"gpu": gpu},
 }
 """The pages, and their tables."""
 

@@ -204,8 +204,8 @@ class Config(BaseModel):
     """Mixed precision inside the blocks; losses stay in float32. fp16 scales them."""
     channels_last: Annotated[bool, Key("machine")] = True
     """Lay feature maps out with the channels last."""
-    compile: Annotated[bool, Key("machine")] = False
-    """torch.compile every block."""
+    compile: Annotated[bool | Literal["reduce-overhead", "max-autotune"], Key("machine")] = False
+    """torch.compile every block; reduce-overhead replays CUDA graphs."""
     recompute: Annotated[bool, Key("machine")] = False
     """Where gradients cross several blocks, keep only their inputs and compute the rest again in
     the backward pass."""

@@ -62,7 +62,7 @@ class ConfigValues(TypedDict, total=False):
     parallel: Literal["none", "layers", "data"]
     amp: Literal["none", "bf16", "fp16"]
     channels_last: bool
-    compile: bool
+    compile: bool | Literal["reduce-overhead", "max-autotune"]
     recompute: bool
     feature_cache: str | Path | None
     lr: float

@@ -108,7 +108,7 @@ def _option(name: str, defaults: dict[str, Any]) -> inspect.Parameter:
         text = f"{text} Default: {default}."
     option = typer.Option(
         flag,
-        metavar=key.metavar or "|".join(words) or None,
+        metavar=key.metavar or (None if kind is bool else "|".join(words)) or None,
         help=text,
         rich_help_panel=key.scope.capitalize(),
     )

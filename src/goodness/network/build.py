@@ -125,7 +125,7 @@ def build(
     update = UPDATES.make(config.update)
     network = Network(presentation, blocks, readouts, plan, update, image_shape, config)
     if config.compile:
-        _compile(network)
+        _compile(network, None if config.compile is True else config.compile)
     return network.to(device).to(memory_format=network.memory_format)
 
 
@@ -168,7 +168,7 @@ def device_of(module: nn.Module | Sequence[nn.Module] | None) -> torch.device:
     return torch.get_default_device() if own is None else own.device
 
 
-def _compile(network: Network) -> None:
+def _compile(network: Network, mode: str | None) -> None:
     import torch._dynamo.config as dynamo  # late: it takes seconds
 
     # To torch all blocks, of all networks, are one function seen with other weights, of which it
@@ -176,7 +176,7 @@ def _compile(network: Network) -> None:
     # smaller batch.
     dynamo.recompile_limit += 4 * len(network)
     for block in network:
-        block.body.compile()
+        block.body.compile(mode=mode)
 
 
 def max_classes(method: str | Config, *, image_shape: Shape, **values: Any) -> int | None:
