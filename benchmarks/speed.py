@@ -37,6 +37,7 @@ from runs import FRAME, REGIME, write
 WIDTHS = [width for width in (64, 128, 256, 512) for _ in range(4)]
 NARROW = ["--model=timm/resnet18", "--model-arg=channels=[16,32,64,128]"]
 MOBILE = ["--model=timm/mobilenetv3_small_100"]
+ON_128 = ["--partition=stage", "--image-size=128", "--set=objective.kernel=5"]
 NETWORKS = {
     "vgg16l": [
         *("asge", "sff", "--model=cnn"),
@@ -48,6 +49,8 @@ NETWORKS = {
     "vgg8": ["asge", "sff", "--model=vgg8", "--model-arg=norm=none", "--model-arg=pool=avg"],
     "level-small-cnn": ["spectral-local", "--model=small-cnn", *FRAME],
     "level-vgg8": ["spectral-local", "--model=vgg8", *FRAME],
+    "maps-128px": ["sff", *NARROW, *ON_128, "--set=objective.grid=null"],
+    "maps-128px-coarse": ["sff", *NARROW, *ON_128, "--set=objective.grid=8"],
     # What arXiv 2606.06539 was criticised by: backprop with accumulation beside it.
     "audit": ["dtg", "asge-fast", "spectral-local", "--model=vgg8", "--model-arg=norm=batch"],
     "lookahead-resnet18-2": ["lookahead", *NARROW, "--partition=2", *REGIME],

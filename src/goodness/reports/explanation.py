@@ -17,7 +17,8 @@ from goodness.reports.figure import INK, plain, save_figure, short
 
 MOST_CLASSES, BEST_CLASSES = 10, 8
 """Up to so many classes all have a bar; of more, so many of the best."""
-COLUMNS = ("goodness", "own score's map", "readout's map", "block's belief")
+MAPS = {"goodness": "goodness", "own_map": "own score's map", "readout_map": "readout's map"}
+"""A block's maps, and what stands above them."""
 SIGNED, UNSIGNED = "RdBu_r", "magma"
 KEY = "red: for the answer, blue: against it; goodness: dark is little; every map on its own scale"
 """What the two colour maps say."""
@@ -45,8 +46,10 @@ def draw_explanation(
     parts = figure.subfigures(
         2 if asks else 1, 1, height_ratios=[len(blocks), 1.1] if asks else None, squeeze=False
     )[:, 0]
+    maps = [name for name in MAPS if any(getattr(block, name) is not None for block in blocks)]
+    ratios = [1.0, *(1.0 for _ in maps), 1.6]
     axes = parts[0].subplots(
-        len(blocks), 5, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.6]}
+        len(blocks), len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios}
     )
     picture = _picture(pixels)
     for place, (row, block) in enumerate(zip(axes, blocks, strict=True)):
@@ -57,12 +60,12 @@ def draw_explanation(
         else:
             row[0].set_axis_off()
         row[1].set_ylabel(block.name, color=INK, fontsize=10)
-        _show_map(row[1], picture, block.goodness, signed=False)
-        _show_map(row[2], picture, block.own_map, signed=True)
-        _show_map(row[3], picture, block.readout_map, signed=True)
-        _show_belief(row[4], block.scores, shown, names, explanation.answer)
+        for axis, name in zip(row[1:], maps, strict=False):
+            _show_map(axis, picture, getattr(block, name), signed=name != "goodness")
+        _show_belief(row[-1], block.scores, shown, names, explanation.answer)
         if place == 0:
-            for axis, title in zip(row[1:], COLUMNS, strict=True):
+            titles = [*(MAPS[name] for name in maps), "block's belief"]
+            for axis, title in zip(row[1:], titles, strict=True):
                 axis.set_title(title, color=INK, fontsize=10)
     if explanation.candidates is not None:
         _show_candidates(parts[1], explanation, shown, classes)
