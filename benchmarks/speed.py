@@ -53,13 +53,18 @@ NETWORKS = {
     "maps-128px-coarse": ["sff", *NARROW, *ON_128, "--set=objective.grid=8"],
     # What arXiv 2606.06539 was criticised by: backprop with accumulation beside it.
     "audit": ["dtg", "asge-fast", "spectral-local", "--model=vgg8", "--model-arg=norm=batch"],
+    "level-resnet18": ["sff", "asge-fast", "--model=timm/resnet18", "--partition=stage"],
     "lookahead-resnet18-2": ["lookahead", *NARROW, "--partition=2", *REGIME],
     "lookahead-resnet18-4": ["lookahead", *NARROW, "--partition=4", *REGIME],
     "lookahead-mobilenetv3-2": ["lookahead", *MOBILE, "--partition=2", *REGIME],
     "lookahead-mobilenetv3-3": ["lookahead", *MOBILE, "--partition=3", *REGIME],
 }
 """What is measured: methods, the network, and the frame that they share with backprop."""
-SWEEPS = {"vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128"]}
+SWEEPS = {
+    "vgg16l": ["--depths=8,16,32,64", "--batches=32,64,128", "--parts=1,2,4,8"],
+    "vgg8": ["--parts=1,2,4,8"],
+    "level-resnet18": ["--parts=1,2,4,8"],
+}
 
 
 def network(name: str, words: list[str], compiled: str | None, out: Path) -> None:

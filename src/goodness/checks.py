@@ -198,11 +198,13 @@ def check_micro_batch(network: Network) -> None:
 
     Raises:
         InputError: a batch norm in a block that learns, whose statistics would silently be those
-            of a part; an objective or a presentation that compares the images of a batch; a
+            of a part, without ``ghost_norm``, or ``ghost_norm`` without parts; an objective or a presentation that compares the images of a batch; a
             presentation that learns; an update that cannot add up gradients.
     """
     config = network.config
     if config.micro_batch is None:
+        if config.ghost_norm:
+            raise InputError("ghost_norm: is for parts of a batch (set micro_batch as well)")
         return
     if not network.update.adds:
         raise InputError(
@@ -226,12 +228,13 @@ def check_micro_batch(network: Network) -> None:
                 " whole batch (leave micro_batch out, or take a smaller --batch-size)"
             )
         norms = [n for n, module in block.named_modules() if isinstance(module, _BatchNorm)]
-        if norms:
+        if norms and not config.ghost_norm:
             where = "objective" if norms[0].startswith("objective.") else "model"
             way_out = "another objective" if where == "objective" else "--set model.norm=layer"
             raise InputError(
                 f"micro_batch: a batch norm in the {where} of block '{block.name}' would take its"
-                f" statistics from a part of the batch (use {way_out}, or leave micro_batch out)"
+                f" statistics from a part of the batch (allow it by --set ghost_norm=true, use"
+                f" {way_out}, or leave micro_batch out)"
             )
 
 

@@ -171,6 +171,9 @@ class Config(BaseModel):
     micro_batch: Annotated[PositiveInt | None, Key("training", "N")] = None
     """Forward and backward inside a block take N images of the batch at a time; the update is still
     that of the whole batch."""
+    ghost_norm: Annotated[bool, Key("training")] = False
+    """Allow micro_batch in networks with batch norms, which then take their statistics from each
+    part: ghost batch norms (arXiv 1705.08741)."""
     clip_grad_norm: Annotated[Positive | None, Key("training", "NORM")] = None
     """Largest L2 norm of the gradient of each block (of all that one optimizer updates)."""
     ema: Annotated[Inside | None, Key("training", "DECAY")] = None

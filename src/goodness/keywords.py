@@ -50,6 +50,7 @@ class ConfigValues(TypedDict, total=False):
     lr_factors: Sequence[float] | None
     accumulate_steps: int
     micro_batch: int | None
+    ghost_norm: bool
     clip_grad_norm: float | None
     ema: float | None
     label_smoothing: float | Sequence[float]

@@ -155,3 +155,22 @@ def test_a_batch_norm_in_a_frozen_block_does_not_mind(batch):
     assert close(whole, parts)
     with pytest.raises(InputError, match="batch norm in the model of block 'conv3'"):
         learner_of(make("sff", micro_batch=4, freeze_until="2", model=model))
+
+
+def test_ghost_norms_are_those_of_steps_that_accumulate(batch):
+    """Of one block, parts of a batch and steps that accumulate are the same thing."""
+    model = {**MODEL, "norm": "batch"}
+    ghost = make("backprop", model=model, micro_batch=5, ghost_norm=True, readouts={})
+    steps = make("backprop", model=model, accumulate_steps=2, readouts={})
+    x, y = batch(10, IMAGE, CLASSES)
+    learner_of(ghost, (2, 2)).step(x, y)
+    accumulating = learner_of(steps, (2, 2))
+    for part in range(2):
+        accumulating.step(x[5 * part : 5 * part + 5], y[5 * part : 5 * part + 5])
+
+    assert close(ghost.state_dict(), steps.state_dict())
+
+
+def test_ghost_norms_without_parts_are_refused():
+    with pytest.raises(InputError, match="ghost_norm: is for parts of a batch"):
+        learner_of(make("sff", ghost_norm=True))

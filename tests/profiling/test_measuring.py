@@ -15,6 +15,7 @@ from goodness.profiling.bench import (
     batch_sweep,
     compare_steps,
     depth_sweep,
+    parts_sweep,
     time_sweep,
 )
 from goodness.profiling.bound import Convolution, bound, convolutions
@@ -125,6 +126,19 @@ def test_steps_are_compared(tmp_path):
     assert ways[ACCUMULATION]["accumulate_steps"] > 1
     draw_bench(record, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 10_000
+
+
+def test_parts_of_a_batch_take_less_memory(tmp_path):
+    bench = Bench(["sff"], MODEL, SHAPE, batch=16, steps=1)
+
+    rows = parts_sweep(bench, [1, 4], quiet)
+
+    for way in ("sff", BACKPROP):
+        whole, parts = (row["ways"][way] for row in rows)
+        assert parts["activations"] < whole["activations"] / 1.5
+        assert parts["images_per_second"] > 0
+    with pytest.raises(InputError, match="16 images cannot be taken in 3 equal"):
+        parts_sweep(bench, [3], quiet)
 
 
 def test_memory_over_depth_grows_for_backprop_alone():

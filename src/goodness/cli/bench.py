@@ -40,6 +40,13 @@ def bench(
     batches: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
     ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Also speed and memory where the batch is taken in so many parts.",
+        ),
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,8 +60,15 @@ def bench(
     asked = values()
     image, batch = images_of(asked, channels, least=2)
     sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
-    sweep_time = _numbers("--time-steps", time_steps)
-    from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep, time_sweep
+    sweep_time, sweep_parts = _numbers("--time-steps", time_steps), _numbers("--parts", parts)
+    from goodness.profiling.bench import (
+        Bench,
+        batch_sweep,
+        compare_steps,
+        depth_sweep,
+        parts_sweep,
+        time_sweep,
+    )
     from goodness.profiling.figures import draw_bench
     from goodness.training.machine import set_machine
 
@@ -68,6 +82,7 @@ def bench(
             **{"model": setup.network(), "image": image, "batch": batch, "steps": steps},
             **compare_steps(setup, status.update),
             "batches": batch_sweep(setup, sweep_batches, status.update),
+            "parts": parts_sweep(setup, sweep_parts, status.update),
             "time_steps": over_time,
         }
         deep = setup._replace(image_shape=(channels, side, side))
@@ -81,6 +96,10 @@ def bench(
         f" {record['bound']:.2f} × backprop",
         soft_wrap=True,
     )
+    if sweep_parts:
+        ways = list(record["parts"][0]["ways"])
+        sheet.print("\nin parts, images/s and activations:")
+        sheet.print(table(("parts", *ways), map(_parts_row, record["parts"]), ways))
     if over_time:
         ways = list(over_time[0]["activations"])
         sheet.print("\nactivations over the time steps of an image:")
@@ -92,6 +111,14 @@ def bench(
 def _time_row(row: dict[str, Any]) -> tuple[str, ...]:
     sizes = (f"{size / MIB:,.1f} MiB" for size in row["activations"].values())
     return str(row["time_steps"]), *sizes
+
+
+def _parts_row(row: dict[str, Any]) -> tuple[str, ...]:
+    cells = (
+        f"{way['images_per_second']:,.1f}, {way['activations'] / MIB:,.1f} MiB"
+        for way in row["ways"].values()
+    )
+    return str(row["parts"]), *cells
 
 
 def _row(name: str, way: dict[str, Any]) -> tuple[str, ...]:

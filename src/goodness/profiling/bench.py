@@ -216,12 +216,47 @@ def batch_sweep(
     """
     rows = []
     for batch in batches:
-        trials = bench._replace(batch=batch).trials()
-        ways: dict[str, dict[str, float]] = {}
-        for name, trial in trials.items():
-            log(f"batch {batch}: memory of {name}")
-            ways[name] = {"activations": trial.memory()["activations"]}
-        for name, seconds in _medians(trials, bench.steps, log).items():
-            ways[name]["images_per_second"] = batch / seconds
+        smaller = bench._replace(batch=batch)
+        ways = _speed_and_memory(smaller.trials(), smaller, f"batch {batch}", log)
         rows.append({"batch": batch, "ways": ways})
     return rows
+
+
+def parts_sweep(
+    bench: Bench, parts: Sequence[int], log: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Speed and memory where a batch is taken in parts, the ways in turns.
+
+    A local method runs each block on one part after the other and updates it once
+    (``micro_batch``); backprop accumulates the gradients of as many steps. Batch norms see a part in both.
+
+    Returns:
+        Per number of parts: ``parts`` and ``ways``, each with ``images_per_second`` and
+        ``activations``.
+
+    Raises:
+        InputError: the batch cannot be taken in equal parts, or a method cannot learn from parts.
+    """
+    rows = []
+    for count in parts:
+        small = {"micro_batch": bench.batch // count, "ghost_norm": True} if count > 1 else {}
+        # First, as it refuses a batch that has no equal parts.
+        baseline = bench.trial(BACKPROP, accumulate_steps=count)
+        trials = {name: bench.trial(name, **small) for name in bench.methods}
+        trials[BACKPROP] = baseline
+        rows.append(
+            {"parts": count, "ways": _speed_and_memory(trials, bench, f"{count} parts", log)}
+        )
+    return rows
+
+
+def _speed_and_memory(
+    trials: Mapping[str, Trial], bench: Bench, what: str, log: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    ways: dict[str, dict[str, float]] = {}
+    for name, trial in trials.items():
+        log(f"{what}: memory of {name}")
+        ways[name] = {"activations": trial.memory()["activations"]}
+    for name, seconds in _medians(trials, bench.steps, log).items():
+        ways[name]["images_per_second"] = bench.batch / seconds
+    return ways

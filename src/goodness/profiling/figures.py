@@ -58,20 +58,23 @@ def _pareto(axes: Axes, record: Mapping[str, Any], colours: Mapping[str, Any]) -
     for name, way in record["ways"].items():
         mib = way["memory"]["activations"] / MIB
         axes.plot(mib, way["images_per_second"], "o", color=colours[name], markersize=9, label=name)
-        sweep = [
-            (row["ways"][name]["activations"] / MIB, row["ways"][name]["images_per_second"])
-            for row in record["batches"]
-            if name in row["ways"]
-        ]
-        if sweep:
-            axes.plot(*zip(*sweep, strict=True), ".-", color=colours[name], alpha=0.6, linewidth=1)
+        for key, style in (("batches", ".-"), ("parts", ".--")):
+            sweep = [
+                (row["ways"][name]["activations"] / MIB, row["ways"][name]["images_per_second"])
+                for row in record.get(key, ())  # older records have fewer
+                if name in row["ways"]
+            ]
+            if sweep:
+                axes.plot(*zip(*sweep, strict=True), style, color=colours[name], alpha=0.6, lw=1)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("peak activations of a step, MiB")
     axes.set_ylabel("images per second")
     batches = "" if not record["batches"] else "; lines: other batch sizes"
-    axes.set_title(f"Speed against memory, batch {record['batch']}{batches}", color=INK)
+    parts = "; dashed: the batch in parts" if record.get("parts") else ""
+    title = f"Speed against memory, batch {record['batch']}{batches}{parts}"
+    axes.set_title(title, color=INK, fontsize=11)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
 
