@@ -198,8 +198,9 @@ def check_micro_batch(network: Network) -> None:
 
     Raises:
         InputError: a batch norm in a block that learns, whose statistics would silently be those
-            of a part, without ``ghost_norm``, or ``ghost_norm`` without parts; an objective or a presentation that compares the images of a batch; a
-            presentation that learns; an update that cannot add up gradients.
+            of a part, without ``ghost_norm``; ``ghost_norm`` without parts; an objective or a
+            presentation that compares the images of a batch; a presentation that learns; an update
+            that cannot add up gradients.
     """
     config = network.config
     if config.micro_batch is None:

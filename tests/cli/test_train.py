@@ -32,6 +32,7 @@ model=vgg11 optimizer=sgd lr_schedule=constant
 """
 SWITCHES = """
 pretrained normalize skip_unreadable final_test flip_test channels_last compile recompute
+ghost_norm
 """
 
 

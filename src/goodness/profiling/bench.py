@@ -228,7 +228,8 @@ def parts_sweep(
     """Speed and memory where a batch is taken in parts, the ways in turns.
 
     A local method runs each block on one part after the other and updates it once
-    (``micro_batch``); backprop accumulates the gradients of as many steps. Batch norms see a part in both.
+    (``micro_batch``); backprop accumulates the gradients of as many steps. Batch norms see a part
+    in both.
 
     Returns:
         Per number of parts: ``parts`` and ``ways``, each with ``images_per_second`` and
