@@ -1,4 +1,4 @@
-"""Write tables of README.md and docs: methods from the registry, results from records.
+"""Write tables of README.md and docs: results from records.
 
 python tools/readme.py [--check]
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from goodness.methods import METHODS
 from goodness.sharing.folder import SharedFolder
 from goodness.sharing.locating import locate, pretrained_names
 from links import linked
@@ -19,12 +18,19 @@ from links import linked
 ROOT = Path(__file__).parent.parent
 
 
-def methods() -> str:
-    """One row per method."""
-    rows = ["| name | what | paper | locality |", "|---|---|---|---|"]
-    for name in METHODS:
-        method = METHODS[name]
-        rows.append(f"| `{name}` | {method.title} | {method.paper} | {method.locality.value} |")
+def costs() -> str:
+    """One row per way of the records of ``benchmarks/speed.py``."""
+    rows = [
+        "| network | way | speed, of backprop's | activations, of backprop's | record |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("vgg16l", "vgg8"):
+        path = ROOT / "results" / f"bench-{name}.json"
+        for way, found in json.loads(path.read_text())["ways"].items():
+            if way != "backprop":
+                speed, size = found["speed_of_backprop"], found["activations_of_backprop"]
+                link = f"[json](results/{path.name})"
+                rows.append(f"| {name} | {way} | {speed:.2f} | {size:.2f} | {link} |")
     return "\n".join(rows) + "\n"
 
 
@@ -113,7 +119,7 @@ def found(record: dict[str, Any]) -> str:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {"methods": methods, "results": results},
+    ROOT / "README.md": {"costs": costs, "results": results},
     ROOT / "docs" / "usage.md": {"pretrained": pretrained},
     ROOT / "docs" / "performance.md": {"gpu": gpu},
 }
