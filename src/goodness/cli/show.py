@@ -1,4 +1,4 @@
-"""What ``goodness train`` shows: the plan of a dry run, and the result at the end."""
+"""What commands show of a run: its plan, its result, its early exits."""
 
 from __future__ import annotations
 
