@@ -1,4 +1,4 @@
-"""``exits.png``: accuracy over mean FLOPs, and reliability before and after calibration."""
+"""Accuracy over mean FLOPs, and reliability before and after calibration: ``exits.png``."""
 
 from __future__ import annotations
 
@@ -51,6 +51,28 @@ def exits_figure(found: Calibration, title: str = "") -> Figure:
     after.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left")
     half = f"{found.report.examples} validation images on which nothing was chosen"
     figure.suptitle(plain(f"{title}: {half}"), x=0.01, ha="left", color=INK, fontsize=12)
+    return figure
+
+
+def reliability_figure(found: Reliability, examples: int) -> Figure:
+    """Accuracy over confidence of a network's answers, and how many answers each bin has.
+
+    Args:
+        found: of the answers.
+        examples: how many there are.
+    """
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    curve, bars = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    dress_reliability(curve, "")
+    draw_reliability(curve, found, "", FEWEST / examples, CURVE)
+    width = 1 / len(found.share)
+    middles = [(place + 0.5) * width for place in range(len(found.share))]
+    bars.bar(middles, found.share, width=0.9 * width, color=CURVE)
+    dress(bars, "")
+    curve.set_xlabel("")
+    bars.set_xlabel("confidence", color=INK)
+    bars.set_ylabel("share of answers", color=INK)
+    bars.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
