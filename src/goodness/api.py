@@ -30,6 +30,7 @@ from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
+from goodness.notes import note
 from goodness.parallel.joining import join
 from goodness.profiling.estimate import step_memory
 from goodness.results import (
@@ -349,6 +350,7 @@ class Run:
             if data is not None or split not in ("train", "val", "test"):
                 raise
             images = str(error)
+            note(f"the page tells nothing about images: {images}")
         title = str(name) if isinstance(name, str | Path) else kind_of(name)
         return write_page(
             self, Path(path), images, data=title, split=split, batch_size=batch_size

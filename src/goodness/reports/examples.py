@@ -17,7 +17,7 @@ from goodness.data import Split
 from goodness.reports.confusion import confused_pairs
 from goodness.reports.html import data_uri
 
-PAIRS, OF_A_PAIR = 8, 6
+PAIRS, OF_A_PAIR = 8, 4
 """So many pairs of classes, and images of each."""
 SHOWN = 12
 """The surest and the worst answers."""
