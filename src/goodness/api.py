@@ -352,9 +352,7 @@ class Run:
             images = str(error)
             note(f"the page tells nothing about images: {images}")
         title = str(name) if isinstance(name, str | Path) else kind_of(name)
-        return write_page(
-            self, Path(path), images, data=title, split=split, batch_size=batch_size
-        )
+        return write_page(self, Path(path), images, data=title, split=split, batch_size=batch_size)
 
     def _split(
         self,

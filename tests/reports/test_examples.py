@@ -133,5 +133,14 @@ def test_filters_that_whiten_are_called_fixed():
     assert found.shape == (3, 2, 2)
 
 
+def test_units_that_see_the_whole_image_have_its_form():
+    network = tiny_network("ff", (1, 8, 6), model={"name": "mlp", "widths": [12, 12]})
+    found = first_filters(network)
+    assert (found.count, found.shape) == (12, (1, 8, 6))
+    tile = np.asarray(Image.open(BytesIO(found.png)))[:8, :6, 0]
+    own = next(p for p in network[0].body.parameters() if p.dim() == 2)[0].view(8, 6).detach()
+    assert np.abs(tile - (own / own.abs().max() * 127.5 + 127.5).numpy()).max() <= 0.51
+
+
 def test_channels_that_are_no_picture_have_no_filters():
     assert first_filters(tiny_network("asge-fast", (2, 8, 8))) is None

@@ -90,6 +90,12 @@ def check(path: Path) -> Reader:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _few_points(monkeypatch):
+    """Little time is spent on t-SNE."""
+    monkeypatch.setattr(page_module, "POINTS", 12)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """A folder of small pictures with hostile names."""
@@ -238,7 +244,7 @@ def test_every_method_has_a_page_and_a_configuration_to_run_again(tmp_path, monk
 def test_images_of_other_channels_have_a_page_too(tmp_path):
     run, images = fake_run(tmp_path, "asge-fast", (2, 8, 8))
     found = check(write_page(run, tmp_path / "page.html", images, data="d", split="test"))
-    assert "First filters: the first block has no convolution over image channels" in found.text
+    assert "First filters: the first layer has no weights over the image" in found.text
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_any_work(hostile, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def report(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Of a run, a shared network (also pretrained/NAME, hf:USER/NAME), or a comparison.",
+            help="Of a run, a shared network (pretrained/NAME, hf:USER/NAME too) or a comparison.",
             show_default=False,
         ),
     ],

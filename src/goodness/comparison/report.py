@@ -197,7 +197,9 @@ def write_report(study: Study) -> tuple[Report, dict[str, Path]]:
     names = {name: path.name for name, path in pictures.items()}
     write_whole(paths["md"], page_bytes(made, "report.md.j2", {**context, "pictures": names}))
     embedded = {name: data_uri(path.read_bytes()) for name, path in pictures.items()}
-    write_whole(paths["html"], page_bytes(made, "report.html.j2", {**context, "pictures": embedded}))
+    write_whole(
+        paths["html"], page_bytes(made, "report.html.j2", {**context, "pictures": embedded})
+    )
     return report, paths
 
 

@@ -17,7 +17,7 @@ MOST_TEXTS = 20
 """Up to this many classes the counts fit into the cells."""
 MOST_NAMES = 40
 """Up to this many classes the names fit along the axes; of more the worst mistakes are listed."""
-MOST_PAIRS = 10
+MOST_PAIRS, LONGEST_NAME = 10, 24
 
 
 def draw_confusion(
@@ -41,7 +41,7 @@ def confusion_figure(
     counts = np.asarray(confusion)
     # A class without examples has a row of zeros, not of 0 / 0.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [plain(name) for name in classes]
+    names = [short(name, k, LONGEST_NAME) for k, name in enumerate(classes)]
     count = len(names)
     named = count <= MOST_NAMES
     side = min(max(4.5, 1.5 + 0.5 * count), 15) if named else 7.5

@@ -99,7 +99,9 @@ def choose(found: Survey, split: Split, classes: Sequence[str], pixels: bool) ->
 
     return Examples(
         [
-            Pair(classes[true], classes[answer], n, n / totals[true], [example(row) for row in rows])
+            Pair(
+                classes[true], classes[answer], n, n / totals[true], [example(row) for row in rows]
+            )
             for (true, answer, n), rows in zip(pairs, of_pairs, strict=True)
         ],
         [example(row) for row in best],

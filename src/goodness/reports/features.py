@@ -18,9 +18,7 @@ MOST_LABELS = 20
 """Up to so many classes are named where their images lie."""
 
 
-def features_figure(
-    found: Projection, labels: NDArray[np.int64], classes: Sequence[str]
-) -> Figure:
+def features_figure(found: Projection, labels: NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """Images as points in the colour of their class; of few classes each mean bears the name.
 
     Args:
@@ -34,13 +32,13 @@ def features_figure(
     palette = "tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"
     places = labels if count <= 20 else labels / max(count - 1, 1)
     colours = matplotlib.colormaps[palette](places)
-    axes.scatter(*found.points.T, c=colours, s=9, alpha=0.7, linewidths=0)
+    axes.scatter(found.points[:, 0], found.points[:, 1], c=colours, s=9, alpha=0.7, linewidths=0)
     if count <= MOST_LABELS:
         outline: dict[str, Any] = {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
         for k in np.unique(labels):
-            place = found.points[labels == k].mean(0)
+            x, y = found.points[labels == k].mean(0)
             name = short(classes[k], int(k), 12)
-            axes.text(*place, name, ha="center", va="center", fontsize=8, color=INK, **outline)
+            axes.text(x, y, name, ha="center", va="center", fontsize=8, color=INK, **outline)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#bbbbbb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -19,7 +20,7 @@ WIDTH = 36
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of the first convolution."""
+    """The filters of the first layer."""
 
     png: bytes
     """A pixel for every weight, filters in rows with a gap of one clear pixel between them."""
@@ -34,19 +35,23 @@ class Filters:
 
 
 def first_filters(network: Network) -> Filters | None:
-    """Filters of the first convolution, each on its own scale: grey is 0, as far as it goes is 1.
+    """Filters of the first convolution, or the weights of units that see the whole image.
 
-    Where a label enters as a further channel, the channels of the image alone are drawn.
+    Each is on its own scale, from black for its largest weight below 0 to white; grey is 0. Where a
+    label enters as a further channel, the channels of the image alone are drawn.
 
     Returns:
-        None where the first block has no convolution over channels that can be shown.
+        None where there are none, or not over channels that can be shown.
     """
-    channels = network.image_shape[0]
-    kinds = nn.Conv2d, Whitening
+    shape, kinds = network.image_shape, (nn.Conv2d, nn.Linear, Whitening)
     layer = next((part for part in network[0].body.modules() if isinstance(part, kinds)), None)
-    if layer is None or channels not in (1, 3) or layer.weight.shape[1] < channels:
+    if layer is None:
         return None
-    weight = layer.weight.detach().float().cpu()
+    weight, channels = layer.weight.detach().float().cpu(), shape[0]
+    if weight.dim() == 2 and weight.shape[1] == math.prod(shape):
+        weight = weight.unflatten(1, shape)
+    if channels not in (1, 3) or weight.dim() != 4 or weight.shape[1] < channels:
+        return None
     shown = weight[:MOST, :channels]
     side = weight.shape[3]
     columns = min(COLUMNS, len(shown))

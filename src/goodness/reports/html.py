@@ -31,7 +31,7 @@ def templates(package: str) -> Environment:
 
 
 def page_bytes(environment: Environment, template: str, context: dict[str, Any]) -> bytes:
-    """A page, or Markdown, in UTF-8; bytes of files' names that are no UTF-8 become question marks."""
+    """A page in UTF-8; bytes of files' names that are no UTF-8 become question marks."""
     return environment.get_template(template).render(context).encode(errors="replace")
 
 

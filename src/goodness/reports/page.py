@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,12 @@ from goodness.errors import InputError
 from goodness.exits.calibration import expected_calibration_error, reliability
 from goodness.exits.records import Reliability
 from goodness.files import check_file, write_whole
-from goodness.memory import in_units
 from goodness.methods import METHODS, REACH
 from goodness.reports.confusion import confusion_figure
 from goodness.reports.curves import curves_figure, spread
 from goodness.reports.examples import choose
 from goodness.reports.exits import exits_figure, reliability_figure
+from goodness.reports.facts import cost_facts, machine_facts, network_facts
 from goodness.reports.features import features_figure
 from goodness.reports.figure import png
 from goodness.reports.filters import first_filters
@@ -32,7 +33,7 @@ from goodness.results import macro_averages, shown_blocks
 from goodness.sharing.folder import CURVES, SharedFolder
 from goodness.training.evaluation import images_at_once
 from goodness.training.run_folder import RunFolder
-from goodness.wording import duration, percent
+from goodness.wording import percent
 
 if TYPE_CHECKING:
     from goodness.api import Run
@@ -122,7 +123,7 @@ class Page:
             "result": run.result,
             "data": self.data,
             "split": self.split,
-            "facts": self._facts(),
+            "facts": network_facts(run),
             "blocks": self._blocks(),
             "again": self._again(),
             "left_out": self.left_out,
@@ -149,27 +150,6 @@ class Page:
     def _shown(self) -> list[int]:
         """The places of the blocks to show."""
         return shown_blocks([block.objective is not None for block in self.run.network])
-
-    def _facts(self) -> dict[str, str]:
-        run, config = self.run, self.run.config
-        network, form = run.network, run.preprocessing
-        colour = {1: "grey", 3: "colour"}.get(form.channels, f"{form.channels} channels")
-        return {
-            "data": Path(config.data).name,
-            "images": f"{colour}, {form.height} × {form.width} pixels",
-            "classes": str(len(run.classes)),
-            "model": f"{config.model['name']}, {len(network)} blocks"
-            f" (partition: {config.partition['name']})",
-            "parameters": f"{sum(p.numel() for p in network.parameters()):,}, heads included",
-            "objective": config.objective["name"],
-            "plan": config.plan["name"],
-            "optimizer": f"{config.optimizer['name']}, learning rate {config.optimizer['lr']:g},"
-            f" schedule {config.lr_schedule['name']}",
-            "length": f"{config.epochs} epochs, batches of {config.batch_size}",
-            "seed": str(config.seed),
-            "answer": f"readout {network.readout}"
-            + (", mean of an image and its mirror image" if config.flip_test else ""),
-        }
 
     def _blocks(self) -> list[dict[str, str]]:
         """A row per block that is shown."""
@@ -209,16 +189,12 @@ class Page:
             return None
         classes, found = self.run.classes, self.found
         confusion = found.confusion(len(classes)).tolist()
-        rows = []
-        for k, name in enumerate(classes):
-            right, true, said = confusion[k][k], sum(confusion[k]), sum(row[k] for row in confusion)
-            rows.append((name, true, right / true if true else None, right / said if said else None))
         return {
             "examples": len(found.y),
             "accuracy": found.accuracy(found.final),
             "macro": macro_averages(confusion),
             "picture": data_uri(png(confusion_figure(confusion, classes), dpi=100)),
-            "classes": rows,
+            "classes": _class_rows(confusion, classes),
         }
 
     def _examples(self) -> Any:
@@ -279,7 +255,8 @@ class Page:
     def _filters(self) -> dict[str, Any] | None:
         found = first_filters(self.run.network)
         if found is None:
-            self.left_out["First filters"] = "the first block has no convolution over image channels"
+            why = "the first layer has no weights over the image that can be drawn"
+            self.left_out["First filters"] = why
             return None
         return {**vars(found), "picture": data_uri(found.png)}
 
@@ -314,38 +291,13 @@ class Page:
 
     def _cost(self) -> dict[str, str] | None:
         """Time, memory, and the machine that they were measured on."""
-        result, facts = self.run.result, {}
+        result = self.run.result
         if result is None:
             self.left_out["Time and memory"] = "the run has not ended"
             return None
-        train = result.train
-        facts["training and validation"] = duration(train.seconds)
-        facts["epochs"] = f"{train.epochs}, the best on validation is {train.best_epoch}"
-        if train.images_per_second is not None:
-            facts["images per second"] = f"{train.images_per_second:,.0f} in the steps alone"
-        facts["part of a step that data takes"] = f"{train.data_share:.1%}"
-        facts["peak memory"] = in_units(train.peak_memory_bytes)
-        if train.trained_parameters is not None:
-            facts["trained parameters"] = f"{train.trained_parameters:,}"
-        if train.joules is not None:
-            facts["energy"] = f"{train.joules:,.0f} J ({train.joules_source})"
-        return facts | self._machine()
-
-    def _machine(self) -> dict[str, str]:
-        environment = self._environment
-        if environment is None:
+        if self._environment is None:
             self.left_out["Machine and versions"] = "the folder has no environment.json"
-            return {}
-        names = ("device", "processor", "cpu_count", "threads", "platform", "date")
-        said = {name.replace("cpu_count", "cores"): environment.get(name) for name in names}
-        said["versions"] = ", ".join(
-            f"{name} {environment[name]}"
-            for name in ("goodness", "torch", "torchvision", "python")
-            if environment.get(name)
-        )
-        if git := environment.get("git"):
-            said["commit"] = git["commit"] + (", with changes" if git["dirty"] else "")
-        return {name: str(value) for name, value in said.items() if value}
+        return cost_facts(result.train) | machine_facts(self._environment or {})
 
     @cached_property
     def _environment(self) -> dict[str, Any] | None:
@@ -369,3 +321,15 @@ class Page:
             "yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
             "given": config.data in GIVEN_NAMES,
         }
+
+
+def _class_rows(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str]
+) -> list[tuple[str, int, float | None, float | None]]:
+    """Of every class its name, its images, and recall and precision where there are any."""
+    rows = []
+    for k, name in enumerate(classes):
+        right, true, said = confusion[k][k], sum(confusion[k]), sum(row[k] for row in confusion)
+        recall, precision = (right / count if count else None for count in (true, said))
+        rows.append((name, true, recall, precision))
+    return rows
