@@ -16,7 +16,7 @@ from PIL import Image
 
 import goodness
 from goodness.analysis import projection
-from goodness.config import complete, resolve
+from goodness.config import resolve
 from goodness.data import Preprocessing, Split
 from goodness.errors import InputError
 from goodness.methods import METHODS
@@ -162,6 +162,13 @@ def test_its_configuration_trains_the_same_again(calibrated):
     assert resolve(yaml.safe_load(again["yaml"])) == calibrated.config
 
 
+def test_a_readout_that_was_left_out_stays_out(tmp_path):
+    run, images = fake_run(tmp_path, "backprop", readouts={"probe": None})
+    assert "probe" not in run.config.readouts
+    values = yaml.safe_load(Page(run, images, "", "").context()["again"]["yaml"])
+    assert resolve(values) == run.config
+
+
 @pytest.mark.parametrize("split", ["val", "train"])
 def test_another_part_of_the_data(hostile, tmp_path, split):
     found = check(hostile.report(tmp_path / "page.html", split=split))
@@ -184,6 +191,7 @@ def test_where_the_data_is_gone_the_page_says_so_and_has_the_rest(
     assert found.ids == ["configuration", "blocks", "features", "cost", "again"]
     assert "Answers, examples, calibration and features: " in found.text
     assert f"{run.result.test.accuracy:.2%} right of {run.result.test.examples}" in found.text
+    assert all(f"{own:.2%}" in found.text for own in run.result.test.per_block)
     # Images that somebody names are to be there.
     with pytest.raises(InputError, match="nowhere"):
         run.report(tmp_path / "page.html", data=str(tmp_path / "nowhere"))
@@ -208,9 +216,9 @@ def test_a_run_without_an_end_or_a_history(hostile, tmp_path):
     assert "Curves: the folder has no metrics.jsonl" in found.text
 
 
-def fake_run(tmp_path, method, shape=(1, 8, 8)):
+def fake_run(tmp_path, method, shape=(1, 8, 8), **values):
     """An untrained network with what a page asks of a run, and images."""
-    network = tiny_network(method, shape)
+    network = tiny_network(method, shape, **values)
     form = Preprocessing(
         channels=shape[0], height=shape[1], width=shape[2], mean=[0.5] * shape[0],
         std=[0.3] * shape[0], classes=list("abcd"),
@@ -238,7 +246,7 @@ def test_every_method_has_a_page_and_a_configuration_to_run_again(tmp_path, monk
     shown = [run.network.names[place] for place in Page(run, images, "", "")._shown]
     assert all(name in found.text for name in shown)
     values = yaml.safe_load(Page(run, images, "", "").context()["again"]["yaml"])
-    assert complete(values) == run.config
+    assert resolve(values) == run.config
 
 
 def test_images_of_other_channels_have_a_page_too(tmp_path):

@@ -13,6 +13,7 @@ import yaml
 
 from goodness.analysis.projection import project
 from goodness.analysis.survey import Survey, survey
+from goodness.config import resolve
 from goodness.data import Split
 from goodness.data.catalogue import GIVEN_NAMES
 from goodness.errors import InputError
@@ -169,6 +170,8 @@ class Page:
                 if own is not None:
                     error = expected_calibration_error(own.confidence, found.right(own))
                 row |= {self.split: percent(found.accuracy(own)), "ECE": percent(error)}
+            elif result is not None and result.test is not None:
+                row["test"] = percent(result.test.per_block[place])
             rows.append(row)
         return rows
 
@@ -316,6 +319,10 @@ class Page:
         """What trains such a network again."""
         config = self.run.config
         values = config.model_dump(mode="json")
+        if config.method in METHODS.names():
+            # Readouts of the method that this run goes without would come back.
+            own = resolve(values).readouts.keys() - config.readouts.keys()
+            values["readouts"] |= dict.fromkeys(sorted(own))
         return {
             "typed": (self._environment or {}).get("command"),
             "yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
