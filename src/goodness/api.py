@@ -30,6 +30,7 @@ from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
+from goodness.notes import note
 from goodness.parallel.joining import join
 from goodness.profiling.estimate import step_memory
 from goodness.results import (
@@ -309,6 +310,49 @@ class Run:
         count = min(examples, len(images))
         pixels, y = next(images.batches(count, self.network.device))
         return diagnose(self.network, self.preprocessing.apply(pixels), y)
+
+    def report(
+        self,
+        path: str | Path,
+        data: str | Path | Given | None = None,
+        *,
+        split: str = "test",
+        data_root: str | Path | None = None,
+        batch_size: int | None = None,
+        skip_unreadable: bool | None = None,
+    ) -> Path:
+        """Write one page of HTML about the network, which needs no other file and no network.
+
+        What there is nothing to tell of, such as the answers where the run's own data is not
+        found, is left out, and the page says so.
+
+        Args:
+            path: the file to write, replaced if it is there.
+            data: as in `evaluate`.
+            split: as in `evaluate`.
+            data_root: as in `evaluate`.
+            batch_size: as in `evaluate`.
+            skip_unreadable: as in `evaluate`.
+
+        Returns:
+            The file.
+
+        Raises:
+            InputError: the file cannot be written, or other images than the run's cannot be read.
+        """
+        from goodness.reports.page import write_page
+
+        name = self.config.data if data is None else data
+        images: Split | str
+        try:
+            images = self._split(data, split, data_root, skip_unreadable)
+        except InputError as error:
+            if data is not None or split not in ("train", "val", "test"):
+                raise
+            images = str(error)
+            note(f"the page tells nothing about images: {images}")
+        title = str(name) if isinstance(name, str | Path) else kind_of(name)
+        return write_page(self, Path(path), images, data=title, split=split, batch_size=batch_size)
 
     def _split(
         self,

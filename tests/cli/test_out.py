@@ -22,6 +22,8 @@ from goodness.errors import InputError
         (["export", "run"], "nodir/m.safetensors", "there is no folder 'nodir' for --out"),
         (["export", "run"], "afile/m.safetensors", "'afile' is a file; --out needs a folder"),
         (["export", "run"], "adir", "'adir' is a folder; --out needs a file"),
+        (["report", "run"], "adir", "'adir' is a folder; --out needs a file"),
+        (["report", "run"], "nodir/page.html", "there is no folder 'nodir' for --out"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_any_work(

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from comparing import study_of
 
+from goodness.cli import main
 from goodness.comparison import summary, write_report
 from goodness.comparison.figures import draw
 from goodness.comparison.report import TERMINAL, Report
@@ -273,6 +274,21 @@ def test_the_html_report_stands_alone_and_ends_with_how_it_was_made(finished):
     environment = json.loads((study.path / "cafo" / "seed-0" / "environment.json").read_text())
     if environment["git"] is not None:
         assert environment["git"]["commit"] in footer
+
+
+def test_its_command_writes_it_again_and_takes_no_options(finished, capsys):
+    study, *_, paths = finished
+    before = paths["html"].read_text()
+    paths["html"].unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(study.path)])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == str(paths["html"])
+    assert paths["html"].read_text() == before
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(study.path), "--split", "val"])
+    assert ended.value.code == 2
+    assert "holds a comparison, whose report takes no --split" in capsys.readouterr().err
 
 
 def test_time_to_accuracy_is_drawn_with_every_seed_and_the_target(known, monkeypatch):

@@ -26,6 +26,7 @@ from goodness.cli.partition import partition
 from goodness.cli.predict import predict
 from goodness.cli.profile import profile
 from goodness.cli.push import push
+from goodness.cli.report import report
 from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
 from goodness.notes import Note
@@ -39,7 +40,7 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 for command in (
-    *(train, compare, evaluate, calibrate, diagnose, predict, explain),
+    *(train, compare, evaluate, calibrate, diagnose, predict, explain, report),
     *(export, push, demo, partition, bench, profile),
     *(methods, models, recipes, data),
 ):

@@ -36,7 +36,7 @@ def calibrate(
 ) -> None:
     """Calibrate a run on half of validation for early answers; writes exits.json and exits.png."""
     loaded, asked = load_run(run, values())
-    from goodness.cli.report import show_exits
+    from goodness.cli.show import show_exits
     from goodness.reports.exits import draw_exits
 
     found = loaded.calibrate(tolerance=tolerance, margin=margin, support=support, **asked)

@@ -63,7 +63,7 @@ def _show_exits(loaded: Run, split: str, asked: dict[str, Any], as_json: bool) -
     if as_json:
         print_json({"schema": SCHEMA, **report.model_dump(mode="json")})
         return
-    from goodness.cli.report import show_exits
+    from goodness.cli.show import show_exits
 
     assert loaded.calibration is not None
     show_exits(report, loaded.calibration.exits)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.options import RunName
-from goodness.cli.report import note_boundary
+from goodness.cli.show import note_boundary
 from goodness.cli.values import output_folder
 from goodness.files import check_file
 

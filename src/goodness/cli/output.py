@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from goodness.results import SCHEMA as SCHEMA
+from goodness.wording import duration as duration
+from goodness.wording import percent as percent
 
 if TYPE_CHECKING:
     import torch
@@ -91,19 +93,6 @@ def show_record(
     if as_json:
         print_json(record)
     return as_json
-
-
-def percent(share: float | None) -> str:
-    """An accuracy or probability in [0, 1] as per cent; a dash where there is none."""
-    return "–" if share is None else f"{share:.2%}"
-
-
-def duration(seconds: float) -> str:
-    """A time as a person would say it."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def table(

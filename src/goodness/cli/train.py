@@ -11,7 +11,7 @@ import typer
 
 from goodness.cli.options import Values, takes
 from goodness.cli.output import command_line, console
-from goodness.cli.report import note_boundary, show_plan, show_result
+from goodness.cli.show import note_boundary, show_plan, show_result
 from goodness.config import KEYS, RESUMABLE
 from goodness.errors import InputError
 from goodness.parallel.launch import launched

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from goodness.comparison.figures import draw
 from goodness.comparison.protocol import SEARCHED
@@ -29,6 +26,7 @@ from goodness.comparison.summary import (
 from goodness.comparison.verdict import RULE
 from goodness.files import write_json, write_whole
 from goodness.methods import baseline
+from goodness.reports.html import data_uri, page_bytes, templates
 from goodness.results import SCHEMA as RESULT_SCHEMA
 
 SCHEMA = RESULT_SCHEMA + 1
@@ -193,23 +191,15 @@ def write_report(study: Study) -> tuple[Report, dict[str, Path]]:
     report = Report(study)
     pictures = draw(report.rows, report.target, study.path)
     context = report.context()
-    templates = Environment(
-        loader=PackageLoader("goodness.comparison"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates("goodness.comparison")
     paths = {name: study.path / f"report.{name}" for name in ("json", "md", "html")}
     write_json(paths["json"], {"terms": context["terms"], **report.record()})
     names = {name: path.name for name, path in pictures.items()}
-    markdown = templates.get_template("report.md.j2").render(**context, pictures=names)
-    write_whole(paths["md"], markdown.encode())
-    embedded = {
-        name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()
-    }
-    templates.autoescape = True
-    page = templates.get_template("report.html.j2").render(**context, pictures=embedded)
-    write_whole(paths["html"], page.encode())
+    write_whole(paths["md"], page_bytes(made, "report.md.j2", {**context, "pictures": names}))
+    embedded = {name: data_uri(path.read_bytes()) for name, path in pictures.items()}
+    write_whole(
+        paths["html"], page_bytes(made, "report.html.j2", {**context, "pictures": embedded})
+    )
     return report, paths
 
 

@@ -91,8 +91,8 @@ def read_split(
     source = source.take(np.array(kept))
     labels = torch.from_numpy(source.labels)
     if pixels is None:
-        return Split(LazyImages(source, shape), labels, skipped, moments)
-    return Split(torch.from_numpy(pixels[: len(kept)]), labels, skipped)
+        return Split(LazyImages(source, shape), labels, skipped, moments, source.name)
+    return Split(torch.from_numpy(pixels[: len(kept)]), labels, skipped, names=source.name)
 
 
 def _as_it_is(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -79,14 +79,20 @@ class Split:
         labels: Tensor,
         skipped: list[str],
         moments: Moments | None = None,
+        names: Callable[[int], str] | None = None,
     ) -> None:
         self._images = images
         self.labels = labels
         self.skipped = skipped
         self._moments = moments
+        self._names = names
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """What to call image ``index``: its file, or its place in what it was read from."""
+        return f"image {index}" if self._names is None else self._names(index)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

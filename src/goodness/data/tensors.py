@@ -138,7 +138,7 @@ class Tensors:
         whole = len(source) == len(self.images)
         rows = torch.from_numpy(source.rows)
         images = self.images if whole else self.images[rows]
-        return Split(images, torch.from_numpy(source.labels), [])
+        return Split(images, torch.from_numpy(source.labels), [], names=source.name)
 
 
 class Items:
@@ -235,7 +235,7 @@ class Items:
         moments.lowest, moments.highest = lowest.min().item(), highest.max().item()
         moments.count = len(rows) * self.shape[1] * self.shape[2]
         labels = torch.from_numpy(source.labels)
-        return Split(_ItemsOf(self, rows), labels, [], moments)
+        return Split(_ItemsOf(self, rows), labels, [], moments, source.name)
 
 
 class _ItemsOf(StoredImages):

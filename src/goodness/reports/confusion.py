@@ -17,7 +17,7 @@ MOST_TEXTS = 20
 """Up to this many classes the counts fit into the cells."""
 MOST_NAMES = 40
 """Up to this many classes the names fit along the axes; of more the worst mistakes are listed."""
-MOST_PAIRS = 10
+MOST_PAIRS, LONGEST_NAME = 10, 24
 
 
 def draw_confusion(
@@ -31,10 +31,17 @@ def draw_confusion(
         path: the file to write.
         title: above the picture.
     """
+    save_figure(confusion_figure(confusion, classes, title), path, dpi=150)
+
+
+def confusion_figure(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str = ""
+) -> Figure:
+    """The counts as a matrix; the arguments are those of `draw_confusion`."""
     counts = np.asarray(confusion)
     # A class without examples has a row of zeros, not of 0 / 0.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [plain(name) for name in classes]
+    names = [short(name, k, LONGEST_NAME) for k, name in enumerate(classes)]
     count = len(names)
     named = count <= MOST_NAMES
     side = min(max(4.5, 1.5 + 0.5 * count), 15) if named else 7.5
@@ -69,16 +76,24 @@ def draw_confusion(
     bar = figure.colorbar(image, format=PercentFormatter(1), shrink=0.8, pad=0.02)
     bar.set_label("share of the true class", color=INK)
     bar.outline.set_visible(False)
-    save_figure(figure, path, dpi=150)
+    return figure
+
+
+def confused_pairs(
+    confusion: Sequence[Sequence[int]] | np.ndarray[Any, Any], most: int = MOST_PAIRS
+) -> list[tuple[int, int, int]]:
+    """The pairs of classes that are confused most often: true class, answer, count."""
+    counts = np.asarray(confusion)
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    places = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = (divmod(int(place), len(counts)) for place in places)
+    return [(true, answer, n) for true, answer in pairs if (n := int(wrong[true, answer]))]
 
 
 def _worst(counts: np.ndarray[Any, Any], classes: Sequence[str]) -> str:
     """The pairs of classes that are confused most often, a line each."""
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
     lines = ["most confused (true -> answer: count)"]
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]:
-        true, answer = (int(k) for k in np.unravel_index(place, wrong.shape))
-        if number := wrong[true, answer]:
-            pair = " -> ".join(short(classes[k], k, 40) for k in (true, answer))
-            lines.append(f"{pair}: {number}")
+    for true, answer, number in confused_pairs(counts):
+        pair = " -> ".join(short(classes[k], k, 40) for k in (true, answer))
+        lines.append(f"{pair}: {number}")
     return "\n".join(lines) if len(lines) > 1 else "no class is confused with another"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from goodness.reports.figure import INK, plain, save_figure
+from goodness.reports.figure import INK, dress, plain, save_figure
 from goodness.results import learning_blocks, shown_blocks
 from goodness.training.callbacks import Callback
 
@@ -62,15 +62,23 @@ class Curves(Callback):
 def draw_curves(
     history: Sequence[EpochRow], path: Path, title: str = "", readout: str | None = None
 ) -> None:
-    """Draw the curves of a run as a PNG.
-
-    Of many blocks those are drawn that have a loss of their own.
+    """Draw the curves of a run as a PNG, see `curves_figure`.
 
     Args:
         history: the lines of ``metrics.jsonl``.
         path: the file to write.
         title: above the picture.
         readout: whose accuracy is drawn; None takes the last epoch's best.
+    """
+    save_figure(curves_figure(history, title, readout), path, dpi=120)
+
+
+def curves_figure(
+    history: Sequence[EpochRow], title: str = "", readout: str | None = None
+) -> Figure:
+    """Loss and accuracy of every block over the epochs; the arguments are those of `draw_curves`.
+
+    Of many blocks those are drawn that have a loss of their own.
     """
     readout = history[-1].val.readout if readout is None else readout
     names = [block.name for block in history[0].train.blocks]
@@ -100,7 +108,7 @@ def draw_curves(
     figure.suptitle(plain(title), x=0.06, ha="left", color=INK, fontsize=12)
     handles = [
         Line2D([], [], color=colours[place], label=_end(names[place]))
-        for place in _spread(shown, MOST_NAMES)
+        for place in spread(shown, MOST_NAMES)
     ]
     handles.append(Line2D([], [], color="black", linewidth=2.2, label=f"{readout} readout"))
     handles += [
@@ -115,7 +123,7 @@ def draw_curves(
         labelcolor=INK,
         fontsize=9,
     )
-    save_figure(figure, path, dpi=120)
+    return figure
 
 
 def _end(name: str) -> str:
@@ -124,7 +132,7 @@ def _end(name: str) -> str:
     return plain(cut)
 
 
-def _spread(places: Sequence[int], most: int) -> list[int]:
+def spread(places: Sequence[int], most: int) -> list[int]:
     """At most so many of them, the first and the last one included."""
     count = min(most, len(places))
     return [places[round(i * (len(places) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -152,12 +160,7 @@ def _marks(epochs: int, style: Any) -> dict[str, Any]:
 
 
 def _dress(axes: Axes, what: str) -> None:
-    axes.set_title(what, color=INK, fontsize=11, loc="left")
+    dress(axes, what)
     axes.set_xlabel("epoch", color=INK)
     # Without the least of one tick a single epoch gets fractions around it.
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.tick_params(colors=INK, length=3)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")

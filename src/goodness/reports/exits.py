@@ -1,4 +1,4 @@
-"""``exits.png``: accuracy over mean FLOPs, and reliability before and after calibration."""
+"""Accuracy over mean FLOPs, and reliability before and after calibration: ``exits.png``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from goodness.reports.figure import INK, plain, save_figure
+from goodness.reports.figure import INK, dress, plain, save_figure
 
 if TYPE_CHECKING:
     from goodness.exits.records import Calibration, Reliability
@@ -29,6 +29,11 @@ def draw_exits(found: Calibration, path: Path, title: str = "") -> None:
         path: the file to write.
         title: above the picture.
     """
+    save_figure(exits_figure(found, title), path, dpi=120)
+
+
+def exits_figure(found: Calibration, title: str = "") -> Figure:
+    """Accuracy over FLOPs and reliability; the arguments are those of `draw_exits`."""
     figure = Figure(figsize=(14, 4.4), layout="constrained")
     price, before, after = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     exits = found.report.exits
@@ -39,26 +44,42 @@ def draw_exits(found: Calibration, path: Path, title: str = "") -> None:
     for axes, name in ((before, "before"), (after, "after")):
         errors = [own.ece_before if name == "before" else own.ece_after for own in exits]
         mean = sum(errors) / len(errors)
-        _dress(axes, f"reliability {name}, mean ECE {mean:.1%}")
-        axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
+        dress_reliability(axes, f"reliability {name}, mean ECE {mean:.1%}")
         for own, colour in zip(exits, colours, strict=True):
             least = FEWEST / found.report.examples
-            _draw_reliability(axes, getattr(own, name), own.block, least, colour)
-        axes.set_xlabel("confidence", color=INK)
-        axes.set_ylabel("accuracy", color=INK)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
+            draw_reliability(axes, getattr(own, name), own.block, least, colour)
     after.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left")
     half = f"{found.report.examples} validation images on which nothing was chosen"
     figure.suptitle(plain(f"{title}: {half}"), x=0.01, ha="left", color=INK, fontsize=12)
-    save_figure(figure, path, dpi=120)
+    return figure
+
+
+def reliability_figure(found: Reliability, examples: int) -> Figure:
+    """Accuracy over confidence of a network's answers, and how many answers each bin has.
+
+    Args:
+        found: of the answers.
+        examples: how many there are.
+    """
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    curve, bars = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    dress_reliability(curve, "")
+    draw_reliability(curve, found, "", FEWEST / examples, CURVE)
+    width = 1 / len(found.share)
+    middles = [(place + 0.5) * width for place in range(len(found.share))]
+    bars.bar(middles, found.share, width=0.9 * width, color=CURVE)
+    dress(bars, "")
+    curve.set_xlabel("")
+    bars.set_xlabel("confidence", color=INK)
+    bars.set_ylabel("share of answers", color=INK)
+    bars.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
 
 
 def _draw_price(axes: Axes, found: Calibration, colours: list[Any]) -> None:
     report = found.report
     full = max(report.flops_full, 1)
-    _dress(axes, "accuracy over mean FLOPs of an image")
+    dress(axes, "accuracy over mean FLOPs of an image")
     shown = sorted(found.margins, key=lambda own: own.flops)
     for place, own in enumerate(report.exits):
         name = plain(own.block)
@@ -90,20 +111,23 @@ def _draw_price(axes: Axes, found: Calibration, colours: list[Any]) -> None:
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
 
 
-def _draw_reliability(axes: Axes, bins: Reliability, block: str, least: float, colour: Any) -> None:
+def dress_reliability(axes: Axes, title: str) -> None:
+    """Axes of accuracy over confidence, with the line on which both are equal."""
+    dress(axes, title)
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
+    axes.set_xlabel("confidence", color=INK)
+    axes.set_ylabel("accuracy", color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+
+
+def draw_reliability(axes: Axes, bins: Reliability, block: str, least: float, colour: Any) -> None:
+    """The curve of one exit; bins with a smaller share than ``least`` are left out."""
     points = zip(bins.confidence, bins.accuracy, bins.share, strict=True)
     drawn = [(sure, right, share) for sure, right, share in points if share >= least]
     sure, right, share = zip(*drawn, strict=True) if drawn else ((), (), ())
     axes.plot(sure, right, color=colour, linewidth=1.2, label=plain(block))
     # The larger a bin, the larger its dot.
     axes.scatter(sure, right, s=[10 + 90 * own for own in share], color=[colour])
-
-
-def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, color=INK, fontsize=11, loc="left")
-    axes.tick_params(colors=INK, length=3)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")

@@ -10,6 +10,7 @@ from goodness.errors import InputError
 from goodness.methods import METHODS, REACH
 from goodness.results import Result, SplitResult, shown_blocks
 from goodness.sharing.hub import client
+from goodness.wording import percent
 
 if TYPE_CHECKING:
     from goodness.api import Run
@@ -112,13 +113,9 @@ def _blocks(run: Run) -> list[tuple[str, list[str]]]:
         return []
     shown = shown_blocks([block.objective is not None for block in run.network])
     return [
-        (_line(run.network.names[i]), [_percent(split.per_block[i]) for split in splits])
+        (_line(run.network.names[i]), [percent(split.per_block[i]) for split in splits])
         for i in shown
     ]
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
 
 
 def _line(name: str) -> str:
