@@ -285,6 +285,32 @@ class Prediction(Record):
     """In network order."""
 
 
+@dataclass(frozen=True)
+class ExportAccuracy(Record):
+    """Test accuracy of an exported model."""
+
+    accuracy: float
+    """Of the readout that answers."""
+    exits: list[float | None] | None
+    """After every block, None where it has no scores; None of a model without exits."""
+
+
+@dataclass(frozen=True)
+class Exported(Record):
+    """What `Run.export` has written."""
+
+    path: str
+    format: str
+    bytes: int
+    """Size of the file."""
+    readout: str | None = None
+    """The readout that answers; None of weights alone."""
+    before: ExportAccuracy | None = None
+    """Before it was quantised, under the same runtime."""
+    after: ExportAccuracy | None = None
+    """Of the file itself, where it was quantised."""
+
+
 # Before it is trained.
 
 

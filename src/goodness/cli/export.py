@@ -1,35 +1,82 @@
-"""``goodness export``: the trained model's own weights, for torchvision, timm or plain torch."""
+"""``goodness export``: a trained network for torchvision, timm, torch or an ONNX runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from goodness.cli.options import AsJson, RunFolder, Values, takes
+from goodness.cli.output import SCHEMA, console, percent, print_json, table
 from goodness.cli.report import note_boundary
 from goodness.files import check_file
 
+if TYPE_CHECKING:
+    from goodness.results import Exported
 
+
+@takes("data_root", settings=False)
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A .safetensors file; default: in the run folder."),
+    run: RunFolder,
+    values: Values,
+    format: Annotated[
+        Literal["safetensors", "torch", "onnx"],
+        typer.Option(help="The model's own weights, or a program that answers."),
+    ] = "safetensors",
+    readout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which readout answers; default: the run's.")
     ] = None,
+    exits: Annotated[
+        bool, typer.Option("--exits", help="Scores after every block as a second output.")
+    ] = False,
+    with_preprocessing: Annotated[
+        bool, typer.Option("--with-preprocessing", help="Take uint8 pixels.")
+    ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Quantise the ONNX model on training images, and measure the loss."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: in the run folder.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the weights of the model alone, by their names in torchvision or timm."""
-    from safetensors.torch import save
-
+    """Write the trained network for other programs."""
     from goodness import api
-    from goodness.files import write_whole
 
+    if out is not None:
+        check_file(out)
     loaded = api.load(run, device="cpu")
-    path = loaded.folder / "model.safetensors" if out is None else out
-    check_file(path)
-    state = loaded.network.backbone_state()
-    write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))
-    note_boundary(
-        loaded.config, "which the plain model lacks: its features come out differently there"
+    written = loaded.export(
+        format,
+        out,
+        readout=readout,
+        exits=exits,
+        with_preprocessing=with_preprocessing,
+        int8=int8,
+        **values(),
     )
-    print(path)
+    if format == "safetensors":
+        note_boundary(
+            loaded.config, "which the plain model lacks: its features come out differently there"
+        )
+    if as_json:
+        print_json({"schema": SCHEMA, **written.to_json()})
+        return
+    _show_accuracy(written, loaded.network.names)
+    print(written.path)
+
+
+def _show_accuracy(written: Exported, blocks: list[str]) -> None:
+    """What quantisation has cost, if there was any."""
+    before, after = written.before, written.after
+    if before is None or after is None:
+        return
+    exits = zip(blocks, before.exits or (), after.exits or (), strict=False)
+    rows = [(f"exit {name}", percent(old), percent(new)) for name, old, new in exits]
+    rows.append((f"{written.readout} readout", percent(before.accuracy), percent(after.accuracy)))
+    out = console()
+    out.print(table(("test accuracy", "float32", "int8"), rows, ("float32", "int8")))

@@ -42,6 +42,13 @@ class NetworkOutput:
         assert total is not None
         return total
 
+    def exits(self, readout: str) -> Tensor:
+        """The scores after every block (B, N, K), as `Network.exits` says."""
+        nothing = torch.full_like(self.final(readout), float("nan"))
+        each = zip(self.readouts[readout], self.blocks, strict=True)
+        chosen = [own if total is None else total for total, own in each]
+        return torch.stack([nothing if scores is None else scores for scores in chosen])
+
     def averaged(self, other: NetworkOutput) -> NetworkOutput:
         """The mean of these scores and of ``other`` ones."""
         return NetworkOutput(
@@ -165,12 +172,8 @@ class Network(nn.Module):
         Returns:
             (B, N, K).
         """
-        found = self.outputs(images)
-        totals = found.readouts[self.chosen_readout()]
-        nothing = images.new_full((len(images), self.num_classes), float("nan"))
-        each = zip(totals, found.blocks, strict=True)
-        chosen = [own if total is None else total for total, own in each]
-        return torch.stack([nothing if scores is None else scores for scores in chosen])
+        readout = self.chosen_readout()
+        return self.outputs(images).exits(readout)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What every block gives to the next one, for images (N, C, H, W) without a label."""
