@@ -207,6 +207,8 @@ class Run:
         exits: bool = False,
         with_preprocessing: bool = False,
         int8: bool = False,
+        train: bool = False,
+        batch: int | None = None,
         data_root: str | Path | None = None,
     ) -> Exported:
         """Write the network for other programs; in full precision, whatever it was trained in.
@@ -218,18 +220,24 @@ class Run:
         Args:
             format: ``"safetensors"``: the weights of the model that was cut, by its own names;
                 ``"torch"``: a program for `torch.export.load`, whose scores are the network's bit
-                for bit; ``"onnx"``: an ONNX model.
-            out: the file; None writes ``model.*`` into the run folder.
+                for bit; ``"onnx"``: an ONNX model; ``"executorch"``: a program with planned
+                memory for phones and boards, for a fixed batch.
+            out: the file; None writes ``model.*`` into the run folder. With ``train`` a folder;
+                None: ``device`` in the run folder.
             readout: which readout answers; None takes the network's.
             exits: a second output ``exits`` (N, B, K), the scores after every block.
             with_preprocessing: take uint8 pixels instead of preprocessed float32 images.
             int8: make an ONNX model's convolutions and matrix products 8-bit, calibrated on
                 training images, and measure the test accuracy before and after.
+            train: write an ExecuTorch program per block that gives its loss and gradients, and
+                ``plan.json``; see `goodness.export.device.DeviceLearner`.
+            batch: images that an ExecuTorch program takes, 1 by default.
             data_root: where the run's data is looked up, for ``int8``.
 
         Raises:
             InputError: an option that the format does not take, a missing package, no such
-                readout, or a file that cannot be written.
+                readout, a file that cannot be written, or a method whose step needs an operator
+                that ExecuTorch lacks.
         """
         from goodness.export import export
 
@@ -241,6 +249,8 @@ class Run:
             exits=exits,
             with_preprocessing=with_preprocessing,
             int8=int8,
+            train=train,
+            batch=batch,
             split=lambda part: self._split(None, part, data_root, None),
         )
 

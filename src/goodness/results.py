@@ -302,9 +302,9 @@ class Exported(Record):
     path: str
     format: str
     bytes: int
-    """Size of the file."""
+    """Size of the file, or of all programs."""
     readout: str | None = None
-    """The readout that answers; None of weights alone."""
+    """The readout that answers; None of weights and of programs that learn."""
     before: ExportAccuracy | None = None
     """Before it was quantised, under the same runtime."""
     after: ExportAccuracy | None = None

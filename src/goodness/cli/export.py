@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 from goodness.cli.options import AsJson, RunFolder, Values, takes
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 from goodness.cli.report import note_boundary
-from goodness.files import check_file
+from goodness.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from goodness.results import Exported
@@ -21,7 +22,7 @@ def export(
     run: RunFolder,
     values: Values,
     format: Annotated[
-        Literal["safetensors", "torch", "onnx"],
+        Literal["safetensors", "torch", "onnx", "executorch"],
         typer.Option(help="The model's own weights, or a program that answers."),
     ] = "safetensors",
     readout: Annotated[
@@ -39,6 +40,14 @@ def export(
             "--int8", help="Quantise the ONNX model on training images, and measure the loss."
         ),
     ] = False,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="ExecuTorch programs that learn, one per block, in a folder."),
+    ] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images that an ExecuTorch program takes. Default: 1."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: in the run folder.")
     ] = None,
@@ -48,7 +57,7 @@ def export(
     from goodness import api
 
     if out is not None:
-        check_file(out)
+        (check_folder if train else check_file)(out)
     loaded = api.load(run, device="cpu")
     written = loaded.export(
         format,
@@ -57,6 +66,8 @@ def export(
         exits=exits,
         with_preprocessing=with_preprocessing,
         int8=int8,
+        train=train,
+        batch=batch,
         **values(),
     )
     if format == "safetensors":
@@ -66,8 +77,30 @@ def export(
     if as_json:
         print_json({"schema": SCHEMA, **written.to_json()})
         return
+    if train:
+        _show_plan(Path(written.path))
     _show_accuracy(written, loaded.network.names)
     print(written.path)
+
+
+def _show_plan(folder: Path) -> None:
+    """What every block's step needs, and backpropagation through all of them."""
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    whole = plan["backprop"]
+    planned = [*plan["blocks"], *([] if "refused" in whole else [whole])]
+    rows = [
+        (_named(own["blocks"]), f"{own['planned_bytes']:,}", f"{own['weight_bytes']:,}")
+        for own in planned
+    ]
+    out = console()
+    columns = ("learns together", "planned bytes", "weight bytes")
+    out.print(table(columns, rows, columns[1:]))
+    if "refused" in whole:
+        out.print(f"backprop: {whole['refused']}", soft_wrap=True)
+
+
+def _named(blocks: list[str]) -> str:
+    return blocks[0] if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]} (backprop)"
 
 
 def _show_accuracy(written: Exported, blocks: list[str]) -> None:

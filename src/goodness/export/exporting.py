@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from goodness.errors import InputError, unknown
-from goodness.files import check_file, write_whole
+from goodness.files import check_file, check_folder, write_whole
 from goodness.results import ExportAccuracy, Exported
 
 if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.data import Split
 
-Format = Literal["safetensors", "torch", "onnx"]
-SUFFIXES: dict[Format, str] = {"safetensors": ".safetensors", "torch": ".pt2", "onnx": ".onnx"}
-PROGRAMS = ("torch", "onnx")
+Format = Literal["safetensors", "torch", "onnx", "executorch"]
+SUFFIXES: dict[Format, str] = {
+    "safetensors": ".safetensors",
+    "torch": ".pt2",
+    "onnx": ".onnx",
+    "executorch": ".pte",
+}
+PROGRAMS = ("torch", "onnx", "executorch")
 """Formats that compute answers; the first one is weights alone."""
 
 
@@ -30,6 +35,8 @@ def export(
     exits: bool = False,
     with_preprocessing: bool = False,
     int8: bool = False,
+    train: bool = False,
+    batch: int | None = None,
     split: Callable[[str], Split],
 ) -> Exported:
     """Write what `Run.export` documents.
@@ -37,11 +44,13 @@ def export(
     Args:
         run: a trained network.
         format: one of the formats.
-        out: the file.
+        out: the file, or the folder with ``train``.
         readout: which readout answers.
         exits: whether a program gives every block's scores too.
         with_preprocessing: whether a program takes uint8 pixels.
         int8: whether the ONNX model is quantised.
+        train: whether programs that learn are written, one per block.
+        batch: images that an ExecuTorch program takes; None: 1.
         split: the images of ``"train"`` and ``"test"``, for ``int8``.
 
     Raises:
@@ -52,6 +61,11 @@ def export(
     answers = {"readout": readout, "exits": exits, "with_preprocessing": with_preprocessing}
     _only(format, PROGRAMS, answers)
     _only(format, ("onnx",), {"int8": int8})
+    _only(format, ("executorch",), {"train": train, "batch": batch})
+    if batch is not None and batch < 1:
+        raise InputError(f"batch: at least 1 image is needed (got {batch})")
+    if train:
+        return _training(run, out, answers, batch or 1)
     name = f"model-int8{SUFFIXES[format]}" if int8 else f"model{SUFFIXES[format]}"
     path = run.folder / name if out is None else Path(out)
     check_file(path)
@@ -65,12 +79,26 @@ def export(
 
     layout = {"keep_layout": format == "torch"}
     answering = Answering(run.network, run.preprocessing, **answers, **layout)  # type: ignore[arg-type]
-    content: bytes = writer.to_bytes(answering)
+    fixed = {"batch": batch or 1} if format == "executorch" else {}
+    content: bytes = writer.to_bytes(answering, **fixed)
     accuracies: dict[str, ExportAccuracy] = {}
     if int8:
         content, accuracies = _int8(content, answering, split)
     write_whole(path, content)
     return Exported(str(path), format, len(content), answering.readout, **accuracies)
+
+
+def _training(run: Run, out: str | Path | None, answers: dict[str, Any], batch: int) -> Exported:
+    """Programs that learn, in a folder."""
+    for key, value in answers.items():
+        if value:
+            raise InputError(f"{key}: programs that learn give losses and every block's scores")
+    folder = run.folder / "device" if out is None else Path(out)
+    check_folder(folder)
+    from goodness.export.training import write
+
+    size = write(run.network, run.preprocessing, folder, batch)
+    return Exported(str(folder), "executorch", size)
 
 
 def _only(format: str, takers: Iterable[str], options: dict[str, Any]) -> None:
