@@ -3,8 +3,8 @@
     python benchmarks/device.py [--json results/device.json]
 
 ExecuTorch plans memory when a program is made, so that the numbers are exact and the same on every
-machine; nothing is run. Activations, gradients, input and output are counted, weights are not: they are the
-same for both but for the heads. Needs the extra ``executorch``.
+machine; nothing is run. Activations, gradients, input and output are counted. Weights are not: but
+for the heads they are the same. Needs the extra ``executorch``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from torch import Tensor
 
 
 def plain_pooling() -> dict[Any, Any]:
-    """For `torch.export.ExportedProgram.run_decompositions`; overlapping cells stay as they are."""
+    """For `torch.export.ExportedProgram.run_decompositions`.
+
+    Poolings with strides or edges of their own stay as they are.
+    """
     aten = torch.ops.aten
     return {
         aten.avg_pool2d.default: _avg_pool2d,
@@ -41,11 +44,20 @@ def _avg_pool2d(
 
 
 def _adaptive_avg_pool2d(x: Tensor, size: Sequence[int]) -> Any:
-    """(N, C, H, W) to (N, C, *size), where that divides the map."""
-    rows, columns = size
-    if x.shape[-2] % rows or x.shape[-1] % columns:
-        return NotImplemented
-    return _avg_pool2d(x, (x.shape[-2] // rows, x.shape[-1] // columns))
+    """(N, C, H, W) to (N, C, *size); where that does not divide the map, by two products."""
+    (rows, columns), (height, width) = size, x.shape[-2:]
+    if height % rows == 0 and width % columns == 0:
+        return _avg_pool2d(x, (height // rows, width // columns))
+    across = x @ _averages(x, width, columns)
+    return (across.transpose(-1, -2) @ _averages(x, height, rows)).transpose(-1, -2)
+
+
+def _averages(x: Tensor, size: int, cells: int) -> Tensor:
+    """The matrix (size, cells) that averages a line to overlapping cells as torch cuts them."""
+    cell, place = torch.arange(cells), torch.arange(size)[:, None]
+    start, end = cell * size // cells, ((cell + 1) * size + cells - 1) // cells
+    inside = torch.logical_and(place >= start, place < end).to(x.dtype)
+    return inside / inside.sum(0)
 
 
 def _max_pool2d(
