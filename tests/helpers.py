@@ -6,17 +6,26 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from goodness.config import resolve
 from goodness.learning import Learner
 from goodness.network.build import build
 from goodness.network.network import Network
 from goodness.objective import BlockSpec
-from goodness.results import EpochRow
+from goodness.results import (
+    Best,
+    BlockTraining,
+    EpochRow,
+    EpochTraining,
+    EpochValidation,
+    Status,
+)
 from goodness.training.callbacks import Callback
 
 TINY = {"name": "small-cnn", "widths": [8, 16], "pools": [1]}
@@ -100,3 +109,56 @@ def interrupt(trainer):
 def without_times(row: EpochRow) -> EpochRow:
     """What of an epoch's numbers is the same on every machine."""
     return replace(row, seconds=0.0, images_per_second=None, data_share=0.0)
+
+
+def row_of_epoch(epoch: int, blocks: int = 3, name: str = "conv{}") -> EpochRow:
+    """An epoch's numbers; the first block has neither loss nor scores."""
+    trained = [
+        BlockTraining(
+            name=name.format(place + 1),
+            loss=(place + 1) / epoch if place else None,
+            accuracy=1 - (place + 1) / (10 * epoch) if place else None,
+        )
+        for place in range(blocks)
+    ]
+    accuracies = [block.accuracy for block in trained]
+    return EpochRow(
+        epoch=epoch,
+        step=10 * epoch,
+        seconds=1.0 * epoch,
+        images_per_second=1234.5 if epoch > 1 else None,
+        data_share=0.1,
+        learning_rate=0.01,
+        train=EpochTraining(trained),
+        val=EpochValidation(0.75, "sum", {"last": 0.5, "sum": 0.75}, accuracies),
+    )
+
+
+def fake_trainer(path: Path) -> Any:
+    """What reports and loggers see of a trainer of 4 epochs of 10 steps, before the first step."""
+    fake = SimpleNamespace(
+        config=resolve({"method": "asge", "model": TINY, "augment": {"crop": 1}}),
+        dataset=SimpleNamespace(name="digits"),
+        run=SimpleNamespace(path=path),
+        epochs=4,
+        steps_per_epoch=10,
+        block_names=["conv1", "conv2", "conv3"],
+        network=[SimpleNamespace(objective=None)] * 3,
+        step=0,
+        epoch=0,
+        history=[],
+        best=Best(1, 0.75, "sum", 0.75),
+    )
+    fake.status = lambda: Status(
+        row_of_epoch(1).train.blocks, *((2000.0, 3661.0) if fake.step else (None, None))
+    )
+    return fake
+
+
+def finish(trainer: Any, callback: Callback) -> None:
+    """Ends an epoch as the trainer does: history first, then the callbacks."""
+    row = row_of_epoch(len(trainer.history) + 1)
+    trainer.history.append(row)
+    trainer.step = row.step
+    trainer.epoch = row.epoch
+    callback.on_epoch(trainer, row)

@@ -305,14 +305,13 @@ DRIVER = """
     import torch._dynamo  # as torch's optimizers do; once here, not in every child
     import goodness
     from goodness import api
-    from goodness.training import trainer as module
     from goodness.training.callbacks import Callback
 
     torch.set_num_threads(1)
-    module.SAVE_SECONDS = 0.0  # after every step
     api._with_reports = list  # no pictures, for speed
     api.open_data("digits")  # imports what it needs
     folder, values = sys.argv[1], eval(sys.argv[2])
+    values |= {"log": [], "checkpoint": {"every_seconds": 0}}  # after every step
     generator = random.Random(0)
 
     class Kill(Callback):

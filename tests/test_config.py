@@ -307,5 +307,6 @@ def test_a_resumed_run_keeps_all_but_what_is_asked_for(method):
     other = changed(config, {"epochs": 9, "device": None})
     assert other == config.model_copy(update={"epochs": 9})
     assert (
-        *("epochs", "device", "num_workers", "num_threads", "parallel", "feature_cache"),
+        *("epochs", "early_stopping", "checkpoint", "log"),
+        *("device", "num_workers", "num_threads", "parallel", "feature_cache"),
     ) == RESUMABLE

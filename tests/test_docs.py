@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from goodness.cli.app import app
+from goodness.methods import METHODS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "backbones.md").read_text()
@@ -46,3 +47,15 @@ def test_every_option_that_is_shown_exists(page):
         command, *words = shlex.split(line, comments=True)
         known = {name for parameter in commands[command].params for name in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_a_method_s_page_lists_what_is_ours():
+    """And says of nothing that it is still to be looked up."""
+    methods = {name: METHODS[name] for name in METHODS}
+    for name, method in methods.items():
+        page = (DOCS / "methods" / f"{name}.md").read_text()
+        assert "verified" not in page
+        _, _, section = page.partition("## Ours\n")
+        listed = re.findall(r"^- (.*)$", section.partition("## ")[0], flags=re.MULTILINE)
+        assert listed == list(method.ours), name
+    assert sum(bool(method.ours) for method in methods.values()) > 10

@@ -15,6 +15,7 @@ import pytest
 import goodness
 from goodness import InputError, plugins
 from goodness.config import axes
+from goodness.loggers import LOGGERS
 from goodness.methods import METHODS
 from goodness.readout import READOUTS
 from goodness.registry import Registry
@@ -179,8 +180,9 @@ def test_a_file_is_imported_once_in_a_process(tmp_path, monkeypatch, before):
 
 
 def test_the_groups_of_entry_points_are_the_axes():
-    groups = [registry.plural for registry in (METHODS, READOUTS, *axes().values())]
+    groups = [registry.plural for registry in (METHODS, READOUTS, LOGGERS, *axes().values())]
     assert sorted(groups) == [
-        *("boundaries", "lr_schedules", "methods", "models", "objectives", "optimizers"),
+        *("boundaries", "loggers", "lr_schedules", "methods", "models", "objectives"),
+        "optimizers",
         *("partitions", "plans", "presentations", "readouts", "updates"),
     ]

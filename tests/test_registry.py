@@ -6,10 +6,11 @@ import pytest
 
 from goodness.config import axes
 from goodness.errors import InputError
+from goodness.loggers import LOGGERS
 from goodness.readout import READOUTS
 from goodness.registry import Registry
 
-AXES = [*axes().values(), READOUTS]
+AXES = [*axes().values(), READOUTS, LOGGERS]
 ENTRIES = [
     pytest.param(axis, name, id=f"{axis.kind}-{name}") for axis in AXES for name in axis.names()
 ]

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from goodness.config import KEYS, SHORT_FORMS, Config, axes
-from goodness.data.settings import AugmentConfig
+from goodness.config import KEYS, SECTIONS, SHORT_FORMS, Config, axes
+from goodness.loggers import LOGGERS
 from goodness.methods import METHODS
 from goodness.readout import READOUTS
 from goodness.registry import Registry, options
@@ -42,6 +42,11 @@ TITLES = {
     "training": "Training: from gradients to updates",
     "machine": "Machine: where and how fast",
 }
+SECTION_TITLES = {
+    "augment": "Augmentation",
+    "early_stopping": "Early stopping",
+    "checkpoint": "Checkpoints",
+}
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "on or off"}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -59,14 +64,16 @@ def page() -> str:
         ]
         lines += [_row(name, schema) for name, key in KEYS.items() if key.scope == scope]
         lines.append("")
-    lines += ["## Augmentation", "", "| key | value | default | |", "|---|---|---|---|"]
-    augment = AugmentConfig.model_json_schema()["properties"]
-    for name, field in AugmentConfig.model_fields.items():
-        shown = "" if field.default is None else _shown(field.default)
-        cells = [f"`augment.{name}`", _value(augment[name]), shown, field.description]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Parts", ""]
-    for registry in (*axes().values(), READOUTS):
+    for section, title in SECTION_TITLES.items():
+        lines += [f"## {title}", "", "| key | value | default | |", "|---|---|---|---|"]
+        fields = SECTIONS[section].model_json_schema()["properties"]
+        for name, field in SECTIONS[section].model_fields.items():
+            shown = "" if field.default is None else _shown(field.default)
+            cells = [f"`{section}.{name}`", _value(fields[name]), shown, field.description]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    lines += ["## Parts", ""]
+    for registry in (*axes().values(), READOUTS, LOGGERS):
         lines += [f"### {registry.kind}", "", "| name | options | |", "|---|---|---|"]
         lines += [_choice(registry, name) for name in registry]
         lines.append("")

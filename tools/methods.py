@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from goodness.boundary import BOUNDARIES
-from goodness.methods import METHODS, Locality
+from goodness.methods import METHODS, REACH
 from goodness.objective import OBJECTIVES
 from goodness.plan import PLANS
 from goodness.presentation import PRESENTATIONS
@@ -22,16 +22,6 @@ from links import linked
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
-REACH = {
-    Locality.LAYER: "Each layer learns from its own loss; nothing later reaches it.",
-    Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
-    Locality.OVERLAPPING: "Gradients cross to the previous block and no further; over several steps"
-    " what the last block learns reaches the first.",
-    Locality.BROADCAST: "Later blocks' scores, errors or weights reach earlier ones, without a"
-    " gradient.",
-    Locality.READOUT_ONLY: "The blocks do not learn at all.",
-    Locality.GLOBAL: "Gradients cross the whole network.",
-}
 AXES: dict[str, Any] = {
     "presentation": PRESENTATIONS,
     "objective": OBJECTIVES,
@@ -73,6 +63,9 @@ def page(name: str) -> str:
         chosen = part["name"] if isinstance(part, dict) else part
         if chosen != "plain":
             lines += ["", f"### {axis}: `{chosen}`", "", _options(AXES[axis][chosen])]
+    if method.ours:
+        lines += ["", "## Ours", "", "What no source that we found tells, and is our choice:", ""]
+        lines += [f"- {choice}" for choice in method.ours]
     lines += ["", "## Measured", "", *_measured(name), "", "## Where it is", "", *_places(name)]
     return linked("\n".join(lines).rstrip() + "\n")
 

@@ -1,4 +1,4 @@
-"""Write README.md's tables: methods from the registry, results from their records.
+"""Write the tables of README.md and docs/usage.md: methods from the registry, results from records.
 
 python tools/readme.py [--check]
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from goodness.methods import METHODS
+from goodness.sharing.folder import SharedFolder
+from goodness.sharing.locating import locate, pretrained_names
 from links import linked
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 
 
 def methods() -> str:
@@ -56,18 +58,50 @@ def _accuracy(column: dict[str, Any]) -> str:
     return f"{100 * column['mean']:.2f}{deviation}"
 
 
-def updated(text: str) -> str:
-    """README's text with fresh tables."""
-    for name, table in (("methods", methods()), ("results", results())):
+def pretrained() -> str:
+    """One row per trained network in the package."""
+    rows = [
+        "| name | test accuracy | parameters | size | seconds of one core |",
+        "|---|---|---|---|---|",
+    ]
+    for name in pretrained_names():
+        shared = SharedFolder(locate(name))
+        result = shared.read_result()
+        assert result is not None
+        assert result.test is not None
+        cells = [
+            f"`{name}`",
+            f"{100 * result.test.accuracy:.2f} %",
+            f"{result.train.parameters:,}",
+            f"{shared.weights_file.stat().st_size / 1e6:.2f} MB",
+            f"{result.train.seconds:.0f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    ROOT / "README.md": {"methods": methods, "results": results},
+    ROOT / "docs" / "usage.md": {"pretrained": pretrained},
+}
+"""The pages, and their tables."""
+
+
+def updated(page: Path) -> str:
+    """A page's text with fresh tables."""
+    text = page.read_text()
+    for name, table in PAGES[page].items():
         start, end = f"<!-- {name}: start -->\n", f"<!-- {name}: end -->"
         before, rest = text.split(start)
         _, after = rest.split(end)
-        text = before + start + table + end + after
+        text = before + start + table() + end + after
     return linked(text)
 
 
 if __name__ == "__main__":
-    old = README.read_text()
-    if "--check" in sys.argv:
-        sys.exit(0 if updated(old) == old else "README.md: a table is stale; run `make readme`")
-    README.write_text(updated(old))
+    for page in PAGES:
+        fresh = updated(page)
+        if "--check" not in sys.argv:
+            page.write_text(fresh)
+        elif fresh != page.read_text():
+            sys.exit(f"{page.relative_to(ROOT)}: a table is stale; run `make readme`")

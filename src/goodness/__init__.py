@@ -50,13 +50,16 @@ if TYPE_CHECKING:
     from goodness.learning import Learner as Learner
     from goodness.listings import list_methods as list_methods
     from goodness.listings import list_models as list_models
+    from goodness.listings import list_pretrained as list_pretrained
     from goodness.listings import list_recipes as list_recipes
     from goodness.network.build import build as build
     from goodness.network.build import max_classes as max_classes
     from goodness.network.localize import localize as localize
     from goodness.network.network import Network as Network
+    from goodness.notes import Note as Note
     from goodness.objective import OBJECTIVES as OBJECTIVES
     from goodness.objective import Objective as Objective
+    from goodness.objective.hierarchy import class_tree as class_tree
     from goodness.results import BlockDiagnosis as BlockDiagnosis
     from goodness.results import EpochRow as EpochRow
     from goodness.results import Evaluation as Evaluation
@@ -77,11 +80,13 @@ _HOMES = {
     "errors": "GoodnessError InputError Interrupted RunError",
     "integrations.sklearn": "GoodnessClassifier",
     "learning": "Learner",
-    "listings": "list_methods list_models list_recipes",
+    "listings": "list_methods list_models list_pretrained list_recipes",
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",
+    "notes": "Note",
     "objective": "OBJECTIVES Objective",
+    "objective.hierarchy": "class_tree",
     "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",
     "training.callbacks": "Callback EarlyStopping",
 }

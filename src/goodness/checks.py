@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -88,6 +89,12 @@ def check_objective(objective: Objective, config: Config) -> None:
     if objective.label_smoothing and not objective.supports_label_smoothing:
         raise InputError(
             f"label_smoothing: the loss of objective '{name}' is no cross-entropy over the classes"
+        )
+    if config.augment.mixing and not objective.supports_soft_labels:
+        raise InputError(
+            f"augment.{config.augment.mixing[0]}: method '{config.method}' takes no soft labels, as"
+            f" the loss of objective '{name}' is of single ones (leave it out, or use a method of"
+            " cross-entropies, such as spectral-local, mono-forward or dgl)"
         )
     if config.class_weights is not None and not objective.supports_class_weights:
         raise InputError(f"class_weights: objective '{name}' is solved, not trained by its loss")
@@ -379,6 +386,43 @@ def check_layer_ranks(network: Network, ranks: int, parts: int) -> None:
             f"--parallel layers: {ranks} ranks, but the {len(network)} blocks of method"
             f" '{config.method}' make {parts} parts at most: {reason} ({ways})"
         )
+
+
+# While a step begins.
+
+
+def check_labels(network: Network, y: Tensor, count: int) -> None:
+    """Refuse labels that do not fit ``count`` images, or that the losses do not take.
+
+    Those on a device are left to it, as looking at them would wait for it.
+    """
+    classes, soft = network.num_classes, y.dim() == 2 and y.is_floating_point()
+    if len(y) != count or not (soft or (y.dim() == 1 and y.dtype == torch.int64)):
+        raise InputError(
+            f"labels {tuple(y.shape)} of {y.dtype}: for {count} images {count} of torch.int64 are"
+            f" needed, or soft ones ({count}, {classes})"
+        )
+    if soft:
+        _check_soft_labels(network, y)
+    elif y.device.type == "cpu" and bool(((y < 0) | (y >= classes)).any()):
+        raise InputError(
+            f"labels from {int(y.min())} to {int(y.max())}: those of {classes} classes go from 0 to"
+            f" {classes - 1}"
+        )
+
+
+def _check_soft_labels(network: Network, y: Tensor) -> None:
+    if y.shape[1] != network.num_classes:
+        raise InputError(f"soft labels of {y.shape[1]} classes: there are {network.num_classes}")
+    objectives = [block.objective for block in network if block.objective is not None]
+    if not all(objective.supports_soft_labels for objective in objectives):
+        raise InputError(
+            f"method '{network.config.method}' takes no soft labels (give int64 ones, one per"
+            " image)"
+        )
+    on_cpu = y.device.type == "cpu"
+    if on_cpu and not (bool((y >= 0).all()) and bool(((y.sum(1) - 1).abs() < 1e-3).all())):
+        raise InputError("soft labels: every row has to add up to 1, and no share is negative")
 
 
 # While a step is measured.

@@ -15,6 +15,8 @@ from goodness.data.catalogue import CATALOGUE, data_root
 from goodness.data.settings import AugmentConfig
 from goodness.errors import InputError, unknown
 from goodness.plugins import import_files
+from goodness.sharing.locating import is_name
+from goodness.training.settings import CheckpointConfig, EarlyStoppingConfig, in_full
 from goodness.types import (
     HEAD,
     Fraction,
@@ -100,7 +102,8 @@ class Config(BaseModel):
     """Start from the published weights of a torchvision or timm model. Norms between blocks, which
     many methods have, change what they compute."""
     init_from: Annotated[str | None, Key("model", "FILE|RUN", path=True)] = None
-    """Start from a .safetensors or .pth file, or from another run's best weights."""
+    """Start from a .safetensors or .pth file, from another run's best weights, or from a shared
+    network, such as pretrained/mnist or hf:USER/NAME."""
     freeze_until: Annotated[Word | None, Key("model", "BLOCK")] = None
     """The first block that learns, by name or number (from 0); those before it stay as they are.
     head: the classifier alone."""
@@ -141,6 +144,19 @@ class Config(BaseModel):
     """The same seed, the same run."""
     final_test: Annotated[bool, Key("run", compare="it ends with the test split")] = True
     """Measure test accuracy at the end; turn it off while you tune on validation."""
+    early_stopping: Annotated[
+        EarlyStoppingConfig | None,
+        BeforeValidator(in_full),
+        Key("run", "EPOCHS", resume=True, compare="use --budget"),
+    ] = None
+    """End the run when validation accuracy has not risen for so many epochs in a row."""
+    checkpoint: Annotated[CheckpointConfig, Key("run", resume=True)] = Field(
+        default_factory=lambda: CheckpointConfig.model_validate({})
+    )
+    """How often the state is saved, and how many epochs' weights are kept."""
+    log: Annotated[list[str], Key("run", "A,B,…", resume=True)] = ["tensorboard"]
+    """Where the numbers of every epoch are written beside the run's own files: csv, tensorboard,
+    wandb, mlflow."""
 
     optimizer: Annotated[Part, Key("training", "NAME")]
     """How gradients become an update."""
@@ -197,6 +213,12 @@ class Config(BaseModel):
     """Keep on disk what finished blocks give, so that they run once and not at every step."""
 
 
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "augment": AugmentConfig,
+    "early_stopping": EarlyStoppingConfig,
+    "checkpoint": CheckpointConfig,
+}
+"""Keys that hold values of their own, and what these are."""
 SHORT_FORMS = {
     "lr": Key("training", "RATE", "Learning rate.", option="--lr", part="optimizer"),
     "weight_decay": Key(
@@ -342,6 +364,8 @@ def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]
     values = {name: v for name, v in given.items() if v is not None or NoneType in KEYS[name].kinds}
     if isinstance(files := values.get("imports", []), str | Path):
         values["imports"] = files = [files]
+    if isinstance(log := values.get("log"), str):
+        values["log"] = [log]
     import_files(files if isinstance(files, list | tuple) else ())
     for short, key in SHORT_FORMS.items():
         if short in values:
@@ -350,7 +374,9 @@ def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]
     for name, value in values.items():
         if name in registries:
             values[name] = registries[name].long_form(value)
-        elif name in ("readouts", "augment") and not isinstance(value, Mapping):
+        elif name == "early_stopping":
+            values[name] = in_full(value)
+        elif name in ("readouts", *SECTIONS) and not isinstance(value, Mapping):
             raise InputError(f"{name}: a mapping is needed (got {value!r})")
     return values
 
@@ -369,6 +395,8 @@ def _absolute(key: str, value: Any, root: str | None) -> Any:
         return [_absolute(key, item, root) for item in value]
     if not isinstance(value, str | Path):
         return value  # refused where all values are checked
+    if key == "init_from" and is_name(value):
+        return value
     path = Path(value).expanduser().absolute()
     if key == "data" and isinstance(value, str):
         # A plain word is a name first, see `goodness.data.locating.locate`.
@@ -403,6 +431,8 @@ def _readout_options(name: str, options: Any) -> Part:
 
 
 def _validated(values: dict[str, Any]) -> Config:
+    from goodness.loggers import LOGGERS
+
     left = {name: options for name, options in values["readouts"].items() if options is not None}
     if values["readouts"] and not left:
         raise InputError("readouts: all are left out, and one has to answer")
@@ -410,10 +440,14 @@ def _validated(values: dict[str, Any]) -> Config:
     readouts = ("auto", *left)
     if values.get("readout", "auto") not in readouts:
         raise unknown(f"readout of '{values['method']}'", values["readout"], readouts)
-    for name in dict(values.get("augment", {})):
-        if name not in AugmentConfig.model_fields:
-            fields = [f"augment.{field}" for field in AugmentConfig.model_fields]
-            raise unknown("configuration key", f"augment.{name}", fields)
+    for section, kind in SECTIONS.items():
+        given = values.get(section)
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in kind.model_fields:
+                fields = [f"{section}.{field}" for field in kind.model_fields]
+                raise unknown("configuration key", f"{section}.{name}", fields)
+    for name in values["log"] if isinstance(values.get("log"), list) else ():
+        LOGGERS[str(name)]
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from goodness.errors import InputError
 
@@ -23,8 +25,12 @@ def check_folder(path: Path) -> None:
         raise InputError(f"nothing can be written in '{nearest}'; choose another --out")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, overwrite: bool = True) -> None:
     """Refuse a file that cannot be written.
+
+    Args:
+        path: the file.
+        overwrite: whether it may be there already.
 
     Raises:
         InputError: naming what is in the way.
@@ -34,6 +40,8 @@ def check_file(path: Path) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+    if path.exists() and not overwrite:
+        raise InputError(f"'{path}' is there already; --overwrite replaces it")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -43,10 +51,29 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside and rename it over ``path``, so that no reader sees half of it."""
+    with _beside(path) as fresh:
+        fresh.write_bytes(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A text file to write into; likewise it is there when it is whole, and not at all else.
+
+    Bytes of other files' names that are no UTF-8 are written as they are.
+    """
+    with (
+        _beside(path) as fresh,
+        fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     # Another process may write the same file.
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        fresh.write_bytes(content)
+        yield fresh
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)

@@ -183,6 +183,27 @@ def group_normalise(x: Tensor, groups: int, eps: float = 1e-8) -> Tensor:
     return (h / (root + eps)[:, :, None, None]).to(x.dtype)
 
 
+def group_standardise(x: Tensor, groups: int, eps: float = 1e-5) -> Tensor:
+    """Each sample's groups of channels with mean 0 and variance 1 over channels and positions.
+
+    `torch.nn.functional.group_norm` without scale and shift, for groups that may differ by a
+    channel.
+
+    Args:
+        x: (N, C, H, W).
+        groups: how many, see `group_matrix`; at most C.
+        eps: added to the variances.
+    """
+    if x.shape[1] % groups == 0:
+        return F.group_norm(x, groups, eps=eps)
+    h = x.to(_at_least_single(x))
+    matrix = group_matrix(x.shape[1], groups).to(h)
+    member = (matrix > 0).to(h).T
+    centred = h - (h.mean((2, 3)) @ matrix @ member)[:, :, None, None]
+    variance = centred.square().mean((2, 3)) @ matrix @ member
+    return (centred / (variance + eps).sqrt()[:, :, None, None]).to(x.dtype)
+
+
 def standardise_rows(x: Tensor, eps: float = 1e-10) -> Tensor:
     """Each sample with mean 0 and standard deviation 1 (unbiased) over (C, H, W).
 
@@ -348,18 +369,46 @@ def group_matrix(channels: int, groups: int) -> Tensor:
     return member / member.sum(0)
 
 
+def class_shares(y: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """How much of each image is of each class: one-hot of labels, soft labels as they are.
+
+    Args:
+        y: labels (N,), int64; or soft ones (N, K), rows that add up to 1.
+        num_classes: K.
+        dtype: of the result.
+
+    Returns:
+        (N, K).
+    """
+    return (F.one_hot(y, num_classes) if y.dim() == 1 else y).to(dtype)
+
+
+def at_labels(values: Tensor, y: Tensor) -> Tensor:
+    """Each image's value, of those (K,) of the classes; of soft labels (N, K) the mean. (N,)."""
+    return values[y] if y.dim() == 1 else y.to(values.dtype) @ values
+
+
 def margin_loss(scores: Tensor, y: Tensor, margin: float, smoothing: float = 0.0) -> Tensor:
     """log(1 + sum over wrong classes of exp(s_k - s_y + margin)): cross-entropy if margin is 0.
 
     Args:
         scores: (N, K).
-        y: (N,).
+        y: (N,); or (N, K), soft labels, whose loss is the mean of those of the classes.
         margin: how far the true class has to lead.
         smoothing: share of the target, 0 to 1, that is spread evenly over all classes.
 
     Returns:
         (N,), non-negative.
     """
+    if y.dim() == 2:
+        # A row of losses, one for each class as the true one, of which soft labels take the mean.
+        classes = scores.shape[1]
+        top = scores.detach().amax(1, keepdim=True)
+        powers = (scores - top).exp()
+        others = (powers.sum(1, keepdim=True) - powers).clamp(min=0)
+        total = (math.exp(margin) * others + powers).log() + top
+        spread = scores.mean(1, keepdim=True) + margin * (1 - 1 / classes)
+        return ((total - (1 - smoothing) * scores - smoothing * spread) * y).sum(1)
     lead = margin * (1 - F.one_hot(y, scores.shape[1]).to(scores.dtype))
     return F.cross_entropy(scores + lead, y, reduction="none", label_smoothing=smoothing)
 
@@ -369,7 +418,7 @@ def sparsemax_loss(scores: Tensor, y: Tensor) -> Tensor:
 
     Args:
         scores: z, (N, K).
-        y: (N,).
+        y: (N,); or (N, K), soft labels, whose loss is the mean of those of the classes.
 
     Returns:
         (N,), non-negative; the gradient by z is sparsemax(z) - onehot(y).
@@ -378,7 +427,8 @@ def sparsemax_loss(scores: Tensor, y: Tensor) -> Tensor:
     # Only the classes above the threshold count.
     inside = scores > tau
     squares = (scores.square() - tau.square()) * inside
-    return 0.5 * squares.sum(1) + 0.5 - scores.gather(1, y[:, None]).squeeze(1)
+    true = scores.gather(1, y[:, None]).squeeze(1) if y.dim() == 1 else (scores * y).sum(1)
+    return 0.5 * squares.sum(1) + 0.5 - true
 
 
 def sparsemax(scores: Tensor) -> Tensor:

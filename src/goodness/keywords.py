@@ -42,6 +42,9 @@ class ConfigValues(TypedDict, total=False):
     recipe: str | None
     seed: int
     final_test: bool
+    early_stopping: int | Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any]
+    log: Sequence[str]
     optimizer: PartLike
     lr_schedule: PartLike
     lr_factors: Sequence[float] | None

@@ -1,4 +1,4 @@
-"""What can be named: methods, models and recipes."""
+"""What can be named: methods, models, recipes and trained networks."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
     from goodness.models.zoo import names
 
     return [f"{family}/{name}" for name in fnmatch.filter(names(family), pattern)]
+
+
+def list_pretrained(pattern: str = "*") -> list[str]:
+    """The names of trained networks that this package ships, for `goodness.load`.
+
+    Args:
+        pattern: e.g. ``"*mnist"``.
+    """
+    from goodness.sharing.locating import pretrained_names
+
+    return fnmatch.filter(pretrained_names(), pattern)

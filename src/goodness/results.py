@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -220,6 +220,38 @@ class Evaluation(SplitResult):
     """The blocks' names."""
     confusion: list[list[int]]
     """(K, K) counts of images, the true class by the answer."""
+    precision: float
+    """Mean over the classes of how often an answer is right (macro average)."""
+    recall: float
+    """Mean over the classes of how often their images are found."""
+    f1: float
+    """Mean over the classes of the harmonic mean of both."""
+
+
+class MacroAverages(NamedTuple):
+    """Means over classes, 0 to 1."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def macro_averages(confusion: Sequence[Sequence[int]]) -> MacroAverages:
+    """Precision, recall and F1, each the mean over the classes that occur or are answered.
+
+    A class that is never answered has precision 0, and one that never occurs recall 0, as in
+    scikit-learn with ``average="macro"`` and ``zero_division=0``.
+
+    Args:
+        confusion: (K, K) counts, the true class by the answer.
+    """
+    rows = []
+    for label, answers in enumerate(confusion):
+        right, true = answers[label], sum(answers)
+        said = sum(row[label] for row in confusion)
+        if true + said:
+            rows.append((right / max(said, 1), right / max(true, 1), 2 * right / (true + said)))
+    return MacroAverages(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -311,6 +343,22 @@ class Exported(Record):
     """Of the file itself, where it was quantised."""
 
 
+@dataclass(frozen=True)
+class EarlyPrediction(Record):
+    """What a network says about an image as soon as it is sure."""
+
+    file: str
+    class_name: str
+    index: int
+    """The class's number."""
+    probability: float
+    """Calibrated, 0 to 1."""
+    exit: str
+    """The block behind which the image left."""
+    depth: int
+    """How many blocks it passed."""
+
+
 # Before it is trained.
 
 
@@ -329,6 +377,11 @@ class DryRun(Record):
     """Told from a few steps."""
     cache_bytes: int | None
     """The largest size of cached features on disk; None without a cache."""
+    image_bytes: int
+    """Decoded images that are kept in memory; 0 where they are decoded at every use."""
+    step_bytes: int | None
+    """Weights, optimizer state, gradients and activations of a training step at its worst moment;
+    None with ``compile``, whose memory is not known."""
 
 
 @dataclass(frozen=True)

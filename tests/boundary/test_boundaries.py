@@ -31,6 +31,16 @@ def test_group_rms_is_per_row_and_class_group(x):
             torch.testing.assert_close(row[group], expected[group] / power.sqrt())
 
 
+@pytest.mark.parametrize("classes", [3, 7, 9])
+def test_group_norm_is_per_row_and_class_group(x, classes):
+    for row, expected in zip(make("group-norm", classes)(x), x, strict=True):
+        groups = ([0, 1, 2], [3, 4], [5, 6]) if classes == 3 else ([c] for c in range(7))
+        for group in groups:
+            values = expected[group]
+            root = (values.var(correction=0) + 1e-5).sqrt()
+            torch.testing.assert_close(row[group], (values - values.mean()) / root)
+
+
 def test_triangle_keeps_what_exceeds_the_channels_mean(x):
     found = make("triangle")(x)
     for n in range(4):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,9 +81,12 @@ class FakeRun:
         return Evaluation(
             **{"data": data or "pets", "split": values["split"], "blocks": BLOCKS, **record()},
             confusion=[[2, 0], [1, 1]],
+            precision=0.875,
+            recall=0.75,
+            f1=0.625,
         )
 
-    def predict(self, paths: list[Path], **values: Any) -> list[Prediction]:
+    def predict_iter(self, paths: Iterable[Path], **values: Any) -> list[Prediction]:
         self.asked = values
         blocks = [BlockPrediction("conv1", None, None), BlockPrediction("conv2", "cat", 0.5)]
         return [Prediction(str(path), "dog", 1, 0.75, blocks) for path in paths]
@@ -106,6 +110,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         epochs=10,
         seconds_per_epoch=30.0,
         cache_bytes=None,
+        image_bytes=1_500_000,
+        step_bytes=20_000_000,
     )
 
     def note(name: str, answer: str) -> None:

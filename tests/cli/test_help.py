@@ -10,7 +10,8 @@ HEAVY = ("torch", "torchvision", "kornia", "matplotlib", "sklearn", "numpy", "go
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["evaluate"], ["predict"], ["methods"], ["bench"], ["profile"]]
+    "command",
+    [[], ["train"], ["evaluate"], ["predict"], ["calibrate"], ["methods"], ["bench"], ["profile"]],
 )
 def test_help_is_quick_because_it_imports_nothing_heavy(command):
     program = (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,9 @@ def test_evaluate(goodness, calls):
         "readouts": {"last": 0.5, "sum": 0.75},
         "examples": 4,
         "seconds": 0.25,
+        "precision": 0.875,
+        "recall": 0.75,
+        "f1": 0.625,
     }
     with Image.open(calls.run.folder / "confusion-test.png") as picture:
         assert picture.size[0] > 300
@@ -37,7 +41,7 @@ def test_evaluate_passes_its_options_on(goodness, calls):
         *("evaluate", calls.run.folder, "--data", "other", "--data-root", "root"),
         *("--split", "val", "--device", "cpu", "--batch-size", "7", "--skip-unreadable", "--json"),
     )
-    assert calls.load == ((calls.run.folder,), {"device": "cpu"})
+    assert calls.load == ((str(calls.run.folder),), {"device": "cpu"})
     asked = {key: str(value) for key, value in calls.run.asked.items()}
     assert asked == {
         "data": "other",
@@ -52,6 +56,7 @@ def test_evaluate_passes_its_options_on(goodness, calls):
 def test_evaluate_for_people(goodness, calls):
     _, out, err = goodness("evaluate", calls.run.folder)
     assert "pets test: accuracy 75.00% (sum readout, 4 images, 0.2 s)" in out
+    assert "mean over the classes: precision 87.50%, recall 75.00%, F1 62.50%" in out
     assert ["conv1", "–"] in [line.split() for line in out.splitlines()]
     assert f"confusion matrix: {calls.run.folder / 'confusion-test.png'}" in err
 
@@ -101,7 +106,9 @@ def test_predict(goodness, calls):
     assert second["file"] == "b.png"
 
 
-def test_predict_for_people(goodness, calls):
+def test_predict_for_people(goodness, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a[b].png").touch()
     _, out, err = goodness("predict", calls.run.folder, "a[b].png")
     assert err == ""
     assert ["a[b].png", "dog", "75.00%", "–", "cat"] in [line.split() for line in out.splitlines()]

@@ -37,6 +37,18 @@ def test_bench_writes_its_record_and_picture(goodness, tmp_path):
     assert (tmp_path / "bench.png").exists()
 
 
+def test_bench_prints_the_memory_over_time_steps(goodness):
+    words = ["bench", "ffgaf-snn", *TINY, "--model", "spiking-cnn", "--model-arg", "pools=[]"]
+    code, out, _ = goodness(*words, "--num-classes", "4", "--time-steps", "1,2")
+
+    assert code == 0
+    heading, one, two = out.splitlines()[-3:]
+    assert heading.split() == ["time", "steps", "ffgaf-snn", "backprop", *heading.split()[4:]]
+    sizes = [[float(word) for word in row.split() if "." in word] for row in (one, two)]
+    assert [row.split()[0] for row in (one, two)] == ["1", "2"]
+    assert all(a < b for a, b in zip(*sizes, strict=True))
+
+
 def test_profile_prints_every_block(goodness, tmp_path):
     words = ["profile", *TINY, "--model", "cnn", "--model-arg", "pools=[]"]
     code, out, _ = goodness(*words, "--json", "--out", str(tmp_path))
@@ -57,6 +69,7 @@ def test_profile_prints_every_block(goodness, tmp_path):
         (["bench", "backprop"], "'backprop' is not local"),
         (["bench", "sfff"], "did you mean 'sff'"),
         (["bench", "sff", "--depths", "4,x"], "--depths needs numbers from 1 up"),
+        (["bench", "sff", "--time-steps", "1"], "no time steps"),
         (["bench", "sff", "--batches", "0"], "--batches needs numbers from 1 up"),
         (["bench", "sff", "--model", "vgg88"], "did you mean 'vgg8'"),
         (["bench", "sff", "--set", "plann=together"], "did you mean 'plan'"),

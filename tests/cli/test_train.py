@@ -17,7 +17,7 @@ from goodness.cli.app import app
 from goodness.cli.options import OF_A_STEP
 from goodness.config import KEYS
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+from goodness.reports.progress import CacheNotice, LiveProgress, MemoryNotice, PlainProgress
 from goodness.training.signals import StopOnSignal
 
 WORDS = """
@@ -63,6 +63,8 @@ OPTIONS = {
     "--label-smoothing 0.1": {"label_smoothing": "0.1"},
     "--label-smoothing 0.3,0.1": {"label_smoothing": ["0.3", "0.1"]},
     "--class-weights 1,2": {"class_weights": ["1", "2"]},
+    "--early-stopping 7": {"early_stopping": {"patience": "7"}},
+    "--log csv,tensorboard": {"log": ["csv", "tensorboard"]},
     "--class-difficulty 0.5": {"class_difficulty": 0.5},
     "--set objective.grid=2": {"objective": {"grid": 2}},
     "--set 'model.widths=[32, 64]'": {"model": {"widths": [32, 64]}},
@@ -71,6 +73,7 @@ OPTIONS = {
 }
 NOT_COMPARED = {
     *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"),
+    *("early_stopping", "checkpoint"),
 }
 OF_LOADED = {"skip_unreadable", "num_threads", "device"}
 
@@ -94,7 +97,8 @@ def test_each_option_reaches_fit_under_its_key(goodness, calls, tmp_path, words)
 def test_every_key_has_an_option_but_those_that_hold_several_parts():
     tried = set(" ".join(OPTIONS).replace("--no-", "--").split())
     assert {key.option for key in KEYS.values() if key.option} <= tried
-    assert [name for name, key in KEYS.items() if not key.option] == ["readouts", "augment"]
+    several = ["readouts", "augment", "checkpoint"]
+    assert [name for name, key in KEYS.items() if not key.option] == several
 
 
 @pytest.mark.parametrize(
@@ -269,6 +273,7 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(goodness, calls, tmp_path):
     lines = [line.split() for line in out.splitlines()]
     assert ["conv1", "8×4×4", "1,234", "no", "–"] in lines
     assert ["conv2", "16", "99", "yes", "4"] in lines
+    assert "memory: 1.5 MB of images, about 20.0 MB for a step" in out
     assert "about 30.0 s per epoch, 5 min 0 s for 10 epochs" in out
 
 
@@ -286,12 +291,12 @@ def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
         return [type(callback) for callback in calls.fit[1]["callbacks"]]
 
     goodness("train")
-    assert kinds() == [StopOnSignal, CacheNotice, PlainProgress]
+    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, PlainProgress]
     goodness("train", "--quiet")
     assert kinds() == [StopOnSignal]
     monkeypatch.setenv("FORCE_COLOR", "1")
     goodness("train")
-    assert kinds() == [StopOnSignal, CacheNotice, LiveProgress]
+    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, LiveProgress]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,17 @@ def test_the_rate_is_searched_until_the_best_lies_inside(finished):
     assert (plan["trials"], plan["found"], plan["run"]) == ([], {}, {})
 
 
+def test_what_every_block_of_a_run_has_learnt_is_looked_at(finished):
+    study, *_, paths = finished
+
+    for method in ("backprop", "asge-fast", "cafo"):
+        run = study.path / method / "seed-0"
+        blocks = read(run / "diagnosis.json")
+        assert [block["name"] for block in blocks] == read(run / "result.json")["blocks"]
+        assert not (study.path / method / "trial-0" / "diagnosis.json").exists()
+    assert "dead channels" in paths["md"].read_text()
+
+
 def test_only_what_answers_is_trained_in_timed_runs(finished):
     study, *_ = finished
 
@@ -117,6 +128,7 @@ def test_later_runs_are_as_long_as_earlier_ones_tell(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(EntryTraining, "_train", train)
+    monkeypatch.setattr(EntryTraining, "_diagnose", lambda *_: None)
     study.train("sff", lambda line: None)
 
     assert study.folder(study.entries["sff"]).refused is None

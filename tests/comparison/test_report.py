@@ -23,6 +23,7 @@ from goodness.comparison.summary import (
 )
 from goodness.comparison.verdict import difference
 from goodness.results import (
+    BlockDiagnosis,
     EpochRow,
     EpochTraining,
     EpochValidation,
@@ -151,6 +152,30 @@ def test_the_text_warns_of_what_numbers_hide(known):
     assert "--match-parameters sff" in said
     for method in ("backprop took", "cwc took", "cwc trains", "sff is answered"):
         assert method not in said
+
+
+def test_dead_channels_of_every_block_have_a_column_where_they_are_known(known):
+    assert "dead channels" not in Report(known).training["sff"]
+    blocks = [BlockDiagnosis(name, None, 8, dead, 2.0, None) for name, dead in (("a", 3), ("b", 0))]
+    folder = known.folder(known.entries["sff"])
+    content = [block.to_json() for block in blocks]
+    folder.diagnosis(folder.runs[0]).write_text(json.dumps(content))
+
+    report = Report(known)
+    assert report.training["sff"]["dead channels"] == "3/8 0/8"
+    assert report.training["cwc"]["dead channels"] == "–"
+    (kept,) = (row for row in report.record()["methods"] if row["method"] == "sff")
+    assert kept["dead_channels"] == [(3, 8), (0, 8)]
+
+
+def test_blocks_worse_than_one_before_are_warned_of_with_their_seeds():
+    own = [[0.8, 0.5, None, 0.9], [0.8, 0.79, None, 0.7]]
+    seen = Row("a", "", "", "", accuracies=[0.9, 0.9], per_block=own, test_examples=1000)
+    seen.blocks = ["one", "two", "three", "four"]
+    fine = replace(seen, method="b", per_block=[[0.7, 0.8, None, 0.9]])
+
+    said = [line for line in caveats([seen, fine], 60.0) if "one before it" in line]
+    assert said == ["a: a block answers worse than one before it: two in 1 of 2, four in 1 of 2."]
 
 
 def row(name, accuracies, val=None, **values):

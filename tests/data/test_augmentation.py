@@ -131,6 +131,8 @@ def test_jitter_of_grey_images_changes_their_brightness():
     "wrong",
     [
         {"crop": -1},
+        {"crop": 1.5},
+        {"crop": -0.5},
         {"grayscale": 1.5},
         {"jitter": (0.1, 0.1, 0.1, 0.6)},
         {"jitter": (-0.1, 0, 0, 0)},
@@ -168,6 +170,15 @@ def test_a_reflection_needs_as_many_pixels():
     Augmentation(AugmentConfig(crop=5, padding="reflect"), (3, 8, 6))
     with pytest.raises(InputError, match=r"augment.crop: 6 .* sides of 6 \(use at most 5, or"):
         Augmentation(AugmentConfig(crop=6, padding="reflect"), (3, 8, 6))
+
+
+@pytest.mark.parametrize(
+    ("share", "shape", "pixels"),
+    [(0.125, (3, 32, 48), 4), (0.2, (1, 9, 8), 2), (0.01, (1, 8, 8), 1)],
+)
+def test_a_crop_may_be_in_proportion_to_the_image(share, shape, pixels):
+    assert augment(shape, crop=share).equal(augment(shape, crop=pixels))
+    assert not augment(shape, crop=share).equal(augment(shape, crop=pixels + 1))
 
 
 def test_which_images_are_mirrored_can_be_said():

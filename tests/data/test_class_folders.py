@@ -31,6 +31,12 @@ def test_val_folder_is_the_validation_part(name, tmp_path, write_classes, values
     assert sorted(values(data.val)) == [50, 51, 52]
 
 
+def test_a_folder_called_valid_is_the_validation_part(tmp_path, write_classes, values):
+    write_classes(tmp_path / "train", {"a": 10, "b": 10})
+    write_classes(tmp_path / "valid", {"a": 1, "b": 1}, first=50)
+    assert values(open_data(tmp_path).val) == [50, 51]
+
+
 def test_two_validation_folders_are_refused(tmp_path, write_classes):
     for name in ("train", "val", "validation"):
         write_classes(tmp_path / name, {"a": 10, "b": 10})
@@ -82,24 +88,6 @@ def test_colour_in_the_test_part_does_not_make_training_colour(tmp_path, write_c
     write_classes(tmp_path / "test", {"a": 2, "b": 2}, mode="RGB")
     data = open_data(tmp_path)
     assert data.train.image_shape == data.test.image_shape == (1, 6, 6)
-
-
-def test_several_sizes_need_an_image_size(tmp_path, write_classes):
-    write_classes(tmp_path / "train", {"a": 10})
-    write_classes(tmp_path / "train", {"b": 10}, size=(9, 7))
-    with pytest.raises(InputError, match=r"a.0..\.png is 6x6, .*b.0..\.png is 9x7.*--image-size"):
-        open_data(tmp_path)
-    data = open_data(tmp_path, image_size=4)
-    assert data.train.image_shape == data.val.image_shape == data.test.image_shape == (1, 4, 4)
-    assert (data.preprocessing.height, data.preprocessing.width) == (4, 4)
-
-
-def test_test_images_of_another_size_need_an_image_size(tmp_path, write_classes):
-    write_classes(tmp_path / "train", {"a": 10, "b": 10})
-    write_classes(tmp_path / "test", {"a": 1, "b": 1}, size=(8, 8))
-    with pytest.raises(InputError, match=r"train.* is 6x6, .*test.* is 8x8.*--image-size"):
-        open_data(tmp_path)
-    assert open_data(tmp_path, image_size=6).test.image_shape == (1, 6, 6)
 
 
 def test_images_need_not_be_square(tmp_path, write_classes):

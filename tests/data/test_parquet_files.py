@@ -124,6 +124,7 @@ def test_images_must_be_a_struct_of_bytes(tmp_path, images, says):
         open_data(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::goodness.notes.Note")  # without it the part lacks a class
 @pytest.mark.parametrize("bad", [b"no image", None])
 def test_unreadable_image_is_named_by_row(tmp_path, write_parquet, bad):
     write_parquet(tmp_path / "train-0.parquet", LABELS)

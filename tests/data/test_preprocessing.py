@@ -46,9 +46,11 @@ def test_images_of_every_kind_become_one_tensor(tmp_path, preprocessing):
     expected = preprocessing.apply(pixels[None])
 
     given = [tmp_path / "noise.png", str(tmp_path / "noise.png"), image, pixels]
-    for one in (*given, [given[0]], pixels[None]):
+    given += [np.asarray(image), np.asarray(image)[:, :, None], pixels / 255]
+    given += [(pixels.permute(1, 2, 0) / 255).numpy()]
+    for one in (*given, [given[0]], pixels[None], pixels[None] / 255, np.asarray(image)[None]):
         assert torch.equal(preprocessing(one), expected)
-    assert torch.equal(preprocessing(given), expected.expand(4, 3, 4, 6))
+    assert torch.equal(preprocessing(given), expected.expand(8, 3, 4, 6))
     assert preprocessing([]).shape == (0, 3, 4, 6)
 
 
@@ -57,15 +59,31 @@ def test_images_of_every_kind_become_one_tensor(tmp_path, preprocessing):
     [
         (
             torch.zeros(3, 4, 5, dtype=torch.uint8),
-            r"an image of \(3, 4, 5\), .*\(3, 4, 6\) is needed",
+            r"an image of \(3, 4, 5\), .*\(3, 4, 6\) are needed",
         ),
-        (torch.zeros(2, 3, 4, 6), r"an image of \(2, 3, 4, 6\), torch.float32: uint8"),
+        (torch.zeros(2, 3, 4, 6, dtype=torch.int32), r"of \(2, 3, 4, 6\), torch.int32: uint8 or"),
+        (torch.full((3, 4, 6), 1.5), r"of floats from 1.5 to 1.5: they are to lie in \[0, 1\]"),
+        (np.zeros((1, 4, 6, 5), np.uint8), r"\(4, 6, 5\) is no image"),
         (Image.new("F", (6, 4)), "image of floats"),
     ],
 )
 def test_what_is_no_image_of_its_form_is_refused(preprocessing, image, message):
     with pytest.raises(InputError, match=message):
         preprocessing(image)
+
+
+def test_a_network_of_other_floats_takes_no_pixels(tmp_path, preprocessing):
+    own = preprocessing.model_copy(update={"pixels": False})
+    floats = torch.full((3, 4, 6), -7.0)
+    assert torch.equal(own(floats), own.normalized(floats[None]))
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    for image, says in (
+        (tmp_path / "a.png", "trained on tensors that no file has"),
+        (torch.zeros(3, 4, 6, dtype=torch.uint8), "trained on floats of another range"),
+        (np.zeros((4, 6, 3), np.uint8), "trained on floats of another range"),
+    ):
+        with pytest.raises(InputError, match=says):
+            own(image)
 
 
 def test_statistics_are_those_of_the_training_part_alone(tmp_path, write_classes):

@@ -144,6 +144,49 @@ def test_dirac_filters_hand_on_the_input_and_the_others_are_torch_s(
                 assert torch.equal(own, other)
 
 
+@pytest.mark.parametrize(
+    ("init", "deviation", "largest"),
+    [
+        ("kaiming", (2 / (16 * 9)) ** 0.5, None),
+        ("kaiming-out", (2 / (64 * 9)) ** 0.5, None),
+        ("xavier", (2 / ((16 + 64) * 9)) ** 0.5, (6 / ((16 + 64) * 9)) ** 0.5),
+        ("default", (1 / (3 * 16 * 9)) ** 0.5, (1 / (16 * 9)) ** 0.5),
+    ],
+)
+def test_first_weights(init, deviation, largest):
+    conv = make((16, 8, 8), widths=[64], pools=[], norm="none", init=init)[0]
+
+    assert conv.weight.std().item() == pytest.approx(deviation, rel=0.03)
+    assert conv.bias.any() == (init == "default")
+    if largest is None:  # normal: 9216 of them reach far beyond what a uniform draw could
+        assert conv.weight.abs().max() > 3 * deviation
+    else:
+        assert largest * 0.99 < conv.weight.abs().max() <= largest * 1.0001
+
+
+@pytest.mark.parametrize("init", ["kaiming", "default"])
+def test_fully_connected_layers_of_a_chain_are_drawn_alike(init):
+    dense = make((4, 4, 4), widths=[4], pools=[], dense=[512], norm="none", init=init).dense1
+
+    expected = (2 if init == "kaiming" else 1 / 3) / 64
+    assert dense.weight.var().item() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("method", "init"),
+    [
+        *((name, "default") for name in ("cwc", "cafo", "cafo-ce", "cafo-dfa", "trifecta", "dgl")),
+        ("bwbpf", "default"),
+        ("scff", "xavier"),
+        ("deeperforward", "kaiming-out"),
+        ("hcl-ff", "kaiming-out"),
+        ("asge", "kaiming"),
+    ],
+)
+def test_methods_start_as_their_released_code_does(method, init):
+    assert resolve({"method": method}).model["init"] == init
+
+
 def test_gelu():
     layers = make(widths=[4], pools=[], norm="none", activation="gelu")
     x = torch.randn(2, 3, 8, 8)

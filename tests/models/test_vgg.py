@@ -32,6 +32,17 @@ def test_networks_are_the_paper_s(name, layers):
     assert drawn(name, (3, 32, 32)) == layers
 
 
+def test_predsim_s_networks_start_as_torch_draws_them():
+    model = MODELS.make(MODELS.resolve({"name": "vgg8b"}), (3, 32, 32), 10)
+
+    weighted = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [type(layer).__name__ for layer in weighted] == ["Conv2d"] * 6 + ["Dense"]
+    for layer in weighted:
+        inputs = layer.weight[0].numel()
+        assert layer.weight.var().item() == pytest.approx(1 / (3 * inputs), rel=0.05)
+        assert layer.weight.abs().max() <= inputs**-0.5
+
+
 @pytest.mark.parametrize("model", ["vgg8", "vgg11"])
 def test_images_that_are_halved_too_often_are_refused(model):
     with pytest.raises(InputError, match=rf"{model} .*8x8.*--image-size 32"):

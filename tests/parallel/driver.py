@@ -8,6 +8,7 @@ was raised there.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -24,13 +25,13 @@ import goodness
 from goodness import api
 from goodness.errors import EndedElsewhere
 from goodness.parallel import group
-from goodness.training import trainer as training
 from goodness.training.callbacks import Callback
 
 MODEL = {"name": "small-cnn", "widths": [8, 8, 8, 8], "pools": [1, 3], "whiten": 2}
 COMMON = {
     **{"method": "asge-fast", "model": MODEL, "epochs": 2, "batch_size": 240},
     "augment": {"flip": "alternate"},
+    "log": [],  # no pictures, for speed
 }
 LAYERS = {
     **COMMON,
@@ -40,6 +41,7 @@ LAYERS = {
     "ema": 0.9,
     "clip_grad_norm": 1.0,
     "accumulate_steps": 2,
+    "augment": {"flip": "alternate", "mixup": 0.4, "cutmix": 1.0, "attentive_cutmix": 8},
 }
 # Neither batch norm nor noise, so that shares of a batch make up the batch.
 DATA = {
@@ -47,7 +49,12 @@ DATA = {
     "model": {**MODEL, "norm": "none"},
     "boundary": {"dropout": 0.0},
     "readouts": {"fusion": {}},
+    "augment": {"flip": "alternate", "mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8},
 }
+
+
+HANGS = 120
+"""Seconds after which a rank is taken to hang; most scenarios take one or two."""
 
 
 class At(Callback):
@@ -96,6 +103,8 @@ def ranks(count, work, callbacks=None):
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
+            # A rank that hangs shows where, and ends the others.
+            faulthandler.dump_traceback_later(HANGS, exit=True)
             if count:
                 place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
                 address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
@@ -146,9 +155,8 @@ def main(folder: Path) -> None:
     ended["stopped"] = ended["chain"]
     resume("chain", callbacks={0: At(5, stop)}, parallel="none")
     resume("chain", 3, {0: At(7, stop)}, parallel="layers")
-    training.SAVE_SECONDS = 0.0  # after every step
-    resume("chain", 2, parallel="layers")
-    training.SAVE_SECONDS = 300.0
+    after_every_step = {"every_seconds": 0}
+    resume("chain", 2, parallel="layers", checkpoint=after_every_step)
 
     fit("one", DATA)
     fit("shares", DATA, 2, {0: At(2, stop)}, parallel="data")

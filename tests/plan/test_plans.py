@@ -155,3 +155,19 @@ def test_blocks_that_are_annealed_begin_together_and_are_frozen_one_after_anothe
         assert segment.clock.steps == round(40 * end)
         assert cosine(segment.clock._replace(step=round(40 * end))) == pytest.approx(0)
     assert make("annealed", 1, first=0.4).windows == [(0, 1)]
+
+
+@pytest.mark.parametrize("backbone", ["local", "end-to-end"])
+def test_heads_follow_the_blocks_one_by_one(backbone):
+    plan = make("boosted", 3, backbone=backbone, until=0.5)
+    blocks = [(0,), (1,), (2,)] if backbone == "local" else [(2,)]
+    found = [learning(plan, step) for step in (0, 19, 20, 29, 30, 39, 80)]
+    assert found == [blocks, blocks, [(0,)], [(0,)], [(1,)], [(1,)], [(1,)]]
+    assert not any(segment.training for segment in plan.at(Clock(20, 10, 4)))
+    assert [plan.finished(Clock(step, 10, 4)) for step in (0, 20, 30, 39)] == [0, 0, 1, 1]
+    # Each part has a learning rate's clock of its own.
+    clocks = [plan.at(Clock(step, 10, 4))[-1].clock for step in (5, 25, 39)]
+    assert [(clock.step, clock.steps) for clock in clocks] == [(5, 20), (5, 10), (9, 10)]
+    # The whole network's optimizer is not that of its first block.
+    owners = {segment.blocks: segment.owner for segment in plan.segments()}
+    assert len(set(owners.values())) == 3

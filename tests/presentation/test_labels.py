@@ -161,3 +161,14 @@ def test_label_pictures_are_learnt_with_the_first_block():
 
     assert [o for o, ps in learner.parameters.items() if pictures in set(ps)] == ["0", "1"]
     assert not torch.equal(before, pictures)
+
+
+@pytest.mark.parametrize(("norm", "mean"), [("none", None), ("rms", False), ("layer", True)])
+def test_plain_images_are_normalised_one_by_one(norm, mean):
+    rows = make("plain", norm=norm).query_rows(images())
+    if mean is None:
+        assert torch.equal(rows, images())
+        return
+    powers, means = rows.square().mean((1, 2, 3)), rows.mean((1, 2, 3))
+    torch.testing.assert_close(powers, torch.ones(len(rows)), rtol=1e-3, atol=1e-3)
+    assert (means.abs().max() < 1e-5) == mean

@@ -15,6 +15,7 @@ from goodness.profiling.bench import (
     batch_sweep,
     compare_steps,
     depth_sweep,
+    time_sweep,
 )
 from goodness.profiling.bound import Convolution, bound, convolutions
 from goodness.profiling.figures import draw_bench, draw_profile
@@ -136,6 +137,41 @@ def test_memory_over_depth_grows_for_backprop_alone():
     for name in (BACKPROP, CHECKPOINTING):
         assert deep["activations"][name] > 1.5 * shallow["activations"][name]
     assert deep["activations"][CHECKPOINTING] < deep["activations"][BACKPROP]
+
+
+def spiking(depth):
+    model = {"name": "spiking-cnn", "widths": [12] * depth, "pools": []}
+    return Bench(["ffgaf-snn"], model, (3, 8, 8), batch=8, steps=1)
+
+
+def test_memory_over_time_steps_is_that_of_one_block(tmp_path):
+    few, many = (
+        [row["activations"] for row in time_sweep(spiking(n), [2, 8], quiet)] for n in (2, 6)
+    )
+
+    for two, eight in (few, many):
+        for name in ("ffgaf-snn", BACKPROP):
+            assert 2.5 * two[name] < eight[name] < 4.5 * two[name]
+    # The backward pass through time keeps every block, and the local one its own.
+    assert many[1]["ffgaf-snn"] < 1.1 * few[1]["ffgaf-snn"]
+    assert many[1][BACKPROP] > 2.2 * few[1][BACKPROP]
+    assert many[1]["ffgaf-snn"] < 0.4 * many[1][BACKPROP]
+
+
+def test_backprop_has_the_surrogate_that_it_needs(tmp_path):
+    bench = spiking(2)
+    given = {name: t.network.config.model["surrogate"] for name, t in bench.trials().items()}
+    assert given == {"ffgaf-snn": None, BACKPROP: "atan", CHECKPOINTING: "atan"}
+    record = {**compare_steps(bench, quiet), "batch": 8, "batches": [], "depths": []}
+    draw_bench({**record, "time_steps": time_sweep(bench, [1, 2], quiet)}, tmp_path / "bench.png")
+    draw_bench(record, tmp_path / "without.png")
+    sizes = [(tmp_path / name).stat().st_size for name in ("bench.png", "without.png")]
+    assert sizes[0] > 1.2 * sizes[1]
+
+
+def test_a_network_without_time_steps_has_no_sweep_over_them():
+    with pytest.raises(InputError, match=r"'vgg8' has no time steps .*spiking-cnn"):
+        time_sweep(Bench(["sff"], "vgg8"), [1], quiet)
 
 
 @pytest.mark.parametrize("methods", [[], ["backprop"], ["sff", "deep-supervision"]])

@@ -16,9 +16,10 @@ from goodness.clock import Clock
 from goodness.data.source import Files, make_source
 from goodness.data.split import LazyImages, Split
 from goodness.errors import InputError, Interrupted
+from goodness.memory import in_units
 from goodness.plan import PLANS, Frozen
 from goodness.training.callbacks import Callback
-from goodness.training.feature_cache import Stage, in_units, stages
+from goodness.training.feature_cache import Stage, stages
 from helpers import At, interrupt, same, saved_weights, tiny_network, without_times
 
 MODEL = {"name": "cnn", "widths": [8, 12, 16], "pools": [1], "norm": "batch"}

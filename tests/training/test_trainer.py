@@ -437,9 +437,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(make, monkeypatch):
 
 
 def test_inside_a_long_epoch_the_state_is_saved(make, monkeypatch):
-    monkeypatch.setattr(trainer_module, "SAVE_SECONDS", 0.0)
     saved = []
-    trained = make("run", epochs=1)
+    trained = make("run", epochs=1, checkpoint={"every_seconds": 0})
     save = checkpoint.save
 
     def counted(folder, *args):

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from goodness.boundary.base import BOUNDARIES, Boundary
-from goodness.functional import group_normalise, layer_normalise, rms_normalise
+from goodness.functional import group_normalise, group_standardise, layer_normalise, rms_normalise
 from goodness.types import Fraction, NonNegative
 
 
@@ -43,13 +43,22 @@ class LayerNorm(Boundary):
         return layer_normalise(x)
 
 
+@BOUNDARIES.register("group-norm")
+class GroupNorm(Boundary):
+    """Each class's channel group with mean 0 and variance 1; no learned scale or shift.
+
+    DeeperForward (ICLR 2025), as its code does it: the class cannot be read off the groups'
+    strength.
+    """
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with mean 0 and variance 1 per row and group."""
+        return group_standardise(x, min(self.num_classes, x.shape[1]))
+
+
 @BOUNDARIES.register("group-rms")
 class GroupRMS(Boundary):
-    """Each class's channel group divided by its own root mean square.
-
-    DeeperForward (ICLR 2025) normalises per group, so that the class cannot be read off the groups'
-    strength. That it is a scale without centring is our choice.
-    """
+    """Each class's channel group divided by its own root mean square: a scale without centring."""
 
     def normalise(self, x: Tensor) -> Tensor:
         """(N, C, H, W) with mean square 1 per row and group."""

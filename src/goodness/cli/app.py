@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from goodness.cli.bench import bench
+from goodness.cli.calibrate import calibrate
 from goodness.cli.compare import compare
+from goodness.cli.demo import demo
 from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
@@ -21,8 +25,10 @@ from goodness.cli.lists import data, methods, models, recipes
 from goodness.cli.partition import partition
 from goodness.cli.predict import predict
 from goodness.cli.profile import profile
+from goodness.cli.push import push
 from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
+from goodness.notes import Note
 from goodness.parallel.launch import launched
 
 app = typer.Typer(
@@ -33,7 +39,8 @@ app = typer.Typer(
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
 )
 for command in (
-    *(train, compare, evaluate, diagnose, predict, explain, export, partition, bench, profile),
+    *(train, compare, evaluate, calibrate, diagnose, predict, explain),
+    *(export, push, demo, partition, bench, profile),
     *(methods, models, recipes, data),
 ):
     app.command()(command)
@@ -72,7 +79,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _wait_briefly()
     try:
-        app(args, prog_name="goodness")
+        with _notes_shown():
+            app(args, prog_name="goodness")
     except Interrupted as error:
         _fail(error, 128 + error.signum)
     except InputError as error:
@@ -84,6 +92,30 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         # The command line's own words: torch's are many lines, and MemoryError has often none.
         _fail(MemoryError(NO_MEMORY), 1)
+
+
+@contextmanager
+def _notes_shown() -> Iterator[None]:
+    """Print notes as one line each; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, Note):
+                others(message, category, filename, lineno, file, line)
+            elif (here := launched()) is None or here.rank == 0:
+                print(f"note: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", Note)
+        yield
 
 
 def _wait_briefly() -> None:

@@ -33,6 +33,10 @@ def bench(
     side: Annotated[
         int, typer.Option(min=1, metavar="PIXELS", help="Side in the sweep over depths.")
     ] = 16,
+    time_steps: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Also memory at these time steps of spiking neurons."),
+    ] = None,
     batches: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also speed and memory at these batches.")
     ] = None,
@@ -49,7 +53,8 @@ def bench(
     asked = values()
     image, batch = images_of(asked, channels, least=2)
     sweep_depths, sweep_batches = _numbers("--depths", depths), _numbers("--batches", batches)
-    from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep
+    sweep_time = _numbers("--time-steps", time_steps)
+    from goodness.profiling.bench import Bench, batch_sweep, compare_steps, depth_sweep, time_sweep
     from goodness.profiling.figures import draw_bench
     from goodness.training.machine import set_machine
 
@@ -57,11 +62,13 @@ def bench(
     model = asked.pop("model")
     setup = Bench(methods, model, image, num_classes, batch, steps, chosen, asked)
     with console().status("building") as status:
+        over_time = time_sweep(setup, sweep_time, status.update)
         record = {
             **record_head(chosen),
             **{"model": setup.network(), "image": image, "batch": batch, "steps": steps},
             **compare_steps(setup, status.update),
             "batches": batch_sweep(setup, sweep_batches, status.update),
+            "time_steps": over_time,
         }
         deep = setup._replace(image_shape=(channels, side, side))
         record["depths"] = depth_sweep(deep, sweep_depths, width, status.update)
@@ -74,8 +81,17 @@ def bench(
         f" {record['bound']:.2f} × backprop",
         soft_wrap=True,
     )
+    if over_time:
+        ways = list(over_time[0]["activations"])
+        sheet.print("\nactivations over the time steps of an image:")
+        sheet.print(table(("time steps", *ways), map(_time_row, over_time), ways))
     if out is not None:
         print(out)
+
+
+def _time_row(row: dict[str, Any]) -> tuple[str, ...]:
+    sizes = (f"{size / MIB:,.1f} MiB" for size in row["activations"].values())
+    return str(row["time_steps"]), *sizes
 
 
 def _row(name: str, way: dict[str, Any]) -> tuple[str, ...]:

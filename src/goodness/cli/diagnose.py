@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from goodness.cli.options import AsJson, RunFolder, Values, takes
+from goodness.cli.options import AsJson, RunName, Values, takes
 from goodness.cli.output import SCHEMA, page, percent, print_json, table
 from goodness.cli.values import load_run
 
 
 @takes("data", "data_root", "skip_unreadable", "num_threads", "device", settings=False)
 def diagnose(
-    run: RunFolder,
+    run: RunName,
     values: Values,
     split: Annotated[
         Literal["test", "val", "train"], typer.Option(help="Which part of the data.")

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import Images, RunFolder, Values, takes
+from goodness.cli.options import Images, RunName, Values, takes
 from goodness.cli.output import console
-from goodness.cli.values import load_run
+from goodness.cli.values import load_run, output_folder
 from goodness.files import check_folder
 
 
 @takes("num_threads", "device", settings=False)
 def explain(
-    run: RunFolder,
+    run: RunName,
     images: Images,
     values: Values,
     out: Annotated[
@@ -28,7 +28,7 @@ def explain(
     from goodness.reports.explanation import draw_explanation
 
     loaded, _ = load_run(run, values())
-    folder = loaded.folder / "explained" if out is None else out
+    folder = output_folder(loaded) / "explained" if out is None else out
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()

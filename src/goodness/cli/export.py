@@ -1,4 +1,4 @@
-"""``goodness export``: a trained network for torchvision, timm, torch or an ONNX runtime."""
+"""``goodness export``: a trained network for torchvision, timm, torch, ONNX or ExecuTorch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from goodness.cli.options import AsJson, RunFolder, Values, takes
+from goodness.cli.options import AsJson, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 from goodness.cli.report import note_boundary
+from goodness.cli.values import output_folder
 from goodness.files import check_file, check_folder
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @takes("data_root", settings=False)
 def export(
-    run: RunFolder,
+    run: RunName,
     values: Values,
     format: Annotated[
         Literal["safetensors", "torch", "onnx", "executorch"],
@@ -49,16 +50,23 @@ def export(
         typer.Option(min=1, help="Images that an ExecuTorch program takes. Default: 1."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: in the run folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A folder with --train. Default: in the run folder."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an export has written before.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the trained network for other programs."""
-    from goodness import api
-
+    """Write the trained network for other programs; prints where."""
     if out is not None:
-        (check_folder if train else check_file)(out)
+        check_folder(out) if train else check_file(out, overwrite)
+    from goodness import api
+    from goodness.export import default_name
+
     loaded = api.load(run, device="cpu")
+    if out is None:
+        out = output_folder(loaded) / default_name(format, int8=int8, train=train)
     written = loaded.export(
         format,
         out,
@@ -68,6 +76,7 @@ def export(
         int8=int8,
         train=train,
         batch=batch,
+        overwrite=overwrite,
         **values(),
     )
     if format == "safetensors":
@@ -85,7 +94,9 @@ def export(
 
 def _show_plan(folder: Path) -> None:
     """What every block's step needs, and backpropagation through all of them."""
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    from goodness.export import PLAN
+
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     whole = plan["backprop"]
     planned = [*plan["blocks"], *([] if "refused" in whole else [whole])]
     rows = [

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from goodness.cli.options import AsJson, Values, takes
-from goodness.cli.output import SCHEMA, page, print_json, table
+from goodness.cli.output import SCHEMA, page, percent, print_json, table
 from goodness.errors import InputError
+
+PRETRAINED = "pretrained"
+"""What names of trained networks in this package begin with, as those of a family do."""
 
 
 @takes("imports", settings=False)
@@ -37,15 +40,21 @@ def models(
     values: Values,
     family: Annotated[
         str | None,
-        typer.Argument(metavar="[torchvision|timm]", help="Whose models; default: our own."),
+        typer.Argument(
+            metavar="[torchvision|timm|pretrained]",
+            help="Whose models, or the trained networks of this package; default: our own.",
+        ),
     ] = None,
     like: Annotated[
         str, typer.Option(metavar="PATTERN", help="Only names like this, e.g. 'resnet*'.")
     ] = "*",
     as_json: AsJson = False,
 ) -> None:
-    """List the models: our own, or all that classify images of torchvision or timm."""
+    """List the models: our own, those of torchvision or timm that classify images, trained ones."""
     values()
+    if family == PRETRAINED:
+        _show_pretrained(like, as_json)
+        return
     from goodness.listings import list_models
     from goodness.models import FAMILIES, MODELS
 
@@ -54,9 +63,36 @@ def models(
         for row in rows:
             row["title"] = (inspect.getdoc(MODELS[row["name"]]) or "").partition("\n")[0]
         if not as_json:
-            rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in FAMILIES]
+            others = (*FAMILIES, PRETRAINED)
+            rows += [{"name": f"{f}/…", "title": f"See 'goodness models {f}'."} for f in others]
     if not rows:
         raise InputError(f"no model of {family} is like '{like}'")
+    _show(rows, as_json)
+
+
+def _show_pretrained(like: str, as_json: bool) -> None:
+    """Each trained network's data, accuracy and size."""
+    from goodness.listings import list_pretrained
+    from goodness.sharing.folder import SharedFolder
+    from goodness.sharing.locating import locate
+
+    rows = []
+    for name in list_pretrained(like):
+        shared = SharedFolder(locate(name))
+        result = shared.read_result()
+        assert result is not None
+        assert result.test is not None
+        row: dict[str, Any] = {"name": name, "data": result.data, "method": result.method}
+        size = shared.weights_file.stat().st_size
+        accuracy, parameters = result.test.accuracy, result.train.parameters
+        if as_json:
+            row |= {"accuracy": accuracy, "parameters": parameters, "bytes": size}
+        else:
+            row |= {"test accuracy": percent(accuracy), "parameters": f"{parameters:,}"}
+            row["size"] = f"{size / 1e6:.2f} MB"
+        rows.append(row)
+    if not rows:
+        raise InputError(f"no pretrained network is like '{like}'")
     _show(rows, as_json)
 
 

@@ -27,7 +27,14 @@ ModelArgs = Annotated[
         rich_help_panel="Model",
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a finished run or of a shared network, pretrained/NAME, or hf:USER/NAME.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
 ]

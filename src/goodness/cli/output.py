@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -18,28 +18,43 @@ if TYPE_CHECKING:
     import torch
 
 
+PIPE_WIDTH = 10_000
+
+
 def console() -> Console:
     """Standard error, for what a command is doing."""
     return _console(stderr=True)
 
 
-def page() -> Console:
-    """Standard output, for the table that a command was called for; with ``--json`` JSON is."""
-    return _console(stderr=False)
+def page(file: TextIO | None = None) -> Console:
+    """Standard output, for the table that a command was called for; with ``--json`` JSON is.
+
+    Args:
+        file: where to instead.
+    """
+    return _console(stderr=False, file=file)
 
 
-def _console(stderr: bool) -> Console:
-    # A file or pipe has no width: lines long enough for tables.
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
+def _console(stderr: bool, file: TextIO | None = None) -> Console:
+    # A file or pipe has no width: lines long enough for tables, whatever is in them.
+    target = file or (sys.stderr if stderr else sys.stdout)
+    width = None if target.isatty() else PIPE_WIDTH
     # No markup: a path or class name may contain [brackets].
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, soft_wrap=False)
+    return Console(
+        file=file, stderr=stderr, width=width, markup=False, highlight=False, soft_wrap=False
+    )
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
+    print(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """One JSON document."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     # Bytes of a file's name that are no UTF-8, which cannot be printed, become JSON's \udc..
-    print(text.encode(errors="backslashreplace").decode())
+    return text.encode(errors="backslashreplace").decode()
 
 
 def command_line() -> str:
@@ -97,7 +112,8 @@ def table(
     """A table; the columns named in ``numbers`` are set to the right."""
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left")
+        # In a terminal too narrow for it a cell goes on in the next line; nothing is cut off.
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from goodness.cli.output import console, duration, page, percent, table
+from goodness.memory import in_units, memory_line
 
 if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.config import Config
+    from goodness.exits.records import CalibratedExit, ExitReport
     from goodness.results import DryRun
 
 
@@ -22,10 +25,9 @@ def show_plan(plan: DryRun) -> None:
     rows = (map(_cell, map(block.get, columns)) for block in plan.blocks)
     out.print(table(columns, rows, [column for column in columns if column != "name"]))
     if plan.cache_bytes is not None:
-        from goodness.training.feature_cache import in_units
-
         size, folder = in_units(plan.cache_bytes), plan.config["feature_cache"]
         out.print(f"\nfeatures on disk: up to {size} in '{folder}'", soft_wrap=True)
+    out.print(f"\n{memory_line(plan.image_bytes, plan.step_bytes)}", soft_wrap=True)
     seconds = plan.seconds_per_epoch
     out.print(
         f"\n{plan.parameters:,} parameters, {plan.train_examples:,} training images\n"
@@ -72,6 +74,36 @@ def show_result(run: Run) -> None:
         )
     out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
     print(run.folder)
+
+
+def show_exits(report: ExitReport, exits: Sequence[CalibratedExit]) -> None:
+    """What leaves behind which block, how right it is, and what that saves."""
+    out, full = page(), max(report.flops_full, 1)
+    numbers = ("FLOPs", "accuracy", "ECE", "ECE, T", "T", "leave", "of these right")
+    rows = (
+        (
+            own.block,
+            f"{own.flops / full:.1%}",
+            percent(own.accuracy),
+            percent(own.ece_before),
+            percent(own.ece_after),
+            f"{exit_.temperature:.3g}",
+            percent(own.left),
+            percent(own.accuracy_left),
+        )
+        for own, exit_ in zip(report.exits, exits, strict=True)
+    )
+    out.print(table(("block", *numbers), rows, numbers))
+    took = report.latency
+    out.print(
+        f"\n{report.data} {report.split}: accuracy {percent(report.accuracy)} with exits,"
+        f" {percent(report.accuracy_full)} without; {percent(report.saved)} of the FLOPs saved"
+        f" ({report.examples} images)\n"
+        f"one image: {1e3 * took.alone_early:.2f} ms with exits, {1e3 * took.alone_full:.2f} ms"
+        f" without; in a batch of {took.batch}: {1e3 * took.batch_early:.3f} and"
+        f" {1e3 * took.batch_full:.3f} ms an image ({took.device}, threads: {took.num_threads})",
+        soft_wrap=True,
+    )
 
 
 def note_boundary(config: Config, meaning: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from goodness.api import Run
     from goodness.training.callbacks import Callback
 
-MAY_CHANGE = ", ".join(KEYS[key].option for key in RESUMABLE)
+MAY_CHANGE = ", ".join(KEYS[key].option for key in RESUMABLE if KEYS[key].option)
 
 
 @takes(*(name for name, key in KEYS.items() if key.option))
@@ -120,7 +120,12 @@ def _refuse_others(context: typer.Context) -> None:
 @contextmanager
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
-    from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+    from goodness.reports.progress import (
+        CacheNotice,
+        LiveProgress,
+        MemoryNotice,
+        PlainProgress,
+    )
     from goodness.training.signals import StopOnSignal, ignored
 
     out = console()
@@ -133,6 +138,6 @@ def _watching(quiet: bool) -> Iterator[list[Callback]]:
         callbacks: list[Callback] = [stack.enter_context(StopOnSignal())]
         if not quiet:
             live = out.is_terminal
-            callbacks.append(CacheNotice(out))
+            callbacks += [MemoryNotice(out), CacheNotice(out)]
             callbacks.append(stack.enter_context(LiveProgress(out)) if live else PlainProgress(out))
         yield callbacks

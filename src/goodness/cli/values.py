@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import yaml
 
 from goodness.config import KEYS, check_values, merge
 from goodness.errors import InputError
+from goodness.files import check_folder
 from goodness.types import Shape
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def images_of(values: Mapping[str, Any], channels: int, least: int) -> tuple[Sha
     return (channels, size, size), batch
 
 
-def load_run(folder: Path, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
+def load_run(name: str, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     """A run on the device and with the threads that were asked for, and the other values."""
     import torch
 
@@ -85,7 +87,22 @@ def load_run(folder: Path, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]
 
     if "num_threads" in values:
         torch.set_num_threads(values.pop("num_threads"))
-    return api.load(folder, device=values.pop("device", "auto")), values
+    return api.load(name, device=values.pop("device", "auto")), values
+
+
+def output_folder(run: Run) -> Path:
+    """Where a command writes about a run: into its own folder, which is made if it is not there.
+
+    Shared networks stay as they are; theirs is in ``runs``.
+    """
+    from goodness.sharing.folder import SharedFolder
+
+    folder = run.folder
+    if SharedFolder.holds(folder):
+        folder = Path("runs") / re.sub(r"[^\w.-]+", "-", f"shared {run.name}")
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def read_config(path: Path) -> dict[str, Any]:

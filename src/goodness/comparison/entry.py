@@ -51,6 +51,10 @@ class EntryFolder:
         self.runs = [RunFolder(path / f"seed-{seed}") for seed in range(seeds)]
         """Where the runs are or will be, by seed."""
 
+    def diagnosis(self, run: RunFolder) -> Path:
+        """What `goodness.diagnose` found of a run's blocks."""
+        return run.path / "diagnosis.json"
+
     def trial(self, number: int) -> RunFolder:
         """Where a trial is or will be."""
         return RunFolder(self.path / f"trial-{number}")

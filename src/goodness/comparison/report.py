@@ -79,7 +79,7 @@ class Report:
     def training(self) -> Table:
         """How every row was trained."""
         table = {row.method: self._training_cells(row) for row in self.trained}
-        return _without_empty(table, *SEARCHED)
+        return _without_empty(table, "dead channels", *SEARCHED)
 
     @cached_property
     def terminal(self) -> list[tuple[str, ...]]:
@@ -131,6 +131,7 @@ class Report:
             "blocks' own, %": " ".join(
                 "–" if a is None else f"{100 * a:.1f}" for a in row.per_block[0]
             ),
+            "dead channels": " ".join(f"{dead}/{all_}" for dead, all_ in row.dead_channels) or "–",
             "locality": row.locality,
         }
 

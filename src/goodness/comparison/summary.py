@@ -10,13 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from goodness.comparison.entry import Entry
+from goodness.comparison.entry import Entry, read
 from goodness.comparison.protocol import adaptations
 from goodness.comparison.study import Study
 from goodness.comparison.verdict import Difference, difference
 from goodness.methods import METHODS, baseline
 from goodness.readout import READOUTS
-from goodness.results import EpochRow, Result
+from goodness.results import EpochRow, Result, weaker_blocks
 
 TARGET = 0.95
 """Part of the best method's validation accuracy that counts as arrival."""
@@ -68,6 +68,8 @@ class Row:
     best on validation; None where there is none."""
     blocks: list[str] = field(default_factory=list)
     per_block: list[list[float | None]] = field(default_factory=list)
+    dead_channels: list[tuple[int, int]] = field(default_factory=list)
+    """Of every block those that never change, and all; of the first seed."""
     histories: list[list[EpochRow]] = field(default_factory=list)
     seconds: float | None = None
     """Mean per seed."""
@@ -148,6 +150,8 @@ def _row(study: Study, entry: Entry) -> Row:
     row.trial_seconds = sum(trial["seconds"] or 0.0 for trial in folder.trials)
     finished = [run for run in folder.runs if run.result_file.exists()]
     row.histories = [run.history() for run in finished]
+    if finished and (blocks := read(folder.diagnosis(finished[0]))):
+        row.dead_channels = [(block["dead_channels"], block["channels"]) for block in blocks]
     results = [result for run in finished if (result := run.read_result()) is not None]
     if results:
         _add_results(row, results)
@@ -278,6 +282,8 @@ def caveats(rows: Sequence[Row], budget: float) -> list[str]:
                 f"{row.method} is answered by a classifier trained on its features,"
                 f" {answered(row)}{own}."
             )
+        if weaker := _weaker(row):
+            found.append(f"{row.method}: a block answers worse than one before it: {weaker}.")
     against = next((row for row in ranked if row.method == baseline()), None)
     if against is not None and against.trained_parameters:
         names = {row.method for row in ranked}
@@ -303,6 +309,15 @@ def caveats(rows: Sequence[Row], budget: float) -> list[str]:
                 " better than the best of the second."
             )
     return found
+
+
+def _weaker(row: Row) -> str:
+    """The blocks that answer worse than one before them, and in how many seeds."""
+    seeds = Counter(
+        place for own in row.per_block for place in weaker_blocks(own, row.test_examples)
+    )
+    every = len(row.per_block)
+    return ", ".join(f"{row.blocks[place]} in {seeds[place]} of {every}" for place in sorted(seeds))
 
 
 def answered(row: Row) -> str:

@@ -22,6 +22,9 @@ from goodness.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from goodness.comparison.study import Study
 
+DIAGNOSED = 256
+"""Validation images that tell which channels are dead."""
+
 
 class EntryTraining:
     """Trains what is missing of one entry, in this process.
@@ -51,6 +54,9 @@ class EntryTraining:
             self._match()
             plan = self.folder.plan or self._planned()
             self._train_seeds(plan)
+            # After all of them: the largest memory of a process never falls again.
+            for run in self.folder.runs:
+                self._diagnose(run)
         except (InputError, RunError) as error:
             self.folder.refuse(str(error))
             self.log(f"{self.entry.name}: left out: {error}")
@@ -88,6 +94,13 @@ class EntryTraining:
                 config = run.read_config()
                 taken = {"steps_per_epoch": config.steps_per_epoch, "epochs": config.epochs}
                 done.append({**taken, "seconds": seconds})
+
+    def _diagnose(self, run: RunFolder) -> None:
+        """Look at what every block of a run has learnt, once."""
+        file = self.folder.diagnosis(run)
+        if not file.exists():
+            blocks = api.load(run.path).diagnose(examples=DIAGNOSED)
+            write_json(file, [block.to_json() for block in blocks])
 
     def _planned(self) -> dict[str, Any]:
         """The values of the runs and their pace; found once, then kept."""

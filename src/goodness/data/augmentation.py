@@ -27,12 +27,14 @@ class Augmentation(nn.Module):
     def __init__(self, config: AugmentConfig, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         side = min(image_shape[1:])
-        if config.padding == "reflect" and config.crop >= side:
+        crop = config.crop
+        self.crop = crop if isinstance(crop, int) else max(1, round(crop * side))
+        """In pixels."""
+        if config.padding == "reflect" and self.crop >= side:
             raise InputError(
-                f"augment.crop: {config.crop} pixels cannot be mirrored from an image with sides of"
+                f"augment.crop: {self.crop} pixels cannot be mirrored from an image with sides of"
                 f" {side} (use at most {side - 1}, or augment.padding=zeros)"
             )
-        self.crop = config.crop
         self.padding = config.padding
         self.flip = bool(config.flip)
         self.recolour = nn.Sequential(*_kornia_modules(config, image_shape))

@@ -18,6 +18,11 @@ class Entry:
     source: str
 
 
+GIVEN_NAMES = ("given/arrays", "given/dataset")
+"""What data is called that a program gave."""
+HUB = "hf"
+"""Data sets of the Hugging Face hub are called ``hf/NAME``."""
+
 CATALOGUE = {
     entry.name: entry
     for entry in (

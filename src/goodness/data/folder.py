@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from goodness.data.images import EXTENSIONS
 from goodness.data.source import Files, Source, make_source
 from goodness.errors import InputError
+
+T = TypeVar("T")
 
 
 def read_class_folders(folder: Path) -> Source:
@@ -30,6 +36,40 @@ def read_class_folders(folder: Path) -> Source:
         paths += files
         labels += [label] * len(files)
     return make_source(Files(paths), labels, [path.name for path in folders])
+
+
+def expanded(images: Iterable[T]) -> Iterator[tuple[str, T | Path]]:
+    """Every image with its name: of folders and patterns each file, in alphabetical order.
+
+    Args:
+        images: files, folders, patterns such as ``photos/**/*.jpg``, and images of other kinds,
+            which go by their number.
+
+    Raises:
+        InputError: a folder holds no image, or no file is like a pattern.
+    """
+    for number, image in enumerate(images):
+        if not isinstance(image, str | Path):
+            yield f"image {number}", image
+            continue
+        for file in _files(Path(image)):
+            yield str(file), file
+
+
+def _files(place: Path) -> list[Path]:
+    # Of os, which says no to a name that is too long.
+    if os.path.isdir(place):
+        if not (files := _images_below(place)):
+            raise InputError(f"the folder '{place}' holds no image")
+        return files
+    # A file may have brackets in its name.
+    if glob.has_magic(str(place)) and not os.path.exists(place):
+        found = sorted(glob.glob(str(place.expanduser()), recursive=True))
+        files = [Path(name) for name in found if Path(name).is_file()]
+        if not files:
+            raise InputError(f"there is no file like '{place}'")
+        return files
+    return [place]
 
 
 def _images_below(folder: Path) -> list[Path]:

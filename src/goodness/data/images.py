@@ -7,13 +7,14 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 Pixels = NDArray[np.uint8]
 
 # The commonest first: Pillow tries one after the other, which for small images is most of the
 # time. Leaving the rest out also keeps files of strange formats from starting other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+ORIENTATION = ExifTags.Base.Orientation
 EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -25,6 +26,15 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range")
     return image
+
+
+def image_size(file: Path | IO[bytes]) -> tuple[int, int]:
+    """(height, width) of the upright image in a file, from its header alone."""
+    with Image.open(file, formats=FORMATS) as image:
+        width, height = image.size
+        # Asking for EXIF that is not there would decode a PNG.
+        turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
+    return (width, height) if turned else (height, width)
 
 
 def to_pixels(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from goodness.data.catalogue import CATALOGUE, data_root
+from goodness.data.catalogue import CATALOGUE, GIVEN_NAMES, HUB, data_root
 from goodness.data.folder import read_class_folders
+from goodness.data.hub import read_hub
 from goodness.data.named import read_named
 from goodness.data.parquet import read_parquet
 from goodness.data.source import Source
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 # The names a part goes by: of a folder, or at the start of a Parquet file's name, where the longer
 # ones are looked for first.
-NAMES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+NAMES = {"train": ("train",), "val": ("validation", "valid", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
     """Find a data set.
 
     A plain word is a name first: ``<root>/<name>/*.parquet``, then a known data set. Anything
-    else, and a word that is no name, is a folder.
+    else, and a word that is no name, is a folder; where there is none, ``hf/NAME`` is a data set
+    of the Hugging Face hub.
 
     Raises:
         InputError: there is nothing of this name, or the folder holds no images.
@@ -58,6 +60,14 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
     folder = Path(text).expanduser()
     if folder.is_dir():
         return _locate_in_folder(folder)
+    family, _, name = text.partition("/")
+    if isinstance(name_or_folder, str) and name and family == HUB:
+        return Located(name, _by_part(text, read_hub(name, base)))
+    if text in GIVEN_NAMES:
+        raise InputError(
+            f"'{text}' is data that a program gave, which is not kept: give it again"
+            " (run.evaluate(data), goodness.resume(run, data=data))"
+        )
     if folder.exists():
         raise InputError(f"'{folder}' is a file; data is a name or a folder")
     if folder.name != text:
@@ -90,7 +100,7 @@ def _parquet_parts(folder: Path) -> dict[str, Source]:
     return {part: read_parquet(named) for part, named in found.items()}
 
 
-def _by_part(folder: Path, named: Mapping[str, T]) -> dict[str, T]:
+def _by_part(folder: str | Path, named: Mapping[str, T]) -> dict[str, T]:
     """What goes by a part's name, by part.
 
     Raises:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from goodness.data.given import Given, locate_given
 from goodness.data.locating import Located, locate
-from goodness.data.preprocessing import Preprocessing, channel_statistics
-from goodness.data.reading import read_split, several_sizes
+from goodness.data.preprocessing import Preprocessing, are_pixels, channel_statistics
+from goodness.data.reading import SeveralSizes, read_split
+from goodness.data.sizing import default_side, sizes_of, told
 from goodness.data.source import Source
 from goodness.data.split import Split
 from goodness.data.splitting import Subset, split_parts
 from goodness.errors import InputError, unknown
+from goodness.notes import note
 
 VAL_FRACTION = 0.1
+NAMED = 5
+"""So many classes are told by name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,25 @@ class Dataset:
     val: Split
     test: Split
     preprocessing: Preprocessing
+    given: bool = False
+    """Whether a program gave it: nobody else finds it again."""
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the images that are kept decoded take."""
+        return sum(split.memory_bytes for split in self.parts.values())
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Of every split the number of images, and a digest of images, labels and their order."""
+        return {
+            name: {"images": len(split), "digest": split.digest()}
+            for name, split in self.parts.items()
+        }
 
     @property
     def skipped(self) -> list[str]:
@@ -50,7 +75,7 @@ class Dataset:
 
 
 def open_data(
-    name_or_folder: str | Path,
+    data: str | Path | Given,
     data_root: str | Path | None = None,
     image_size: int | None = None,
     val_fraction: float = VAL_FRACTION,
@@ -67,9 +92,12 @@ def open_data(
     depends on the data alone.
 
     Args:
-        name_or_folder: the name of a data set, or a folder of images or Parquet files.
+        data: the name of a data set, a folder of images or Parquet files, or what a program has:
+            arrays ``(images, labels)``, a map-style torch ``Dataset`` or a ``DataLoader`` of one,
+            or these by part, ``{"train": ..., "val": ..., "test": ...}``.
         data_root: where names are looked up and downloads go; None means $GOODNESS_DATA.
-        image_size: height and width; the shorter side is resized to it, the centre cropped.
+        image_size: height and width; the shorter side is resized to it, the centre cropped. None
+            leaves images of one size as they are; of several sizes see `goodness.data.sizing`.
         val_fraction: the share of the training images to validate on, where the data has no
             validation part of its own.
         skip_unreadable: leave unreadable images out instead of raising.
@@ -81,7 +109,7 @@ def open_data(
     Raises:
         InputError: the data cannot be found, read or split; the message says which and why.
     """
-    located = locate(name_or_folder, data_root)
+    located = _located(data, data_root)
     _check_several_classes(located)
     if subset.classes is not None and len(subset.classes) < 2:
         raise InputError("classes: telling classes apart needs at least 2")
@@ -89,41 +117,32 @@ def open_data(
     classes = sources["train"].classes
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size is {image_size}; it should be at least 1")
-    size = None if image_size is None else (image_size, image_size)
-    train = read_split(sources["train"], size=size, skip_unreadable=skip_unreadable)
-    _check_no_class_lost(sources["train"], train)
+    sources = {part: source.relabel(classes) for part, source in sources.items()}
+    splits = _read(sources, image_size, skip_unreadable)
+    _tell_lacking(splits, classes)
+    train = splits["train"]
     channels, height, width = train.image_shape
-
-    def read_held_out(part: str) -> Split:
-        source = sources[part].relabel(classes)
-        split = read_split(source, channels=channels, size=size, skip_unreadable=skip_unreadable)
-        if split.image_shape != train.image_shape:
-            raise several_sizes(
-                sources["train"].name(0), train.image_shape, source.name(0), split.image_shape
-            )
-        return split
-
     mean, std = channel_statistics(train)
     preprocessing = Preprocessing(
-        channels=1 if channels == 1 else 3,
+        channels=channels,
         height=height,
         width=width,
         mean=mean,
         std=std,
         classes=list(classes),
+        pixels=are_pixels(train),
     )
     return Dataset(
         name=located.name,
         classes=classes,
-        train=train,
-        val=read_held_out("val"),
-        test=read_held_out("test"),
+        **splits,
         preprocessing=preprocessing,
+        given=not isinstance(data, str | Path),
     )
 
 
 def open_split(
-    name_or_folder: str | Path,
+    data: str | Path | Given,
     split: str,
     preprocessing: Preprocessing,
     data_root: str | Path | None = None,
@@ -137,7 +156,7 @@ def open_split(
     Its classes are matched by name with those trained on; it may lack some of them.
 
     Args:
-        name_or_folder: as in `open_data`.
+        data: as in `open_data`.
         split: "train", "val" or "test".
         preprocessing: the form of the images and the class names, from the run.
         data_root: as in `open_data`.
@@ -153,7 +172,7 @@ def open_split(
     """
     if split not in ("train", "val", "test"):
         raise unknown("split", split, ("train", "val", "test"))
-    located = locate(name_or_folder, data_root)
+    located = _located(data, data_root)
     if located.flat and whole:
         source = located.parts["train"]
     elif split != "train" and split in located.parts:
@@ -167,6 +186,56 @@ def open_split(
         size=(preprocessing.height, preprocessing.width),
         skip_unreadable=skip_unreadable,
     )
+
+
+def _located(data: str | Path | Given, root: str | Path | None) -> Located:
+    return locate(data, root) if isinstance(data, str | Path) else locate_given(data)
+
+
+def _read(
+    sources: dict[str, Source], image_size: int | None, skip_unreadable: bool
+) -> dict[str, Split]:
+    """All parts at one size: the one asked for, else that of all images, else a default."""
+
+    def read(side: int | None) -> dict[str, Split]:
+        size = None if side is None else (side, side)
+        train = read_split(sources["train"], size=size, skip_unreadable=skip_unreadable)
+        _check_no_class_lost(sources["train"], train)
+        splits = {"train": train}
+        for part in ("val", "test"):
+            source, channels = sources[part], train.image_shape[0]
+            split = read_split(
+                source, channels=channels, size=size, skip_unreadable=skip_unreadable
+            )
+            if split.image_shape != train.image_shape:
+                names = sources["train"].name(0), source.name(0)
+                raise SeveralSizes(names[0], train.image_shape, names[1], split.image_shape)
+            splits[part] = split
+        return splits
+
+    if image_size is not None:
+        return read(image_size)
+    sizes = sizes_of(sources.values())
+    if len(set(sizes)) < 2:
+        try:
+            return read(None)
+        except SeveralSizes:  # among those that were not looked at
+            sizes = sizes_of(sources.values(), probed=None)
+    side = default_side(sizes)
+    note(told(sizes, side))
+    return read(side)
+
+
+def _tell_lacking(splits: dict[str, Split], classes: tuple[str, ...]) -> None:
+    """Say which classes a part has no image of, where another part has some."""
+    seen = {part: np.unique(split.labels.numpy()) for part, split in splits.items()}
+    somewhere = np.unique(np.concatenate(list(seen.values())))
+    for part, title in (("train", "training"), ("val", "validation"), ("test", "test")):
+        lacking = np.setdiff1d(somewhere, seen[part])
+        if len(lacking):
+            named = ", ".join(f"'{classes[label]}'" for label in lacking[:NAMED])
+            more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+            note(f"the {title} part has no image of class {named}{more}")
 
 
 def _check_several_classes(located: Located) -> None:

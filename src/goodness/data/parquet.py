@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from goodness.data.images import open_image
+from goodness.data.images import image_size, open_image
 from goodness.data.source import Source, make_source
 from goodness.errors import InputError
 
@@ -41,10 +41,17 @@ class ParquetImages:
 
     def open(self, row: int) -> Image.Image:
         """The image of the row."""
+        return open_image(self._bytes(row))
+
+    def size(self, row: int) -> tuple[int, int]:
+        """From the image's header."""
+        return image_size(self._bytes(row))
+
+    def _bytes(self, row: int) -> io.BytesIO:
         encoded = self.encoded[row].as_py()
         if encoded is None:
             raise ValueError("the row holds no image bytes")
-        return open_image(io.BytesIO(encoded))
+        return io.BytesIO(encoded)
 
 
 def read_parquet(files: Sequence[Path]) -> Source:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from goodness.data.images import to_pixels
 from goodness.data.source import Files, make_source
 from goodness.data.split import Split
+from goodness.data.tensors import as_image
 from goodness.errors import InputError
 
-ImageLike = str | Path | Image.Image | Tensor
-"""A file, a Pillow image, or uint8 (C, H, W)."""
+ImageLike: TypeAlias = str | Path | Image.Image | Tensor | NDArray[Any]
+"""A file, a Pillow image, an array (H, W, C) or (H, W), or a tensor (C, H, W)."""
 
 
 class Preprocessing(BaseModel):
@@ -28,31 +31,35 @@ class Preprocessing(BaseModel):
     ``Preprocessing.model_validate_json(text)`` reads it.
 
     Attributes:
-        channels: 1 for grey, 3 for colour.
+        channels: 1 for grey, 3 for colour; of tensors any number.
         height: in pixels.
         width: in pixels.
         mean: of each channel over the training images, in [0, 1].
         std: likewise the standard deviation.
         classes: the class names, in the order of the labels.
         normalize: whether images are brought to mean 0 and deviation 1 per channel.
+        pixels: whether images are pixels, in [0, 1]. Else they were floats of another range, and
+            only such floats can follow.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    channels: Literal[1, 3]
+    channels: int = Field(ge=1)
     height: int
     width: int
     mean: list[float]
     std: list[float]
     classes: list[str]
     normalize: bool = True
+    pixels: bool = True
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:
         """Images as the network takes them.
 
         Args:
-            images: one image or several: files, Pillow images, or uint8 tensors (C, H, W) of the
-                right size; or a uint8 tensor (N, C, H, W).
+            images: one image or several: files, Pillow images, arrays of uint8 (H, W, C) or (H, W)
+                of any size; or tensors (C, H, W) and arrays of floats in [0, 1], of the right size;
+                or a batch of them in one tensor (N, C, H, W) or array (N, H, W, C).
 
         Returns:
             float32 (N, C, H, W) on the CPU, or on the tensor's device.
@@ -62,19 +69,38 @@ class Preprocessing(BaseModel):
         """
         if isinstance(images, Tensor) and images.dim() == 4:
             return self.apply(self._checked(images))
-        several = [images] if isinstance(images, str | Path | Image.Image | Tensor) else images
+        several = list(self.listed(images))
         if not several:
             return torch.empty(0, self.channels, self.height, self.width)
-        return self.apply(torch.stack([self.load(image) for image in several]))
+        return self.normalized(torch.stack([self.scaled(self.load(image)) for image in several]))
+
+    def listed(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+        """One image, or several of them in one tensor or array, as a list."""
+        if isinstance(images, np.ndarray):
+            # (N, H, W) is a batch of grey images, and (H, W, C) one of colour.
+            one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
+            return [images] if one else list(images)
+        if isinstance(images, Tensor) and images.dim() == 4:
+            return list(images)
+        return [images] if isinstance(images, str | Path | Image.Image | Tensor) else images
 
     def load(self, image: ImageLike) -> Tensor:
-        """One image as uint8 (C, H, W), upright and resized as in training.
+        """One image as uint8 (C, H, W), upright and resized as in training; floats stay floats.
 
         Raises:
             InputError: as calling it does.
         """
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or not self._is_picture:
+                return self._checked(as_image(image, "an image"))
+            image = _pillow(image)
         if isinstance(image, Tensor):
-            return self._checked(image)
+            return self._checked(image[None] if image.dim() == 2 else image)
+        if not self._is_picture:
+            raise InputError(
+                "the network was trained on tensors that no file has: give tensors like those of"
+                f" its training, ({self.channels}, {self.height}, {self.width})"
+            )
         if not isinstance(image, Image.Image):
             image = make_source(Files([Path(image)]), [0], ["image"]).open(0)
         # A file's has no such mark any more.
@@ -84,12 +110,13 @@ class Preprocessing(BaseModel):
         return torch.tensor(to_pixels(upright, self.channels, (self.height, self.width)))
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Images uint8 (N, C, H, W) as the network takes them, on their device."""
+        """Images (N, C, H, W), uint8 or floats, as the network takes them, on their device."""
         return self.normalized(self.scaled(pixels))
 
     def scaled(self, pixels: Tensor) -> Tensor:
-        """Images uint8 (N, C, H, W) as float32 in [0, 1]."""
-        return pixels.to(torch.float32).div_(255)
+        """Images (N, C, H, W) as float32, from uint8 to [0, 1]."""
+        floats = pixels.to(torch.float32)
+        return floats.div_(255) if pixels.dtype == torch.uint8 else floats
 
     def normalized(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1], brought to mean 0 and deviation 1 if they are to be."""
@@ -99,14 +126,50 @@ class Preprocessing(BaseModel):
         std = _per_channel(tuple(self.std), images.device)
         return (images - mean) / std
 
-    def _checked(self, pixels: Tensor) -> Tensor:
+    @property
+    def _is_picture(self) -> bool:
+        """Whether a file can hold such an image."""
+        return self.pixels and self.channels in (1, 3)
+
+    def _checked(self, images: Tensor) -> Tensor:
+        """Tensors (C, H, W) or (N, C, H, W) of the form that is needed."""
         shape = (self.channels, self.height, self.width)
-        if pixels.dtype != torch.uint8 or pixels.shape[-3:] != shape:
+        floats = images.dtype.is_floating_point
+        if images.shape[-3:] != shape or not (floats or (images.dtype == torch.uint8)):
             raise InputError(
-                f"an image of {tuple(pixels.shape)}, {pixels.dtype}: uint8 of {shape} is needed"
-                " (a file or a Pillow image is brought to this form)"
+                f"an image of {tuple(images.shape)}, {images.dtype}: uint8 or floats of {shape} are"
+                " needed (a file or a Pillow image is brought to this form)"
             )
-        return pixels
+        if not self.pixels and not floats:
+            raise InputError(
+                f"an image of {images.dtype}: the network was trained on floats of another range"
+            )
+        if self.pixels and floats and not (images.min() >= 0 and images.max() <= 1):
+            low, high = images.min().item(), images.max().item()
+            raise InputError(
+                f"an image of floats from {low:g} to {high:g}: they are to lie in [0, 1], as the"
+                " network does the rest (or give uint8)"
+            )
+        return images
+
+
+def _pillow(array: NDArray[np.uint8]) -> Image.Image:
+    """An image of uint8 (H, W) or (H, W, C)."""
+    grey = array.ndim == 3 and array.shape[2] == 1
+    try:
+        return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if grey else array))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"an array of shape {array.shape} is no image: (H, W), (H, W, 3) or (H, W, 4) is needed"
+        ) from None
+
+
+def are_pixels(split: Split) -> bool:
+    """Whether images are uint8, or floats that all lie in [0, 1]."""
+    if split.dtype == torch.uint8:
+        return True
+    moments = split.moments()
+    return moments.lowest >= 0 and moments.highest <= 1
 
 
 @lru_cache(maxsize=16)
@@ -116,16 +179,10 @@ def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over a split, in [0, 1]."""
-    total = torch.zeros(split.image_shape[0], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for images, _ in split.batches(256, "cpu"):
-        values = images.to(torch.float64)  # sums of whole numbers, so exact in any batching
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
-    count = len(split) * split.image_shape[1] * split.image_shape[2]
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    """Mean and standard deviation of each channel over a split: of pixels in [0, 1]."""
+    mean, std = split.moments().statistics()
+    if split.dtype != torch.uint8:
+        # A constant channel is left as it is.
+        return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
     # At least one grey level, so that standardising a constant channel does not divide by 0.
-    std = std.clamp(min=1)
-    return (mean / 255).tolist(), (std / 255).tolist()
+    return (mean / 255).tolist(), (std.clip(1) / 255).tolist()

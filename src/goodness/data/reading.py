@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
 
 from goodness.data.images import Pixels, to_pixels
+from goodness.data.moments import Moments
 from goodness.data.source import Source
 from goodness.data.split import LazyImages, Split
+from goodness.data.tensors import Prepared
 from goodness.errors import InputError
+from goodness.memory import available_memory
 
-# Decoded images of a split up to this size stay in memory; more are decoded batch by batch.
+# Decoded images of a split up to this size stay in memory, and no more than this share of what is
+# free; more are decoded batch by batch.
 MEMORY_LIMIT = 4 * 2**30
-# Images per task of the thread pool, so that handing tasks out costs little.
+FREE_SHARE = 0.25
+# Images per task of the thread pool, so that handing tasks out costs little; fewer of large ones.
 CHUNK = 64
+CHUNK_PIXELS = 2**20
+# Tasks per thread that are decoded ahead of use.
+AHEAD = 2
+
+
+class SeveralSizes(InputError):
+    """Two images have different sizes where none was asked for."""
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(
+            f"images have several sizes: {name} is {shape[2]}x{shape[1]}, {other} is "
+            f"{other_shape[2]}x{other_shape[1]}; choose one with --image-size"
+        )
 
 
 def read_split(
@@ -39,7 +61,11 @@ def read_split(
     Raises:
         InputError: an image is unreadable, all are, or they have several sizes.
     """
+    if isinstance(source.reader, Prepared):
+        return _as_it_is(source, source.reader, channels, size)
+    limit = min(MEMORY_LIMIT, int(FREE_SHARE * available_memory()))
     pixels: Pixels | None = None
+    moments: Moments | None = None
     shape = (0, 0, 0)
     kept: list[int] = []
     skipped: list[str] = []
@@ -50,36 +76,46 @@ def read_split(
             skipped.append(source.name(index))
             continue
         if kept and image.shape[1:] != shape[1:]:
-            raise several_sizes(source.name(kept[0]), shape, source.name(index), image.shape)
+            raise SeveralSizes(source.name(kept[0]), shape, source.name(index), image.shape)
         if image.shape[0] > shape[0]:
             shape = image.shape
-            pixels = _widen(pixels, len(source), shape)
+            pixels, moments = _make_room(pixels, moments, len(source), len(kept), shape, limit)
         if pixels is not None:
             pixels[len(kept)] = image  # a grey image fills all channels
+        elif moments is not None:
+            # Now, as these images are not kept: later they would have to be decoded again.
+            moments.add(image)
         kept.append(index)
     if not kept:
         raise InputError(f"none of the {len(skipped)} images could be read, such as {skipped[0]}")
     source = source.take(np.array(kept))
     labels = torch.from_numpy(source.labels)
     if pixels is None:
-        return Split(LazyImages(source, shape), labels, skipped)
+        return Split(LazyImages(source, shape), labels, skipped, moments)
     return Split(torch.from_numpy(pixels[: len(kept)]), labels, skipped)
 
 
-def several_sizes(
-    name: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]
-) -> InputError:
-    """The error for two images (C, H, W) of different size where none was asked for."""
-    return InputError(
-        f"images have several sizes: {name} is {shape[2]}x{shape[1]}, {other} is "
-        f"{other_shape[2]}x{other_shape[1]}; choose one with --image-size"
-    )
+def _as_it_is(
+    source: Source, reader: Prepared, channels: int | None, size: tuple[int, int] | None
+) -> Split:
+    """Images that are tensors already, and have the form that is wanted."""
+    own = reader.shape
+    wanted = (own[0] if channels is None else channels, *(own[1:] if size is None else size))
+    if own != wanted:
+        raise InputError(
+            f"{source.name(0)} has the shape {own}, and {wanted} is needed: tensors are taken as"
+            " they are (resize them before; arrays of uint8 and Pillow images are resized here)"
+        )
+    return reader.split(source)
 
 
 def _decode(
     source: Source, channels: int | None, size: tuple[int, int] | None
 ) -> Iterator[Pixels | InputError]:
-    """Every image of a source in order, or the error it gave; threads, as Pillow frees the GIL."""
+    """Every image of a source in order, or the error it gave; threads, as Pillow frees the GIL.
+
+    Few are decoded ahead of use, so that memory does not grow with the number of images.
+    """
 
     def decode(index: int) -> Pixels | InputError:
         try:
@@ -87,18 +123,41 @@ def _decode(
         except InputError as error:
             return error
 
+    height, width = size or source.size(0) or (1, 1)
+    chunk = min(CHUNK, max(1, CHUNK_PIXELS // (height * width)))
+
     def decode_chunk(start: int) -> list[Pixels | InputError]:
-        return [decode(index) for index in range(start, min(start + CHUNK, len(source)))]
+        return [decode(index) for index in range(start, min(start + chunk, len(source)))]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for images in pool.map(decode_chunk, range(0, len(source), CHUNK)):
-            yield from images
+    threads = min(8, os.cpu_count() or 1)
+    starts = iter(range(0, len(source), chunk))
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(decode_chunk, n) for n in islice(starts, AHEAD * threads))
+        try:
+            while ahead:
+                images = ahead.popleft().result()
+                ahead.extend(pool.submit(decode_chunk, n) for n in islice(starts, 1))
+                yield from images
+        finally:
+            for task in ahead:
+                task.cancel()
 
 
-def _widen(pixels: Pixels | None, count: int, shape: tuple[int, int, int]) -> Pixels | None:
-    """Room for ``count`` images of this shape, the grey ones so far copied; None if too much."""
-    if count * math.prod(shape) > MEMORY_LIMIT:
-        return None
-    if pixels is None:
-        return np.empty((count, *shape), dtype=np.uint8)
-    return np.repeat(pixels, shape[0], axis=1)
+def _make_room(
+    pixels: Pixels | None,
+    moments: Moments | None,
+    count: int,
+    done: int,
+    shape: tuple[int, int, int],
+    limit: int,
+) -> tuple[Pixels | None, Moments | None]:
+    """Room for ``count`` images of this shape, the grey ones so far copied; sums if too much."""
+    if count * math.prod(shape) <= limit:
+        if pixels is None:
+            return np.empty((count, *shape), dtype=np.uint8), None
+        return np.repeat(pixels, shape[0], axis=1), None
+    if moments is None:
+        moments = Moments()
+        if pixels is not None:
+            moments.add(pixels[:done])
+    return None, moments

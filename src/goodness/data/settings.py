@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodness.types import Inside, NonNegativeInt
+
 Strength = Annotated[float, Field(ge=0)]
 Padding = Literal["zeros", "reflect"]
+Mixture = Literal["mixup", "cutmix", "attentive_cutmix"]
+ATTENTION_GRID = 8
+"""Cells per side of an image whose parts are compared."""
 HueStrength = Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -16,7 +21,11 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    crop: int = Field(0, ge=0, description="pad by this many pixels and crop at random")
+    crop: NonNegativeInt | Inside = Field(
+        0,
+        description="pad by this many pixels and crop at random; a number below 1: by this share of"
+        " the shorter side",
+    )
     padding: Padding = Field(
         "zeros", description="what a crop is padded with: pixels of 0, or the image's own, mirrored"
     )
@@ -30,3 +39,25 @@ class AugmentConfig(BaseModel):
     )
     grayscale: float = Field(0.0, ge=0, le=1, description="probability of a grey colour image")
     cutout: int = Field(0, ge=0, description="side in pixels of a random grey square")
+    mixup: Strength = Field(
+        0.0, description="alpha: blend pairs of images and labels, by shares drawn from Beta(a, a)"
+    )
+    cutmix: Strength = Field(
+        0.0, description="alpha: paste a rectangle of another image, whose area is drawn likewise"
+    )
+    attentive_cutmix: int = Field(
+        0,
+        ge=0,
+        lt=ATTENTION_GRID**2,
+        description=f"paste so many of the {ATTENTION_GRID} x {ATTENTION_GRID} cells of another"
+        " image, those where the first block's map is strongest",
+    )
+    mix_share: float = Field(
+        1.0, ge=0, le=1, description="of the batches that are mixed, each in one way that is on"
+    )
+
+    @property
+    def mixing(self) -> tuple[Mixture, ...]:
+        """The ways of mixing images that are on."""
+        ways = get_args(Mixture) if self.mix_share else ()
+        return tuple(way for way in ways if getattr(self, way))

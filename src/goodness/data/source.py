@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from goodness.data.images import Pixels, open_image
+from goodness.data.images import Pixels, image_size, open_image
 from goodness.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -25,6 +25,9 @@ class Reader(Protocol):
 
     def open(self, row: int) -> Image.Image:
         """The image; raises whatever Pillow raises on a broken one."""
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Its (height, width), without decoding it; raises likewise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Files:
         """The image in the file."""
         return open_image(self.paths[row])
 
+    def size(self, row: int) -> tuple[int, int]:
+        """From the file's header."""
+        return image_size(self.paths[row])
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -56,6 +63,11 @@ class Arrays:
     def open(self, row: int) -> Image.Image:
         """The image of the row."""
         return Image.fromarray(self.pixels[row])
+
+    def size(self, row: int) -> tuple[int, int]:
+        """That of all of them."""
+        height, width = self.pixels.shape[1:3]
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,13 @@ class Source:
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
             raise InputError(f"cannot read the image {self.name(index)}: {error}") from error
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """(height, width) of image ``index``, not decoded; None where it cannot be read."""
+        try:
+            return self.reader.size(int(self.rows[index]))
+        except Exception:  # see `open`, which says it
+            return None
 
     def take(self, indices: Rows) -> Source:
         """The source of these images only."""

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from goodness.data.images import to_pixels
+from goodness.data.moments import Moments
 from goodness.data.source import Source
+
+STATISTICS_PIXELS = 2**20
+"""Sums are taken of so many at a time."""
+
+
+class StoredImages(Protocol):
+    """Images that memory does not hold."""
+
+    shape: tuple[int, int, int]
+    """(C, H, W) of each."""
+    dtype: torch.dtype
+
+    def identity(self) -> bytes:
+        """Tells them from others, as far as that is known without reading them."""
+
+    def batches(
+        self, rows: Sequence[Tensor], num_workers: int, pin_memory: bool, start: int
+    ) -> Iterator[Tensor]:
+        """The batches of these rows, int64 (n,) each, without the first ``start``: (n, C, H, W)."""
 
 
 class LazyImages(Dataset[Tensor]):
     """Images decoded each time they are asked for, where memory does not hold them all."""
+
+    dtype = torch.uint8
 
     def __init__(self, source: Source, shape: tuple[int, int, int]) -> None:
         self.source = source
@@ -28,19 +51,39 @@ class LazyImages(Dataset[Tensor]):
         pixels = to_pixels(self.source.open(index), channels, (height, width))
         return torch.tensor(pixels)
 
+    def identity(self) -> bytes:
+        """Their names."""
+        return "\n".join(map(self.source.name, range(len(self)))).encode()
+
+    def batches(
+        self, rows: Sequence[Tensor], num_workers: int, pin_memory: bool, start: int
+    ) -> Iterator[Tensor]:
+        """See `StoredImages`."""
+        wanted = [batch.tolist() for batch in rows[start:]]
+        return iter(
+            DataLoader(self, batch_sampler=wanted, num_workers=num_workers, pin_memory=pin_memory)
+        )
+
 
 class Split:
-    """Images (N, C, H, W) as uint8, with labels.
+    """Images (N, C, H, W) as uint8 with labels; of a program's own data maybe as float32.
 
     Attributes:
         labels: int64 (N,), on the CPU.
         skipped: the names of unreadable images that were left out.
     """
 
-    def __init__(self, images: Tensor | LazyImages, labels: Tensor, skipped: list[str]) -> None:
+    def __init__(
+        self,
+        images: Tensor | StoredImages,
+        labels: Tensor,
+        skipped: list[str],
+        moments: Moments | None = None,
+    ) -> None:
         self._images = images
         self.labels = labels
         self.skipped = skipped
+        self._moments = moments
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,14 +99,33 @@ class Split:
         """Whether the images were decoded once, ahead of use."""
         return isinstance(self._images, Tensor)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the images take in memory."""
+        return self._images.nbytes if isinstance(self._images, Tensor) else 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8, or float32 of a program's own data."""
+        return self._images.dtype
+
+    def moments(self) -> Moments:
+        """Sums over all pixels; those of images not in memory were taken when they were read."""
+        if self._moments is None:
+            self._moments = Moments()
+            _, height, width = self.image_shape
+            size = max(1, STATISTICS_PIXELS // (height * width))
+            for images, _ in self.batches(size, "cpu"):
+                self._moments.add(images)
+        return self._moments
+
     def digest(self) -> str:
         """Tells images, labels and their order from others; images not in memory go by names."""
         found = hashlib.blake2b(self.labels.numpy().tobytes(), digest_size=16)
         if isinstance(self._images, Tensor):
             found.update(self._images.cpu().contiguous().numpy().data)
         else:
-            source = self._images.source
-            found.update("\n".join(map(source.name, range(len(source)))).encode())
+            found.update(self._images.identity())
         return found.hexdigest()
 
     def batches(
@@ -85,16 +147,17 @@ class Split:
             start: the number of batches to leave out at the beginning.
 
         Yields:
-            Images, uint8 (n, C, H, W), and labels, int64 (n,), copies on ``device``.
+            Images, uint8 or float32 (n, C, H, W), and labels, int64 (n,), copies on ``device``.
         """
         device = torch.device(device)
         order = torch.arange(len(self)) if order is None else order
-        order = order[start * batch_size :]
-        if not len(order):  # splitting nothing gives one empty batch
+        if start * batch_size >= len(order):  # splitting nothing gives one empty batch
             return iter(())
         if isinstance(self._images, Tensor):
-            return self._from_memory(self._images, order, batch_size, device)
-        return self._from_source(self._images, order.cpu(), batch_size, device, num_workers)
+            rest = order[start * batch_size :]
+            return self._from_memory(self._images, rest, batch_size, device)
+        rows = order.cpu().split(batch_size)
+        return self._from_store(self._images, rows, device, num_workers, start)
 
     def label_batches(
         self, batch_size: int, device: torch.device | str, *, order: Tensor, start: int = 0
@@ -113,20 +176,14 @@ class Split:
         for rows in order.to(images.device).split(batch_size):
             yield images[rows].to(device), labels[rows].to(device)
 
-    def _from_source(
+    def _from_store(
         self,
-        images: LazyImages,
-        order: Tensor,
-        batch_size: int,
+        images: StoredImages,
+        rows: Sequence[Tensor],
         device: torch.device,
         num_workers: int,
+        start: int,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = order.split(batch_size)
-        loader = DataLoader(
-            images,
-            batch_sampler=[batch.tolist() for batch in rows],
-            num_workers=num_workers,
-            pin_memory=device.type == "cuda",
-        )
-        for batch, indices in zip(loader, rows, strict=True):
+        served = images.batches(rows, num_workers, device.type == "cuda", start)
+        for batch, indices in zip(served, rows[start:], strict=True):
             yield batch.to(device, non_blocking=True), self.labels[indices].to(device)

@@ -62,8 +62,8 @@ def split_parts(
     """Complete the parts "train", "val" and "test" from the training images.
 
     A missing test part is a fifth of them; a missing validation part is ``val_fraction`` of
-    those that remain. Every class keeps its share in each. Whatever the subset, an image stays in
-    the same part.
+    those that remain; of few images more, so that every class has one there. Every class keeps its
+    share in each. Whatever the subset, an image stays in the same part.
 
     Raises:
         InputError: a class has too few images, ``val_fraction`` is not between 0 and 1, or a
@@ -95,10 +95,11 @@ def _hold_out(source: Source, fraction: float, part: str) -> tuple[Source, Sourc
             f"class '{source.classes[classes[smallest]]}' has 1 image, too few to hold out a "
             f"{part} part: add images, or give the data its own {part} part"
         )
+    few = np.ceil(fraction * len(source)) < len(classes)
     try:
         kept, held = train_test_split(
             np.arange(len(source)),
-            test_size=fraction,
+            test_size=len(classes) if few else fraction,
             stratify=source.labels,
             random_state=SPLIT_SEED,
         )

@@ -89,7 +89,7 @@ class Answering(nn.Module):
             images = self.standardise(images)
         found = self.network.outputs(images, None if self.exits else [self.readout])
         scores = found.final(self.readout)
-        return (scores, found.exits(self.readout).transpose(0, 1)) if self.exits else scores
+        return (scores, found.stacked_exits(self.readout).transpose(0, 1)) if self.exits else scores
 
     @property
     def any_batch(self) -> tuple[dict[int, torch.export.Dim], ...]:

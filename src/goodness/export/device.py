@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from goodness.errors import InputError
+from goodness.export.exporting import PLAN
 from goodness.export.extras import needs
 
 
@@ -45,9 +46,9 @@ class DeviceLearner:
         self, folder: str | Path, *, lr: float, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
         (self._training,) = needs("executorch", "executorch.extension.training")
-        file = Path(folder) / "plan.json"
+        file = Path(folder) / PLAN
         if not file.is_file():
-            raise InputError(f"'{folder}' holds no plan.json (goodness export --train writes one)")
+            raise InputError(f"'{folder}' holds no {PLAN} (goodness export --train writes one)")
         self.plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         self.batch: int = self.plan["batch"]
         """Images per step, fixed when the programs were made."""

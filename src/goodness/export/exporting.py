@@ -24,6 +24,21 @@ SUFFIXES: dict[Format, str] = {
 }
 PROGRAMS = ("torch", "onnx", "executorch")
 """Formats that compute answers; the first one is weights alone."""
+PLAN = "plan.json"
+"""What a folder of programs that learn is known by."""
+
+
+def default_name(format: Format, *, int8: bool = False, train: bool = False) -> str:
+    """The file's or folder's name where nobody gives one.
+
+    Raises:
+        InputError: no such format.
+    """
+    if format not in SUFFIXES:
+        raise unknown("format", format, SUFFIXES)
+    if train:
+        return "device"
+    return f"model-int8{SUFFIXES[format]}" if int8 else f"model{SUFFIXES[format]}"
 
 
 def export(
@@ -37,6 +52,7 @@ def export(
     int8: bool = False,
     train: bool = False,
     batch: int | None = None,
+    overwrite: bool = False,
     split: Callable[[str], Split],
 ) -> Exported:
     """Write what `Run.export` documents.
@@ -51,24 +67,23 @@ def export(
         int8: whether the ONNX model is quantised.
         train: whether programs that learn are written, one per block.
         batch: images that an ExecuTorch program takes; None: 1.
+        overwrite: whether an earlier export may be replaced.
         split: the images of ``"train"`` and ``"test"``, for ``int8``.
 
     Raises:
         InputError: as `Run.export` does.
     """
-    if format not in SUFFIXES:
-        raise unknown("format", format, SUFFIXES)
+    name = default_name(format, int8=int8, train=train)
     answers = {"readout": readout, "exits": exits, "with_preprocessing": with_preprocessing}
     _only(format, PROGRAMS, answers)
     _only(format, ("onnx",), {"int8": int8})
     _only(format, ("executorch",), {"train": train, "batch": batch})
     if batch is not None and batch < 1:
         raise InputError(f"batch: at least 1 image is needed (got {batch})")
+    path = _own(run, name) if out is None else Path(out)
     if train:
-        return _training(run, out, answers, batch or 1)
-    name = f"model-int8{SUFFIXES[format]}" if int8 else f"model{SUFFIXES[format]}"
-    path = run.folder / name if out is None else Path(out)
-    check_file(path)
+        return _training(run, path, answers, batch or 1, overwrite)
+    check_file(path, overwrite)
     # Late, so that no format needs the packages of another.
     writer: Any = import_module(f"goodness.export.{format}")
     if format == "safetensors":
@@ -88,17 +103,38 @@ def export(
     return Exported(str(path), format, len(content), answering.readout, **accuracies)
 
 
-def _training(run: Run, out: str | Path | None, answers: dict[str, Any], batch: int) -> Exported:
+def _own(run: Run, name: str) -> Path:
+    """A place in the run folder."""
+    from goodness.sharing.folder import SharedFolder
+
+    if SharedFolder.holds(run.folder):
+        raise InputError(f"'{run.name}' is a shared network, which stays as it is: give out a path")
+    return run.folder / name
+
+
+def _training(
+    run: Run, folder: Path, answers: dict[str, Any], batch: int, overwrite: bool
+) -> Exported:
     """Programs that learn, in a folder."""
     for key, value in answers.items():
         if value:
             raise InputError(f"{key}: programs that learn give losses and every block's scores")
-    folder = run.folder / "device" if out is None else Path(out)
-    check_folder(folder)
+    _check_target(folder, overwrite)
     from goodness.export.training import write
 
     size = write(run.network, run.preprocessing, folder, batch)
     return Exported(str(folder), "executorch", size)
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder with anything but programs that learn, and these too where not asked."""
+    check_folder(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / PLAN).is_file():
+        raise InputError(f"'{folder}' is not empty and holds no {PLAN}; choose another --out")
+    if not overwrite:
+        raise InputError(f"'{folder}' holds programs already; --overwrite replaces them")
 
 
 def _only(format: str, takers: Iterable[str], options: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from goodness.data import Preprocessing
 from goodness.errors import InputError, reason
 from goodness.export.answering import applied_statistics, portable
 from goodness.export.executorch import Lowered, lacks, lowered
+from goodness.export.exporting import PLAN
 from goodness.export.pooling import plain_pooling
 from goodness.files import write_json, write_whole
 from goodness.network.block import Block
@@ -124,7 +125,7 @@ def write(network: Network, preprocessing: Preprocessing, folder: Path, batch: i
     Args:
         network: it stays as it is.
         preprocessing: the run's.
-        folder: is made; files of these names in it are replaced.
+        folder: made if it is not there; programs of before in it are replaced.
         batch: images per step.
 
     Returns:
@@ -136,6 +137,8 @@ def write(network: Network, preprocessing: Preprocessing, folder: Path, batch: i
     plans = training_plans(network, batch)
     mean, std = applied_statistics(preprocessing)
     (folder / "blocks").mkdir(parents=True, exist_ok=True)
+    for old in (folder / "blocks").glob("*.pte"):
+        old.unlink()
     blocks = []
     for place, plan in enumerate(plans):
         write_whole(folder / "blocks" / f"{place}.pte", plan.lowered.content)
@@ -152,7 +155,7 @@ def write(network: Network, preprocessing: Preprocessing, folder: Path, batch: i
         "blocks": blocks,
         "backprop": _beside(network, batch),
     }
-    write_json(folder / "plan.json", content)
+    write_json(folder / PLAN, content)
     return sum(len(plan.lowered.content) for plan in plans)
 
 

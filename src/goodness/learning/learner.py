@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from goodness.checks import check_class_weights, check_micro_batch, check_own_loop
+from goodness.checks import (
+    check_class_weights,
+    check_labels,
+    check_micro_batch,
+    check_own_loop,
+)
 from goodness.clock import Clock
 from goodness.errors import Diverged, InputError
-from goodness.functional import stretch
+from goodness.functional import at_labels, stretch
 from goodness.learning.gradients import Gradients
 from goodness.learning.parts import Batch
 from goodness.learning.turn import Turn, later_scores, of_one_image
@@ -246,7 +251,8 @@ class Learner:
 
         Args:
             images: preprocessed images (N, C, H, W).
-            y: labels (N,), int64.
+            y: labels (N,), int64; or soft ones (N, K), rows that add up to 1, for methods whose
+                losses take them (mixup, CutMix).
             first: the first block to run; with more than 0, ``images`` is what the block before it,
                 which no longer learns, gives on for the images.
 
@@ -282,9 +288,16 @@ class Learner:
         context = Context(state.x, images.new_empty((0, *network.image_shape)) if first else images)
         if self._needs_later_scores:
             try:
-                context.later_scores = later_scores(network, Batch(state.x, y, context), clock)
+                found = later_scores(network, Batch(state.x, y, context), clock)
             except ValueError as error:
                 raise of_one_image(error) from None
+            context.later_scores = found
+            context.left = [
+                None
+                if scores is None or block.objective is None
+                else block.objective.leaves(scores)
+                for block, scores in zip(network, found, strict=True)
+            ]
         learning, weights = self.learning_readouts(clock), self.image_weights(y)
         # Readouts learn from what the blocks see when they are asked.
         extracts_here = bool(learning) and network.presentation.queries == 1
@@ -344,23 +357,13 @@ class Learner:
                 raise InputError(f"{what}: a tensor with a row per image is needed")
         if len(y) == 0:
             raise InputError("a batch of no images: leave it out")
-        if y.shape != images.shape[:1] or y.dtype != torch.int64:
-            raise InputError(
-                f"labels {tuple(y.shape)} of {y.dtype}: for {len(images)} images {len(images)} of"
-                " torch.int64 are needed"
-            )
+        check_labels(network, y, len(images))
         if not first:
             network.check_images(images)
         # Those on a device are left to it, as looking at them would wait for it.
         known = images.device.type == "cpu" and not first
         if known and not bool(torch.isfinite(images).all()):
             raise InputError("an image holds NaN or infinity: nothing was learnt from the batch")
-        classes = network.num_classes
-        if y.device.type == "cpu" and bool(((y < 0) | (y >= classes)).any()):
-            raise InputError(
-                f"labels from {int(y.min())} to {int(y.max())}: those of {classes} classes go from"
-                f" 0 to {classes - 1}"
-            )
         if self.run is not None and self.steps == self.run.steps:
             warnings.warn(
                 f"the run is over after {self.run.steps} steps: what follows learns at the last"
@@ -369,6 +372,7 @@ class Learner:
             )
         if images.is_meta:
             return images, y
+        y = y if y.dim() == 1 else y.to(images.dtype)
         return images.detach().to(network.device), y.to(network.device)
 
     def receive(self, images: Tensor, y: Tensor, clock: Clock, first: int) -> PipelineState:
@@ -464,7 +468,7 @@ class Learner:
         """Each image's class weight (N,), their mean 1: losses average to sum(w l) / sum(w)."""
         if self._class_weights is None:
             return None
-        weights = self._class_weights[y]
+        weights = at_labels(self._class_weights, y)
         return weights / weights.mean()
 
     def loss_weights(self, rows: Tensor, part: Batch) -> Tensor | None:

@@ -18,7 +18,7 @@ class Batch:
     x: Tensor
     """(V * n, ...), the rows of the n images; the positive ones first."""
     y: Tensor
-    """(n,)."""
+    """(n,); of soft labels (n, K)."""
     context: Context
     number: int = 0
     """Which part of the batch this is."""
@@ -34,11 +34,15 @@ class Batch:
             return [self]
         for number, start in enumerate(range(0, count, size)):
             images = slice(start, min(start + size, count))
-            scores = self.context.later_scores
+            scores, left = (
+                [None if own is None else _chosen(own, images, count) for own in found]
+                for found in (self.context.later_scores, self.context.left)
+            )
             context = replace(
                 self.context,
                 images=self.context.images[images],
-                later_scores=[None if s is None else _chosen(s, images, count) for s in scores],
+                later_scores=scores,
+                left=left,
             )
             share = (images.stop - start) / count
             x = _chosen(self.x, images, count)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from goodness.clock import Clock
 from goodness.errors import InputError
+from goodness.functional import at_labels
 from goodness.learning.parts import Batch, SegmentResult, joined, together
 from goodness.learning.recompute import recomputed
 from goodness.modes import kept_buffers, unchanged
@@ -180,11 +181,12 @@ class Turn:
                 objective.train()  # a head learns on top of a frozen block too
                 features = block.features(value)
                 part.context.input = block.input(x.detach())
+                part.context.frozen = not segment.training
                 scores = objective.scores(features)
                 rows = objective.loss(features, scores, part.y, part.context)
                 if objective.difficulty is not None:
                     weights = objective.difficulty.weights
-                    weights = weights[part.y] / weights[self._batch.y].mean()
+                    weights = at_labels(weights, part.y) / at_labels(weights, self._batch.y).mean()
                     rows = rows * weights.reshape(-1, *(1,) * (rows.dim() - 1))
                 if objective.observes and index in own:
                     result.observed[index] = features.detach()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,6 +26,19 @@ class Locality(str, Enum):
     """Gradients cross the whole network."""
 
 
+REACH = {
+    Locality.LAYER: "Each layer learns from its own loss; nothing later reaches it.",
+    Locality.BLOCK: "Each block of layers learns from its own loss; nothing later reaches it.",
+    Locality.OVERLAPPING: "Gradients cross to the previous block and no further; over several steps"
+    " what the last block learns reaches the first.",
+    Locality.BROADCAST: "Later blocks' scores, errors or weights reach earlier ones, without a"
+    " gradient.",
+    Locality.READOUT_ONLY: "The blocks do not learn at all.",
+    Locality.GLOBAL: "Gradients cross the whole network.",
+}
+"""The same for readers of pages and model cards."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A named combination.
@@ -42,6 +55,7 @@ class Method:
         published: test accuracy in % by data set, as its authors report it.
         equal: values that it keeps when methods are compared on equal terms.
         equal_note: why.
+        ours: what no source that we found tells, and is our choice.
         baseline: whether it is what the others are measured against.
     """
 
@@ -56,6 +70,7 @@ class Method:
     published: Mapping[str, float] = field(default_factory=dict)
     equal: Mapping[str, Any] = field(default_factory=dict)
     equal_note: str = ""
+    ours: Sequence[str] = ()
     baseline: bool = False
 
 

@@ -35,6 +35,7 @@ CWC = register(
                 "pools": [2, 4],
                 "order": "conv-act-pool-norm",
                 "grouped": True,
+                "init": "default",
             },
             "objective": "channel-groups",
             "plan": {"name": "windows", "windows": [[0, 11], [0, 16], [0, 21], [0, 25]]},

@@ -5,8 +5,9 @@ neighbouring blocks learn together, and the pairs alternate every step (`distanc
 paper's DF-O); or every block learns alone and gets the last block's error through a fixed random
 matrix (`distance-forward-r`, DF-R).
 
-Anchors, margin, weights, network and optimizer are not verified and ours. Reported: MNIST 99.7,
-FashionMNIST 93.89, CIFAR-10 88.2 (DF-R about 87.7), CIFAR-100 59.0, SVHN 95.9, Imagenette 82.5 %.
+Reported: MNIST 99.7, FashionMNIST 93.89, CIFAR-10 88.2 (DF-R about 87.7), CIFAR-100 59.0, SVHN
+95.9, Imagenette 82.5 %; others (arXiv 2609.33240) found 87.16 % on CIFAR-10 with ResNet18 in five
+stages.
 
     goodness train --method distance-forward --data cifar10
 """
@@ -15,6 +16,13 @@ from __future__ import annotations
 
 from goodness.methods.asge_fast import ASGE_FAST
 from goodness.methods.base import Locality, Method, register
+
+OURS = (
+    "anchors are learned, one per class and block, of unit length (sources disagree: running class"
+    " means, or prototypes that are learned)",
+    "the margin 0.5, and 0.03 as the weight of the negative goodness",
+    "the norm between blocks, the network, the optimizer and the schedule",
+)
 
 DISTANCE_FORWARD = register(
     Method(
@@ -34,6 +42,7 @@ DISTANCE_FORWARD = register(
         },
         for_data=ASGE_FAST.for_data,
         published={"mnist": 99.7, "fashion_mnist": 93.89, "cifar10": 88.2, "cifar100": 59.0},
+        ours=OURS,
     )
 )
 
@@ -52,5 +61,6 @@ DISTANCE_FORWARD_R = register(
         },
         for_data=DISTANCE_FORWARD.for_data,
         published={"cifar10": 87.7},
+        ours=(*OURS, "what is fed back: the last block's softmax error, with the weight 0.1"),
     )
 )

@@ -5,10 +5,8 @@ sigmoid(t); a layer's output is normalised, the features of its loss are not ("d
 trained fusion of all layers predicts, on features that are cut off, without which the method would
 not be local.
 
-T_min, T_max, the division by the root mean square, the logits' scale s, backbone with batch norm,
-rates and schedule are not verified and ours. Reported: CIFAR-10 91.8 %,
-ImageNet-100 49.4 %; deeply supervised backprop of the same network is 2.4 points better on
-CIFAR-10.
+Reported: CIFAR-10 91.8 %, ImageNet-100 49.4 %; deeply supervised backprop of the same network is
+2.4 points better on CIFAR-10 and 5.93 on CIFAR-100.
 
     goodness train --method dtg --data cifar10
 """
@@ -37,5 +35,10 @@ DTG = register(
         },
         for_data=ASGE_FAST.for_data,
         published={"cifar10": 91.8},
+        ours=(
+            "T_min = 0.1 and T_max = 2, which are those of the author's earlier code",
+            "the root mean square as the norm, and the logits' scale s",
+            "the backbone, with batch norm; optimizer, schedule and epochs",
+        ),
     )
 )

@@ -7,6 +7,11 @@ linear map of the activities under a neutral label.
 
 Test errors on MNIST: 1.45 % (that code), 1.47 % (official Matlab code), 1.36 % (paper).
 
+In `ff-collaborative` (Lorberbom et al., AAAI 2024) a row is true with the probability
+sigmoid(|z|^2 + gamma - theta), where gamma is the other layers' goodness, a constant to the layer
+that learns; all layers learn at every step. Test errors, quoted by others: MNIST 2.1 %,
+FashionMNIST 12.0 %, CIFAR-10 52.7 %, beside 3.4, 13.6 and 53.7 of the same networks without gamma.
+
     goodness train --method ff --data mnist
     goodness train --method ff --data mnist --model small-cnn     # a corner label in a CNN
 """
@@ -82,6 +87,12 @@ COLLABORATIVE = register(
         paper="arXiv 2305.12393",
         locality=Locality.BROADCAST,
         values={**FF.values, "objective": {**FF.values["objective"], "collaborate": True}},
+        published={"mnist": 97.9, "fashion_mnist": 88.0, "cifar10": 47.3},
+        ours=(
+            "the threshold is the sum of the layers' own; the paper has one for all, a number to"
+            " be chosen",
+            "everything else is as in `ff`",
+        ),
         **EQUAL,
     )
 )

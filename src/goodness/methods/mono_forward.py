@@ -4,9 +4,13 @@ A layer's class goodness is its activity times a learned matrix; layer and matri
 cross-entropy of that goodness. No positive and negative passes, no normalisation in between. The
 prediction is the sum of all layers' goodness, or the last layer's.
 
-How a CNN's maps meet the projection, the optimizer and the architectures are not verified: maps are
-flattened (averaged to at most 4096 features), Adam 1e-3. Reported: CIFAR-10 82.4 %, CIFAR-100 54.8
-or 63.28 %, FashionMNIST 93.98 %, conflicting across versions.
+Published, version 1: MNIST 99.58, FashionMNIST 93.98, CIFAR-10 82.39, CIFAR-100 54.77 % with four
+convolutions, 64 to 512 wide, ReLU and average pooling, beside a backprop (99.52, 92.63, 77.80,
+42.10) that was tuned less; hyper-parameters were chosen on the test set. A list of results has
+63.28 % on CIFAR-100 for the second version. Authors of an energy study (arXiv 2509.19063) found in
+20 seeds with perceptrons on CIFAR-10: at equally many passes 1.1 points less than backprop, for
+19.9 % less energy, 27.5 % less memory and 2.8 % less time; trained to convergence 3.9 to 5.0 points
+more, for 3.2 to 4.0 times the energy.
 
     goodness train --method mono-forward --data mnist
 """
@@ -25,7 +29,7 @@ MONO_FORWARD = register(
         locality=Locality.LAYER,
         values={
             **LAYERWISE,
-            "model": {"name": "small-cnn", "widths": [64, 128, 256, 512], "pool": "max"},
+            "model": {"name": "small-cnn", "widths": [64, 128, 256, 512], "pool": "avg"},
             "objective": {"name": "classifier", "pool": None, "most": 4096, "bias": False},
             "readouts": {"sum": {}, "last": {}},
             "optimizer": {"name": "adam", "lr": 1e-3},
@@ -35,6 +39,11 @@ MONO_FORWARD = register(
             "augment": CROP_AND_FLIP,
         },
         for_data=BY_DATA,
-        published={"fashion_mnist": 93.98, "cifar10": 82.4, "cifar100": 63.28},
+        published={"mnist": 99.58, "fashion_mnist": 93.98, "cifar10": 82.39, "cifar100": 54.77},
+        ours=(
+            "a map is flattened for the projection, averaged to at most 4096 features",
+            "where the poolings stand: behind every convolution but the last",
+            "Adam from 1e-3, its schedule, epochs, batches and augmentation",
+        ),
     )
 )

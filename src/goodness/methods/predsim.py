@@ -41,7 +41,7 @@ PREDSIM = register(
         values={
             **LAYERWISE,
             "model": "vgg8b",
-            "objective": "similarity",
+            "objective": {"name": "similarity", "padded": True},
             "boundary": {"name": "identity", "dropout": 0.2, "whole_channels": True},
             "readouts": {"output": {}, "last": {}, "sum": {}},
             "optimizer": {"name": "adam", "lr": 5e-4},

@@ -35,6 +35,7 @@ SCFF = register(
                 "widths": [96, 384, 1536],
                 "norm": "none",
                 "first_kernel": 5,
+                "init": "xavier",
                 "skip_pools": True,
             },
             "presentation": "image-pairs",

@@ -5,8 +5,9 @@ the mean of its squared map. The true class is positive and all others negative 
 log-sum-exp margin loss. Inside a block of several layers gradients flow (`--set partition=block`,
 the paper's better variant); a block's output is layer-normalised and detached.
 
-The paper's backbones are ResNet18 and MobileNetV3; its optimizer, margin, augmentation and numbers
-are not verified. The values here are ours.
+The paper's backbones are ResNet18 and MobileNetV3. Of its numbers we found none; others (arXiv
+2609.33240) measured 87.20 % on CIFAR-10 with ResNet18 in five stages and 200 epochs, beside 89.06
+by local cross-entropy and 95.15 by backprop.
 
     goodness train --method sff --data cifar10 --set partition=block
 """
@@ -32,5 +33,10 @@ SFF = register(
             "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-2},
         },
         for_data=ASGE_FAST.for_data,
+        ours=(
+            "the form of the log-sum-exp loss, and its margin of 1",
+            "the default network, layer by layer",
+            "optimizer, schedule, epochs and augmentation",
+        ),
     )
 )

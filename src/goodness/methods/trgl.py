@@ -2,7 +2,7 @@
 
 Every residual module minimises its auxiliary cross-entropy plus the cost of moving the features,
 |G(x) - x|^2 / (2 tau), so that no module changes more than it has to. Modules whose output has
-another shape move for free. tau, network and optimizer are not verified and ours.
+another shape move for free.
 
     goodness train --method trgl --data cifar10
 """
@@ -26,5 +26,6 @@ TRGL = register(
             "objective": "transport",
         },
         for_data=BY_DATA,
+        ours=("tau", "the network, the auxiliary networks and the optimizer, which are `dgl`'s"),
     )
 )

@@ -32,6 +32,7 @@ TRIFECTA = register(
                 "pools": [1, 3, 6],
                 "order": "norm-conv-act",
                 "skip_pools": True,
+                "init": "default",
             },
             "presentation": "label-channel",
             "objective": {"name": "pair-goodness", "goodness": "mean", "loss": "symba"},

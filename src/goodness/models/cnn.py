@@ -21,7 +21,7 @@ Norm = Literal["none", "batch", "plain-batch", "layer"]
 Pool = Literal["avg", "max"]
 Activation = Literal["relu", "leaky-relu", "gelu", "straight-through"]
 Order = Literal["conv-norm-act", "conv-pool-norm-act", "conv-act-pool-norm", "norm-conv-act"]
-Init = Literal["kaiming", "dirac", "default"]
+Init = Literal["kaiming", "kaiming-out", "xavier", "dirac", "default"]
 Shortcuts = bool | Literal["equal"]
 Counts = list[PositiveInt]
 Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
@@ -112,9 +112,12 @@ class Recipe:
             without parameters, TRGL's residual modules). ``"equal"``: only where the layer keeps
             the shape, with all that belongs to the layer before the sum.
         skip_pools: leave out a pooling that would shrink a side below 2 pixels.
-        init: of the convolutions: Kaiming-normal, or ``"dirac"``: the first filters hand on an
-            input channel each as it is, and the others are drawn as torch does it (airbench94,
-            arXiv 2404.00498), or all as torch does it.
+        init: of the convolutions: ``"kaiming"``, normal with the variance 2 / inputs of a kernel;
+            ``"kaiming-out"``, 2 / (channels of the output times positions of the kernel);
+            ``"xavier"``, uniform with the variance 2 / (inputs + outputs); all three with biases of
+            0. ``"dirac"``: the first filters hand on an input channel each as it is, and the others
+            are drawn as torch does it (airbench94, arXiv 2404.00498). ``"default"``: as torch does
+            it, fully connected layers too, which are drawn by ``"kaiming"`` otherwise.
         whiten: side of the patches that a frozen first layer whitens, see `Whitening`; it stands in
             front of the first convolution with an activation of its own. None: there is none.
     """
@@ -168,7 +171,8 @@ def chain(recipe: Recipe, image_shape: Shape, num_classes: int) -> nn.Sequential
         features = layers(torch.zeros(1, *image_shape)).numel()
     for place, out in enumerate(recipe.dense, start=1):
         bias = recipe.norm not in ("batch", "plain-batch")
-        layers.add_module(f"dense{place}", drawn(Dense(features, out, bias)))
+        dense = Dense(features, out, bias)
+        layers.add_module(f"dense{place}", dense if recipe.init == "default" else drawn(dense))
         if recipe.norm in NORMS:
             layers.add_module(f"dense_norm{place}", NORMS[recipe.norm](out))
         layers.add_module(f"dense_act{place}", ACTIVATIONS[recipe.activation]())
@@ -224,9 +228,7 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     bias = recipe.norm == "none" or recipe.order == "conv-act-pool-norm"
     inputs, outputs, size, groups, pooled = layer
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias)
-    if recipe.init != "default":
-        conv = drawn(conv) if recipe.init == "kaiming" else _handing_on(conv)
-    parts = {"conv": conv, "relu": ACTIVATIONS[recipe.activation]()}
+    parts = {"conv": INITS[recipe.init](conv), "relu": ACTIVATIONS[recipe.activation]()}
     if recipe.norm in NORMS and recipe.order == "norm-conv-act":
         norm = NORMS[recipe.norm](inputs)
         parts["conv"] = nn.Sequential(OrderedDict(norm=norm, conv=conv))
@@ -241,22 +243,34 @@ def _modules(layer: Layer, recipe: Recipe) -> dict[str, nn.Module]:
     return {name: parts[name] for name in order if name in parts}
 
 
-def drawn(layer: Weighted) -> Weighted:
-    """Kaiming-normal weights and biases of 0."""
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+Draw = Callable[[Tensor], object]
+KAIMING: Draw = partial(nn.init.kaiming_normal_, nonlinearity="relu")
+
+
+def drawn(layer: Weighted, draw: Draw = KAIMING) -> Weighted:
+    """A layer with weights drawn anew and biases of 0."""
+    draw(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
 
-def _handing_on(conv: nn.Conv2d) -> nn.Conv2d:
-    """In each group the first filters hand on a channel each; the others stay, biases are 0."""
-    with torch.no_grad():
-        for filters in conv.weight.chunk(conv.groups):
-            nn.init.dirac_(filters[: conv.weight.shape[1]])
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
+@torch.no_grad()
+def _hand_on(conv: nn.Conv2d, weight: Tensor) -> None:
+    """In each group the first filters hand on a channel each; the others stay."""
+    for filters in weight.chunk(conv.groups):
+        nn.init.dirac_(filters[: weight.shape[1]])
+
+
+INITS: dict[Init, Callable[[nn.Conv2d], nn.Conv2d]] = {
+    "kaiming": drawn,
+    "kaiming-out": partial(
+        drawn, draw=partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
+    ),
+    "xavier": partial(drawn, draw=nn.init.xavier_uniform_),
+    "dirac": lambda conv: drawn(conv, partial(_hand_on, conv)),
+    "default": lambda conv: conv,
+}
 
 
 @MODELS.register("cnn")

@@ -85,6 +85,8 @@ def vgg8b(
 ) -> nn.Sequential:
     """PredSim's VGG8B (arXiv 1901.06656): 6 convolutions, 128 to 512 wide, one hidden layer.
 
+    Weights are drawn as torch does it, as in the released code.
+
     Args:
         image_shape: input shape (C, H, W); 28x28 or 32x32 pixels in the paper.
         num_classes: number of classes.
@@ -109,4 +111,4 @@ def _predsim(
     name: str, widths: Sequence[int], pools: Sequence[int], wider: float, hidden: int
 ) -> Recipe:
     widths = [round(wider * width) for width in widths]
-    return Recipe(name, widths, pools, [hidden], "batch", "max", "leaky-relu")
+    return Recipe(name, widths, pools, [hidden], "batch", "max", "leaky-relu", init="default")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from goodness.errors import InputError, reason
 from goodness.models.classifier import last_linear
+from goodness.sharing.locating import is_name
 from goodness.types import Shape
 
 COUNTERS = "num_batches_tracked"
@@ -55,17 +56,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """A model's tensors by their names in the model.
 
     Args:
-        path: a ``.safetensors`` file, a ``.pth`` or ``.pt`` file that holds tensors alone, or a
-            run folder, for its best weights.
+        path: a ``.safetensors`` file, a ``.pth`` or ``.pt`` file that holds tensors alone, a run
+            folder, for its best weights, or a shared network, see `goodness.load`.
 
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    path = Path(path)
-    if path.is_dir():
+    if is_name(path) or Path(path).is_dir():
         from goodness.api import Run  # late: it builds networks, which may start from weights
 
         return Run(path, "cpu").network.backbone_state()
+    path = Path(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

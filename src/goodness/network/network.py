@@ -42,12 +42,16 @@ class NetworkOutput:
         assert total is not None
         return total
 
-    def exits(self, readout: str) -> Tensor:
-        """The scores after every block (B, N, K), as `Network.exits` says."""
+    def exits(self, readout: str) -> list[Tensor | None]:
+        """Per block an answer (N, K) behind it: the readout's total, or else the block's own."""
+        pairs = zip(self.readouts[readout], self.blocks, strict=True)
+        return [own if total is None else total for total, own in pairs]
+
+    def stacked_exits(self, readout: str) -> Tensor:
+        """`exits` as one tensor (B, N, K), NaN where a block has no answer."""
         nothing = torch.full_like(self.final(readout), float("nan"))
-        each = zip(self.readouts[readout], self.blocks, strict=True)
-        chosen = [own if total is None else total for total, own in each]
-        return torch.stack([nothing if scores is None else scores for scores in chosen])
+        found = self.exits(readout)
+        return torch.stack([nothing if scores is None else scores for scores in found])
 
     def averaged(self, other: NetworkOutput) -> NetworkOutput:
         """The mean of these scores and of ``other`` ones."""
@@ -173,7 +177,7 @@ class Network(nn.Module):
             (B, N, K).
         """
         readout = self.chosen_readout()
-        return self.outputs(images).exits(readout)
+        return self.outputs(images).stacked_exits(readout)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What every block gives to the next one, for images (N, C, H, W) without a label."""

@@ -18,7 +18,7 @@ class Anchors(Objective):
 
     g_k = -|e - u_k|^2 with e the unit-length pooled features and u_k the unit-length anchor of
     class k. Over all wrong classes k (N-pair): mean of max(0, margin + g_k - g_y) + push * g_k.
-    What the anchors are, the margin and the weight are not verified.
+    The anchors, the margin and the weight are ours.
 
     Args:
         spec: the block.

@@ -40,6 +40,7 @@ class Auxiliary(Objective):
     """
 
     supports_label_smoothing = True
+    supports_soft_labels = True
 
     def __init__(
         self,
@@ -148,6 +149,8 @@ class Information(Auxiliary):
             self.classifier = nn.Linear(embedding, spec.num_classes)
         self.task = task
         self.coupled = task == "contrast"
+        # Which images are alike enough to attract each other a mixture does not say.
+        self.supports_soft_labels = task == "ce" or final
         self.temperature = temperature
         self.final = final
         self.needs_images = not self.final

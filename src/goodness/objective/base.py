@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.functional import class_shares
 from goodness.objective.difficulty import ClassDifficulty
 from goodness.partition.pieces import Section
 from goodness.partition.view import View
@@ -65,19 +66,23 @@ class Context:
     declare `needs_images`; N is 0 where blocks learn from cached features."""
     later_scores: list[Tensor | None] = field(default_factory=list)
     """Every block's scores before this step, for objectives that declare `needs_later_scores`."""
+    left: list[Tensor | None] = field(default_factory=list)
+    """What every block's `Objective.leaves` says of these scores, bool (N,)."""
+    frozen: bool = False
+    """Whether the block stays as it is, so that its objective learns alone."""
 
     def error(self, y: Tensor, smoothing: float = 0.0) -> Tensor:
         """What the last block gets wrong before this step: softmax(scores) - onehot(y), (N, K).
 
         Args:
-            y: labels (N,).
-            smoothing: share of the one-hot target that is spread evenly over all classes.
+            y: labels (N,), or soft ones (N, K).
+            smoothing: share of the target that is spread evenly over all classes.
         """
         last = self.later_scores[-1]
         assert last is not None
         num_classes = last.shape[1]
-        target = (1 - smoothing) * F.one_hot(y, num_classes) + smoothing / num_classes
-        return last.softmax(1) - target
+        shares = class_shares(y, num_classes, last.dtype)
+        return last.softmax(1) - ((1 - smoothing) * shares + smoothing / num_classes)
 
 
 class Objective(nn.Module):
@@ -107,6 +112,9 @@ class Objective(nn.Module):
     and not where blocks learn from cached features."""
     supports_label_smoothing = False
     """Whether the loss is a cross-entropy over the classes, with `label_smoothing`."""
+    supports_soft_labels = False
+    """Whether the loss also takes soft labels (N, K), rows that add up to 1; it is then the mean of
+    the losses that single labels would have."""
     supports_class_weights = True
     """Whether what it learns comes from the rows' losses alone, which `class_weights` weigh."""
     difficulty: ClassDifficulty | None
@@ -142,15 +150,27 @@ class Objective(nn.Module):
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """One loss per row, (rows,) or with several terms each (rows, ...).
 
-        By default the cross-entropy of the scores; then `supports_label_smoothing` shall be True.
+        By default the cross-entropy of the scores; then `supports_label_smoothing` and
+        `supports_soft_labels` shall be True.
 
         Args:
             h: features (rows, C, H, W), float32.
             scores: what `scores` gave for them.
-            y: labels (N,).
+            y: labels (N,); or soft ones (N, K), where it `supports_soft_labels`.
             context: what else a loss may use.
         """
         return F.cross_entropy(scores, y, reduction="none", label_smoothing=self.label_smoothing)
+
+    def leaves(self, scores: Tensor) -> Tensor | None:
+        """Which images have their answer here and need no later block, where an objective says so.
+
+        Args:
+            scores: what `scores` gave, (N, K).
+
+        Returns:
+            bool (N,); None: it says nothing, by default.
+        """
+        return None
 
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:

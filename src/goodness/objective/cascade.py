@@ -86,7 +86,8 @@ class DirectFeedback(Classifier):
 
     A block's features move against the error of the last block's prediction, times a fixed
     random matrix; its own linear map is trained on detached features. The last
-    block's error is its own. The paper describes it, its code does not have it: not verified.
+    block's error is its own. The paper describes it, its code does not have it; the formula is
+    ours.
 
     Args:
         spec: the block.

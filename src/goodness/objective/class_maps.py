@@ -12,7 +12,7 @@ class ClassMaps(Objective):
     """SFF (arXiv 2501.03176): the class scores are the mean squares of one map per class.
 
     s_k = mean over (H, W) of q_k^2 with q = conv(h); the loss is log(1 + sum over k != y of
-    exp(s_k - s_y + margin)). The paper's exact form and margin are not verified.
+    exp(s_k - s_y + margin)). That it is this log-sum-exp, and the margin, are ours.
 
     Args:
         spec: the block.
@@ -21,6 +21,7 @@ class ClassMaps(Objective):
     """
 
     supports_label_smoothing = True
+    supports_soft_labels = True
 
     def __init__(
         self, spec: BlockSpec, *, kernel: PositiveInt = 1, margin: NonNegative = 1.0

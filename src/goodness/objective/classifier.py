@@ -32,6 +32,8 @@ class Classifier(Objective):
         own: at the last block the model's own classifier, if it has one, instead of a new map.
     """
 
+    supports_soft_labels = True
+
     def __init__(
         self,
         spec: BlockSpec,
@@ -67,7 +69,11 @@ class Classifier(Objective):
         """(N, C, H, W) to (N, K)."""
         if self.classifier is not None:
             return self.classifier(self.view.gather(h))
-        return self.linear(F.adaptive_avg_pool2d(h, self.grid).flatten(1))
+        return self.linear(self.pooled(h).flatten(1))
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """What the linear map is given, (N, C, H, W) to (N, C, P, Q)."""
+        return F.adaptive_avg_pool2d(h, self.grid)
 
     def loss(self, h: Tensor, scores: Tensor, y: Tensor, context: Context) -> Tensor:
         """(N,)."""

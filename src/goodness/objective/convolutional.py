@@ -26,6 +26,7 @@ class Convolutional(Objective):
     """
 
     supports_label_smoothing = True
+    supports_soft_labels = True
 
     def __init__(
         self,

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.functional import class_shares
+
 MEMORY = 0.9
 """What a class's difficulty keeps from one epoch to the next."""
 LEAST, MOST = 0.5, 2.0
@@ -44,10 +46,13 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def observe(self, scores: Tensor, y: Tensor) -> None:
-        """Count what the scores (N, K) of images with labels (N,) have right."""
-        shown = F.one_hot(y, len(self.seen)).to(self.seen)
+        """Count what the scores (N, K) of images with labels (N,), or soft ones (N, K), have right.
+
+        Of a soft label every class is seen by its share, and the answer has its own share right.
+        """
+        shown = class_shares(y, len(self.seen), self.seen.dtype)
         self.seen += shown.sum(0)
-        self.right += shown[scores.argmax(1) == y].sum(0)
+        self.right += (shown * F.one_hot(scores.argmax(1), len(self.seen))).sum(0)
 
     @torch.no_grad()
     def end_epoch(self) -> None:

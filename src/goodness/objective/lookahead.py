@@ -110,6 +110,7 @@ class CopiedLayers(Objective):
     """
 
     supports_label_smoothing = True
+    supports_soft_labels = True
     copies_later = True
 
     def __init__(

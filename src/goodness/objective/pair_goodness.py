@@ -31,7 +31,7 @@ class PairGoodness(Objective):
             of all: mean over j of (mean(m) - m_j)^2, with m a running mean over positive rows.
         momentum: how much of m is kept at each step.
         collaborate: add the other blocks' goodness minus threshold, detached, inside the logistic
-            (layer collaboration, arXiv 2305.12393; its formula is not verified).
+            (layer collaboration, arXiv 2305.12393, whose threshold is one for all of them).
     """
 
     activity: Tensor

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.functional import class_shares
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 from goodness.types import PositiveInt
 
@@ -27,6 +28,8 @@ class PatchGroups(Objective):
             number into which they do.
     """
 
+    supports_soft_labels = True
+
     def __init__(
         self, spec: BlockSpec, *, patches: PositiveInt = 4, groups: PositiveInt = 1
     ) -> None:
@@ -46,7 +49,7 @@ class PatchGroups(Objective):
         """(N, G, P, P)."""
         scores = self.scores(h.detach())
         loss = F.cross_entropy(scores, y, reduction="none").reshape(-1, 1, 1, 1)
-        error = (scores.softmax(1) - F.one_hot(y, scores.shape[1])).detach()
+        error = (scores.softmax(1) - class_shares(y, scores.shape[1], scores.dtype)).detach()
         f = F.adaptive_avg_pool2d(h, self.grid).unflatten(1, (self.groups, -1))
         by_mean = (error @ self.linear.weight.detach()).unflatten(1, (self.groups, -1))
         # The mean over all losses is right for the patches; but the groups' shares add up.

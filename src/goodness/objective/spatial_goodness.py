@@ -33,6 +33,7 @@ class SpatialGoodness(Objective):
 
     masks = True
     supports_label_smoothing = True
+    supports_soft_labels = True
 
     def __init__(
         self,

@@ -93,13 +93,14 @@ class Labelled(Presentation):
     def training_rows(self, images: Tensor, y: Tensor) -> Tensor:
         """(2 * N, C', H, W): with the true labels, then with wrong ones."""
         wrong = (y + torch.randint_like(y, 1, self.num_classes)) % self.num_classes
-        return self._normalised(self.write(torch.cat([images, images]), torch.cat([y, wrong])))
+        both = self.write(torch.cat([images, images]), torch.cat([y, wrong]))
+        return normalised(both, self.norm)
 
     def query_rows(self, images: Tensor) -> Tensor:
         """(N * K, C', H, W): every image with every label."""
         labels = torch.arange(self.num_classes, device=images.device).repeat(images.shape[0])
         images = images.repeat_interleave(self.num_classes, dim=0)
-        return self._normalised(self.write(images, labels))
+        return normalised(self.write(images, labels), self.norm)
 
     def neutral(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) with a label of no class."""
@@ -107,12 +108,14 @@ class Labelled(Presentation):
 
     def neutral_rows(self, images: Tensor) -> Tensor:
         """(N, C', H, W) with a neutral label."""
-        return self._normalised(self.neutral(images))
+        return normalised(self.neutral(images), self.norm)
 
-    def _normalised(self, rows: Tensor) -> Tensor:
-        if self.norm == "rms":
-            return rms_normalise(rows)
-        return F.layer_norm(rows, rows.shape[1:]) if self.norm == "layer" else rows
+
+def normalised(rows: Tensor, norm: RowNorm) -> Tensor:
+    """Every row (M, C, H, W) divided by its root mean square, or with mean 0 and variance 1 too."""
+    if norm == "rms":
+        return rms_normalise(rows)
+    return F.layer_norm(rows, rows.shape[1:]) if norm == "layer" else rows
 
 
 PRESENTATIONS = Registry("presentation", __package__)

@@ -12,7 +12,7 @@ from goodness.types import PositiveShare, Shape
 
 RELEASED = ((0, 6), (2, 0), (0, 4), (0, 2), (6, 0), (4, 0), (1, -1), (2, -2), (2, 2), (1, 1))
 """Waves (rows, columns) of a third-party implementation's ten classes, up to the sign, for which a
-cosine does not care; the paper's own table is not verified."""
+cosine does not care; the paper's own table is in no source that we found."""
 
 
 @PRESENTATIONS.register("fourier")
@@ -29,8 +29,8 @@ class Fourier(Labelled):
         image_shape: shape (C, H, W) of an image.
         num_classes: number of classes.
         intensity: K, the label's part; the paper's best MNIST runs have 0.35.
-        mix: ``"blend"`` is (1 - K) image + K pattern, ``"add"`` image + K pattern. Which one the
-            paper means is not verified.
+        mix: ``"blend"`` is (1 - K) image + K pattern, ``"add"`` image + K pattern, as in a
+            third-party implementation; that we blend is our choice.
         norm: as in `Labelled`.
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm
+from goodness.presentation.base import PRESENTATIONS, Labelled, RowNorm, normalised
 from goodness.types import PositiveShare, Shape
 
 LINES = ("horizontal", "vertical", "falling", "rising")
@@ -20,8 +20,7 @@ class Morphology(Labelled):
 
     Every class has an operator (dilation, erosion, gradient, opening, closing, top hat, bottom hat)
     and a line to apply it with (four directions, odd lengths from 3 up). Label and image cannot be
-    separated, so that no shortcut past the image is left. The paper's list of operators
-    is not verified.
+    separated, so that no shortcut past the image is left. The list of operators is ours.
 
     Args:
         image_shape: shape (C, H, W) of an image.
@@ -61,7 +60,7 @@ class Morphology(Labelled):
     def query_rows(self, images: Tensor) -> Tensor:
         """(N * K, C', H, W): every image with every label; no label is looked at."""
         rows = [self._transformed(images, label) for label in range(self.num_classes)]
-        return self._normalised(torch.stack(rows, 1).flatten(0, 1))
+        return normalised(torch.stack(rows, 1).flatten(0, 1), self.norm)
 
     def _transformed(self, images: Tensor, label: int) -> Tensor:
         from kornia import morphology  # slow to import, and few need it

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
-from goodness.functional import rms_normalise
-from goodness.presentation.base import PRESENTATIONS, Presentation
+from goodness.presentation.base import PRESENTATIONS, Presentation, RowNorm, normalised
 from goodness.types import Shape
 
 
@@ -16,14 +13,13 @@ class Plain(Presentation):
     Args:
         image_shape: shape (C, H, W) of an image.
         num_classes: number of classes.
-        norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does.
+        norm: ``"rms"`` divides every image by its root mean square, as ASGE's code does;
+            ``"layer"`` gives it mean 0 and variance 1, as DeeperForward's does.
     """
 
     constant = True
 
-    def __init__(
-        self, image_shape: Shape, num_classes: int, *, norm: Literal["none", "rms"] = "none"
-    ) -> None:
+    def __init__(self, image_shape: Shape, num_classes: int, *, norm: RowNorm = "none") -> None:
         super().__init__(image_shape, num_classes)
         self.norm = norm
 
@@ -33,4 +29,4 @@ class Plain(Presentation):
 
     def query_rows(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        return rms_normalise(images) if self.norm == "rms" else images
+        return normalised(images, self.norm)

@@ -28,7 +28,8 @@ class Bench(NamedTuple):
     Args:
         methods: names of local methods.
         model: a model's name or part; the first method's norm, pooling and activation are taken
-            where it names none, and all ways have the same network.
+            where it names none, and all ways have the same network. Spiking neurons that no
+            gradient passes have the surrogate ``"atan"`` where backprop trains them.
         image_shape: the shape (C, H, W) of an image.
         num_classes: number of classes.
         batch: images of an update.
@@ -54,11 +55,13 @@ class Bench(NamedTuple):
 
     def trial(self, method: str, **values: Any) -> Trial:
         """A way to train."""
-        given = dict(self.values)
+        given, model = dict(self.values), self.network()
         if method == BACKPROP:
             # What makes a local method another one makes the baseline none.
             given = {key: v for key, v in given.items() if KEYS[key].scope != "method"}
-        config = trial_config(method, self.network(), self.batch, {**given, **values})
+            if "surrogate" in model:
+                model["surrogate"] = model["surrogate"] or "atan"
+        config = trial_config(method, model, self.batch, {**given, **values})
         return Trial(config, self.image_shape, self.num_classes, self.device, self.batch)
 
     def trials(self) -> dict[str, Trial]:
@@ -175,6 +178,30 @@ def depth_sweep(
             log(f"memory of {name} at depth {depth}")
             found[name] = trial.memory()["activations"]
         rows.append({"depth": depth, "activations": found})
+    return rows
+
+
+def time_sweep(
+    bench: Bench, steps: Sequence[int], log: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Bytes of a step of a spiking network, shown an image for so many time steps.
+
+    Returns:
+        Per number of time steps: ``time_steps`` and ``activations`` by way.
+
+    Raises:
+        InputError: the network has no time steps.
+    """
+    model = bench.network()
+    if steps and "steps" not in model:
+        raise InputError(f"model '{model['name']}' has no time steps (use --model spiking-cnn)")
+    rows = []
+    for count in steps:
+        found = {}
+        for name, trial in bench._replace(model={**model, "steps": count}).trials().items():
+            log(f"memory of {name} at {count} time steps")
+            found[name] = trial.memory()["activations"]
+        rows.append({"time_steps": count, "activations": found})
     return rows
 
 

@@ -25,14 +25,19 @@ BASELINES = {
 
 
 def draw_bench(record: Mapping[str, Any], path: Path) -> None:
-    """Speed against memory, and memory over depth where it was measured."""
+    """Speed against memory, and memory over depth and time steps where it was measured."""
     colours = _colours(record["ways"])
-    panels = 2 if record["depths"] else 1
+    sweeps = [
+        (title, key, rows)
+        for title, key, name in (("layers", "depth", "depths"), ("time steps", *["time_steps"] * 2))
+        if (rows := record.get(name))  # older records have fewer
+    ]
+    panels = 1 + len(sweeps)
     figure = Figure(figsize=(6.4 * panels, 4.6), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    _pareto(axes[0], record, colours)
-    if record["depths"]:
-        _depths(axes[1], record["depths"], colours)
+    first, *others = figure.subplots(1, panels, squeeze=False)[0]
+    _pareto(first, record, colours)
+    for axes, (title, key, rows) in zip(others, sweeps, strict=True):
+        _over(axes, rows, key, title, colours)
     save_figure(figure, path, dpi=110)
 
 
@@ -71,18 +76,24 @@ def _pareto(axes: Axes, record: Mapping[str, Any], colours: Mapping[str, Any]) -
     axes.legend(frameon=False)
 
 
-def _depths(axes: Axes, rows: Sequence[Mapping[str, Any]], colours: Mapping[str, Any]) -> None:
-    depths = [row["depth"] for row in rows]
+def _over(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    key: str,
+    title: str,
+    colours: Mapping[str, Any],
+) -> None:
+    places = [row[key] for row in rows]
     for name in rows[0]["activations"]:
         mib = [row["activations"][name] / MIB for row in rows]
-        axes.plot(depths, mib, "o-", color=colours[name], label=name)
+        axes.plot(places, mib, "o-", color=colours[name], label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     _plain_numbers(axes.yaxis)
-    axes.set_xticks(depths, [str(depth) for depth in depths])
-    axes.set_xlabel("layers")
+    axes.set_xticks(places, [str(place) for place in places])
+    axes.set_xlabel(title)
     axes.set_ylabel("peak activations of a step, MiB")
-    axes.set_title("Memory over depth", color=INK)
+    axes.set_title(f"Memory over {title}", color=INK)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodness.clock import Clock
+from goodness.functional import at_labels
 from goodness.objective import BlockSpec
 from goodness.registry import Registry
 
@@ -49,6 +50,13 @@ class Readout(nn.Module):
         """Whether it extracts nothing of a block but its class scores."""
         return type(self).extract is Readout.extract
 
+    def needs(self, index: int, depth: int) -> bool:
+        """Whether its total after block ``depth`` depends on what is extracted of block ``index``.
+
+        By default on all blocks up to there; where it does not, an early answer saves a head.
+        """
+        return index <= depth
+
     def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """The total (N, K) after block ``index``; None before the first block that has scores."""
         raise NotImplementedError
@@ -68,10 +76,15 @@ class Readout(nn.Module):
         return self.cross_entropy(totals[-1], y)
 
     def cross_entropy(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Of scores (N, K), a scalar."""
-        return F.cross_entropy(
-            scores, y, weight=self.class_weights, label_smoothing=self.label_smoothing
+        """Of scores (N, K) and labels (N,), or soft ones (N, K), a scalar."""
+        weights, smoothing = self.class_weights, self.label_smoothing
+        if y.dim() == 1 or weights is None:
+            return F.cross_entropy(scores, y, weight=weights, label_smoothing=smoothing)
+        # Of soft labels torch would divide by the number of images, not by their weights.
+        losses = F.cross_entropy(
+            scores, y, weight=weights, label_smoothing=smoothing, reduction="sum"
         )
+        return losses / at_labels(weights, y).sum()
 
     def optimizer_options(self) -> dict[str, float]:
         """Options of a trained readout's optimizer that differ from the blocks'."""

@@ -25,6 +25,10 @@ class Last(Readout):
         super().__init__(specs)
         self.first = len(specs) - blocks
 
+    def needs(self, index: int, depth: int) -> bool:
+        """On that block alone, or on the last blocks that are added up."""
+        return index == depth or self.first <= index < depth
+
     def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """Replace the total by the newer scores, or add these to it."""
         if extracted is None:

@@ -170,6 +170,10 @@ class Probe(LinearReadout):
 
     per_block_scores = True
 
+    def needs(self, index: int, depth: int) -> bool:
+        """On that block alone."""
+        return index == depth
+
     def add(self, index: int, total: Tensor | None, extracted: Tensor | None) -> Tensor | None:
         """The block's own linear map, whatever came before."""
         return total if extracted is None else self.maps[index - self.skip](extracted)

@@ -16,11 +16,14 @@ FAST = register(
                 "pools": [1, 3, 5],
                 "shortcut": "equal",
             },
-            epochs=10,
+            epochs=7,
             amp="bf16",
             flip_test=True,
         ),
-        hardware="2 CPU cores",
+        hardware="1 CPU core",
+        minutes=16,
+        accuracy=(90.85, 0.45),
+        seeds=3,
         note=BF16,
     )
 )

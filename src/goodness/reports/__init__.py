@@ -1,1 +1,1 @@
-"""What tells of a run: progress, curves, TensorBoard, the confusion matrix, the environment."""
+"""What tells of a run: progress, curves, the confusion matrix, the environment."""

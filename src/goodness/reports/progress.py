@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from goodness.memory import in_units, memory_line
 from goodness.results import shown_blocks
 from goodness.training.callbacks import Callback
 
@@ -70,12 +71,31 @@ class CacheNotice(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Before the first of them is written."""
         if trainer.cache is not None:
-            from goodness.training.feature_cache import in_units
-
             size = in_units(trainer.cache.peak_bytes(trainer.step))
             self._console.print(
                 f"features on disk: up to {size} in '{trainer.cache.folder}'", soft_wrap=True
             )
+
+
+class MemoryNotice(Callback):
+    """Says how much memory the run will take.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before the first step, told from a few images."""
+        # Imported here: a report needs no learner.
+        from goodness.profiling.estimate import step_memory
+
+        memory = step_memory(trainer)
+        step = None if memory is None else memory.of(trainer.config.batch_size)
+        line = memory_line(trainer.dataset.memory_bytes, step)
+        self._console.print(line, soft_wrap=True)
 
 
 class LiveProgress(Callback):

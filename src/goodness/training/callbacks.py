@@ -48,8 +48,23 @@ class EarlyStopping(Callback):
         self.patience = patience
         self.min_delta = min_delta
 
+    def on_start(self, trainer: Trainer) -> None:
+        """A run that was killed after its last epoch has nothing left to train."""
+        self._look(trainer)
+
     def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
-        """Look back over the whole history, so that a resumed run stops at the same epoch."""
+        """Stop where it is time."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        if self.is_due(trainer):
+            trainer.stop = True
+
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether the run has come to its end.
+
+        It looks back over the whole history, so that a resumed run stops at the same epoch.
+        """
         final = trainer.learning_rate(trainer.epochs * trainer.steps_per_epoch - 1)
         images = len(trainer.dataset.val)
         best, since = -1.0, 0
@@ -61,8 +76,7 @@ class EarlyStopping(Callback):
                 since = 0
             else:
                 since += 1
-        if since >= self.patience:
-            trainer.stop = True
+        return since >= self.patience
 
 
 class ChanceWarning(Callback):

@@ -125,16 +125,30 @@ def load_network(folder: Path, network: Network) -> dict[str, Any]:
         # Facts that this checkpoint did not keep yet are not compared.
         if not there or there != {key: here.get(key) for key in there}:
             raise InputError(f"checkpoint '{folder}' is of another model: {there} is not {here}")
-    theirs, own = groups["network"], network.state_dict()
-    for name in [*own, *theirs]:
-        shapes = [tuple(state[name].shape) if name in state else None for state in (theirs, own)]
+    put(groups["network"], network, f"checkpoint '{folder}'")
+    return meta
+
+
+def put(state: Mapping[str, Tensor], network: Network, source: str) -> None:
+    """Put weights into a network, all or none.
+
+    Args:
+        state: tensors by name.
+        network: gets them, on its own device.
+        source: where they come from, for errors.
+
+    Raises:
+        InputError: they are another network's; the first difference is named.
+    """
+    own = network.state_dict()
+    for name in [*own, *state]:
+        shapes = [tuple(one[name].shape) if name in one else None for one in (state, own)]
         if shapes[0] != shapes[1]:
             raise InputError(
-                f"checkpoint '{folder}' is of another model:"
+                f"{source} is of another model:"
                 f" '{name}' is {shapes[0] or 'missing'} there, {shapes[1] or 'missing'} here"
             )
-    network.load_state_dict(theirs)
-    return meta
+    network.load_state_dict(state)
 
 
 def _beside(folder: Path, what: str) -> Path:

@@ -16,14 +16,16 @@ class EpochMetrics:
         self.sums = torch.zeros(4, blocks, dtype=torch.float64, device=device)
 
     def add(self, result: StepResult, y: Tensor) -> None:
-        """Count one step's losses and right answers."""
+        """Count one step's losses and right answers; of soft labels (N, K) the answers' shares."""
         rows = len(y)
         for index, (loss, scores) in enumerate(zip(result.losses, result.scores, strict=True)):
             if loss is not None:
                 self.sums[0, index] += loss * rows
                 self.sums[1, index] += rows
             if scores is not None:
-                self.sums[2, index] += (scores.argmax(1) == y).sum()
+                answers = scores.argmax(1)
+                right = answers == y if y.dim() == 1 else y.gather(1, answers[:, None])
+                self.sums[2, index] += right.sum()
                 self.sums[3, index] += rows
 
     def read(self, names: Sequence[str]) -> list[BlockTraining]:

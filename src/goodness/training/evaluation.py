@@ -10,6 +10,16 @@ from goodness.data import Preprocessing, Split
 from goodness.network.network import Network
 from goodness.results import SplitResult
 
+MOST_IMAGES = 256
+ASKED_PIXELS = 2**18
+"""Memory of an answer stays bounded: no more pixels at a time, in no more images."""
+
+
+def images_at_once(image_shape: tuple[int, int, int], most: int = MOST_IMAGES) -> int:
+    """How many images (C, H, W) a network is asked about at a time."""
+    _, height, width = image_shape
+    return max(1, min(most, ASKED_PIXELS // (height * width)))
+
 
 @dataclass
 class Counts:

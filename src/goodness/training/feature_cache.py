@@ -21,6 +21,7 @@ from goodness.config import RESUMABLE
 from goodness.data import Dataset
 from goodness.errors import InputError
 from goodness.files import write_json
+from goodness.memory import in_units
 from goodness.modes import evaluating
 from goodness.network.network import Network
 from goodness.plan import Plan
@@ -278,15 +279,6 @@ class FeatureCache:
         seen = [config, self._dataset.preprocessing.model_dump(mode="json")]
         text = json.dumps([*seen, self._dataset.train.digest()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def in_units(size: float) -> str:
-    """Bytes as a person would say them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -3,37 +3,42 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from goodness.config import KEYS, Config, complete
+from pydantic import ValidationError
+
+from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError
+from goodness.exits.records import Calibration
 from goodness.files import check_folder, write_json, write_whole
-from goodness.results import EpochRow, Result
-from goodness.training.checkpoint import find
-from goodness.training.migration import SCHEMA, current_config
+from goodness.results import EpochRow
+from goodness.training import checkpoint
+from goodness.training.network_folder import NetworkFolder
 
-REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
-"""Keys that every configuration has."""
+if TYPE_CHECKING:
+    from goodness.network.network import Network
 
 
-class RunFolder:
+class RunFolder(NetworkFolder):
     """The files of one run.
 
-    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``tensorboard/`` ``curves.png``
-    ``result.json`` ``best/`` ``last/``
+    ``config.json`` ``environment.json`` ``metrics.jsonl`` ``curves.png`` ``result.json``
+    ``exits.json`` ``best/`` ``last/`` ``epochs/<number>/``, and what `goodness.loggers` write
 
     Args:
         path: the folder; see `create` and `open` for checks.
+        epoch: whose weights are read, counted from 1; None: the best on validation.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, epoch: int | None = None) -> None:
+        super().__init__(path)
+        self._epoch = epoch
         self.best = self.path / "best"
         self.last = self.path / "last"
-        self.config_file = self.path / "config.json"
+        self.epochs = self.path / "epochs"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
-        self.result_file = self.path / "result.json"
+        self.exits_file = self.path / "exits.json"
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
@@ -71,42 +76,68 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
-        """An existing run folder.
+    def open(cls, path: str | Path, epoch: int | None = None) -> RunFolder:
+        """An existing run folder, with the weights of an epoch or the best ones.
 
         Raises:
             InputError: there is no run.
         """
-        run = cls(path)
+        run = cls(path, epoch)
         if not run.config_file.is_file():
             why = "no config.json" if run.path.exists() else "there is no such folder"
             raise InputError(f"'{run.path}' holds no run ({why})")
         return run
 
-    def read_config(self) -> Config:
-        """The resolved configuration of the run, whatever version of goodness made it.
+    def read_preprocessing(self) -> Preprocessing:
+        """How images become the network's input.
 
         Raises:
-            InputError: the file is damaged, or a newer goodness made it.
+            InputError: no epoch has finished yet, its weights are not kept, or they are damaged.
         """
-        return complete(self._read_config())
+        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
+        normalize = self.read_config().normalize
+        return Preprocessing.model_validate({"normalize": normalize, **meta["preprocessing"]})
 
-    def write_config(self, config: Config) -> None:
-        """Keep the resolved configuration."""
-        write_json(self.config_file, {"schema": SCHEMA, **config.model_dump(mode="json")})
+    def load_weights(self, network: Network) -> None:
+        """Put the weights into a network, which answers by the readout that was best then.
 
-    def read_result(self) -> Result | None:
-        """The content of ``result.json``; None before the run has ended."""
-        if not self.result_file.is_file():
+        Raises:
+            InputError: as `read_preprocessing`, or the network is another one.
+        """
+        meta = checkpoint.load_network(self._weights(), network)
+        network.readout = meta["best"]["readout"]
+
+    def weights_epoch(self) -> int:
+        """The epoch that the weights are of, counted from 1.
+
+        Raises:
+            InputError: as `read_preprocessing`.
+        """
+        if self._epoch is not None:
+            return self._epoch
+        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
+        return int(meta["best"]["epoch"])
+
+    def read_exits(self) -> Calibration | None:
+        """The content of ``exits.json``; None where nothing was calibrated."""
+        if not self.exits_file.is_file():
             return None
         try:
-            return Result.from_json(self._read(self.result_file))
-        except ValueError:
-            raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
+            return Calibration.model_validate(self._read(self.exits_file))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+            raise InputError(
+                f"'{self.exits_file}' is damaged, or of another version: '{place}' (make it again:"
+                f" goodness calibrate {self.path})"
+            ) from None
+
+    def write_exits(self, found: Calibration) -> None:
+        """Keep what was calibrated."""
+        write_json(self.exits_file, found.model_dump(mode="json", by_alias=True))
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
-        return find(self.last) is not None
+        return checkpoint.find(self.last) is not None
 
     def best_checkpoint(self) -> Path:
         """Where the best weights are.
@@ -114,7 +145,7 @@ class RunFolder:
         Raises:
             InputError: no epoch has finished yet.
         """
-        if find(self.best) is None:
+        if checkpoint.find(self.best) is None:
             way = (
                 "go on with --resume"
                 if self.has_checkpoint()
@@ -124,6 +155,42 @@ class RunFolder:
                 f"no checkpoint in '{self.best}': no epoch has finished; {way} {self.path}"
             )
         return self.best
+
+    def epoch(self, number: int) -> Path:
+        """Where the weights of an epoch, counted from 1, are if they are kept."""
+        return self.epochs / f"{number:04d}"
+
+    def epoch_checkpoint(self, number: int) -> Path:
+        """Where the weights of an epoch are.
+
+        Raises:
+            InputError: they are not kept.
+        """
+        if checkpoint.find(self.epoch(number)) is None:
+            kept = ", ".join(str(each) for each in sorted(self._kept_epochs())) or "none"
+            raise InputError(
+                f"'{self.path}' keeps no weights of epoch {number} (kept: {kept}; --set"
+                " checkpoint.keep=N keeps the last N)"
+            )
+        return self.epoch(number)
+
+    def drop_epochs(self, but: range) -> None:
+        """Delete the kept weights of all epochs but these."""
+        for number, folders in self._kept_epochs().items():
+            for folder in folders if number not in but else ():
+                shutil.rmtree(folder)
+
+    def _weights(self) -> Path:
+        return self.best_checkpoint() if self._epoch is None else self.epoch_checkpoint(self._epoch)
+
+    def _kept_epochs(self) -> dict[int, list[Path]]:
+        """By epoch its folder, and what a killed process has left beside it."""
+        found: dict[int, list[Path]] = {}
+        for folder in self.epochs.glob("*"):
+            number = folder.name.lstrip(".").partition(".")[0]
+            if number.isdecimal():
+                found.setdefault(int(number), []).append(folder)
+        return found
 
     def append(self, row: EpochRow) -> None:
         """Add a line to ``metrics.jsonl``."""
@@ -151,29 +218,9 @@ class RunFolder:
     def _holds_run(self) -> bool:
         """Whether there is a configuration with the keys of a run's."""
         try:
-            return self.config_file.is_file() and bool(self._read_config())
+            return self.config_file.is_file() and bool(self._read_values())
         except InputError:
             return False
-
-    def _read_config(self) -> dict[str, Any]:
-        content = self._read(self.config_file)
-        if not isinstance(content, dict):
-            raise InputError(f"'{self.config_file}' is damaged: no configuration")
-        values = current_config(content, f"'{self.config_file}'")
-        if new := values.keys() - KEYS.keys():
-            raise InputError(
-                f"'{self.config_file}' has an unknown key, '{min(new)}': another version of"
-                " goodness made it (try the newest one)"
-            )
-        if missing := REQUIRED - values.keys():
-            raise InputError(f"'{self.config_file}' is damaged: '{min(missing)}' is missing")
-        return values
-
-    def _read(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_text())
-        except ValueError:
-            raise InputError(f"'{path}' is damaged: not valid JSON") from None
 
 
 def _line(row: EpochRow) -> str:

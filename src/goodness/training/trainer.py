@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from goodness.checks import check_run
 from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset, Split
 from goodness.data.augmentation import Flips
+from goodness.data.mixing import Mixing
 from goodness.errors import Diverged, InputError, Interrupted
 from goodness.files import write_json
 from goodness.learning.learner import CHECK_STEPS
@@ -31,10 +33,11 @@ from goodness.results import (
 )
 from goodness.seeds import mix, permutation, seed_generators
 from goodness.training import checkpoint
+from goodness.training.attention import attention, check_attention
 from goodness.training.callbacks import Callback
 from goodness.training.energy import EnergyMeter
 from goodness.training.epoch_metrics import EpochMetrics
-from goodness.training.evaluation import Counts, evaluate
+from goodness.training.evaluation import Counts, evaluate, images_at_once
 from goodness.training.feature_cache import FeatureCache, Features, Stage
 from goodness.training.machine import peak_memory
 from goodness.training.ranks import CONTINUE, SAVE, Ranks, State
@@ -43,12 +46,8 @@ from goodness.training.run_folder import RunFolder
 from goodness.training.sampling import balanced_weights, epoch_order, pass_number
 from goodness.training.throughput import Throughput
 
-SAVE_SECONDS = 300.0
-"""Inside a long epoch the state is saved this often."""
 WHITENED_IMAGES = 5000
 """Of so many training images, at most, a first layer whitens the patches."""
-ASKED_PIXELS = 2**18
-"""Images of a small training batch are validated so many pixels at a time."""
 
 
 class Trainer:
@@ -73,6 +72,8 @@ class Trainer:
         config = network.config
         self.config = config
         self.dataset = dataset = dataset.normalized(config.normalize)
+        # Data that has a name is found again by it.
+        self._fingerprint = dataset.fingerprint() if dataset.given else None
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
@@ -82,14 +83,21 @@ class Trainer:
         self._flips: Flips | None = None
         if config.augment.flip == "alternate":
             self._flips = Flips(len(dataset.train), mix(config.seed, "flips"))
+        self._mixing: Mixing | None = None
+        if config.augment.mixing:
+            shape, classes = dataset.train.image_shape, len(dataset.classes)
+            self._mixing = Mixing(config.augment, shape, classes, config.seed, self._attention)
+            if "attentive_cutmix" in config.augment.mixing:
+                check_attention(network)
         self.epochs = config.epochs
         self.steps_per_epoch = config.steps_per_epoch or len(dataset.train) // config.batch_size
         check_run(config, len(dataset.train), self.epochs * self.steps_per_epoch)
         length = Clock(0, self.steps_per_epoch, self.epochs)
-        weights = None
+        self.class_weights: Tensor | None = None
+        """(K,), those that only the data tells."""
         if config.class_weights == "balanced":
-            weights = balanced_weights(dataset.train.labels, len(dataset.classes))
-        self.learner = self.ranks.learner(network, weights, length)
+            self.class_weights = balanced_weights(dataset.train.labels, len(dataset.classes))
+        self.learner = self.ranks.learner(network, self.class_weights, length)
         self.block_names = network.names
         self.history: list[EpochRow] = []
         self.best = Best()
@@ -174,6 +182,7 @@ class Trainer:
 
     def _train_and_test(self) -> Result:
         self.initialize()
+        self.stop = self.ranks.broadcast(self.stop)
         while self.epoch < self.epochs and not self.stop:
             self._train_epoch()
             state = self._gather()
@@ -232,7 +241,8 @@ class Trainer:
         """What is to be done after this step."""
         if self.interrupted is not None:
             return self.interrupted
-        due = self.run is not None and time.perf_counter() - self._saved_at > SAVE_SECONDS
+        since = time.perf_counter() - self._saved_at
+        due = self.run is not None and since > self.config.checkpoint.every_seconds
         return SAVE if due else CONTINUE
 
     def _gather(self) -> State:
@@ -253,14 +263,15 @@ class Trainer:
             # On this device any use of an image is an error.
             nothing = torch.empty(size, *train.image_shape, device="meta")
             for labels in train.label_batches(size, device, order=order, start=start):
-                yield nothing, labels
+                yield self.mixed(nothing, labels)
             return
         workers = self.config.num_workers
         batches = self._source(depth).batches(
             size, device, order=order, start=start, num_workers=workers
         )
         for (x, labels), rows in zip(batches, order[start * size :].split(size), strict=True):
-            yield self.ranks.share(x if depth else self.prepare(x, rows), labels)
+            batch = (x, labels) if depth else self.mixed(self.prepare(x, rows), labels)
+            yield self.ranks.share(*batch)
 
     def _source(self, depth: int) -> Split | Features:
         """The images, or what so many finished blocks send on for them."""
@@ -298,6 +309,26 @@ class Trainer:
         preprocessing = self.dataset.preprocessing
         return preprocessing.normalized(self.augment(preprocessing.scaled(images), mirrored))
 
+    def mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Prepared images and labels, mixed in pairs if the configuration says so, by (seed, step).
+
+        Args:
+            images: (N, C, H, W); on the meta device, where labels are all that is needed.
+            labels: (N,).
+
+        Returns:
+            Labels of a mixed batch are soft ones, (N, K).
+        """
+        how = None if self._mixing is None else self._mixing.draw(self.step, len(labels))
+        if self._mixing is None or how is None:
+            return images, labels
+        if not images.is_meta:
+            images = self._mixing.images(how, images)
+        return images, self._mixing.labels(how, labels)
+
+    def _attention(self, images: Tensor) -> Tensor:
+        return attention(self._evaluated, images)
+
     @contextmanager
     def _saying_what_is_kept(self) -> Iterator[None]:
         """Inside it an error about what is not finite tells the last good checkpoint."""
@@ -330,8 +361,7 @@ class Trainer:
         No more images at a time than memory was asked for, but many where they are small.
         """
         config, data = self.config, self.dataset
-        _, height, width = data.train.image_shape
-        many = max(config.batch_size, min(256, ASKED_PIXELS // (height * width)))
+        many = max(config.batch_size, images_at_once(data.train.image_shape))
         return evaluate(
             self._evaluated,
             getattr(data, split),
@@ -373,6 +403,7 @@ class Trainer:
             self._save_last(state._replace(sums=self._totals.sums))
             if self.best.epoch == row.epoch:
                 self._save_best(statistics)
+            self._save_epoch(row.epoch, statistics)
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 
@@ -423,7 +454,10 @@ class Trainer:
         name = signal.Signals(self.interrupted).name
         after = f"stopped by {name} after step {self.step}"
         if self.run is not None:
-            after += f"; go on with: {self.ranks.command} --resume {self.run.path}"
+            again = f"{self.ranks.command} --resume {self.run.path}"
+            if self.dataset.given:
+                again = f"goodness.resume({str(self.run.path)!r}, data=...)"
+            after += f"; go on with: {again}"
         return Interrupted(after, self.interrupted)
 
     def _meta(self) -> dict[str, Any]:
@@ -433,15 +467,26 @@ class Trainer:
             "seconds": self._throughput.seconds,
             "best": self.best.to_json(),
             "config": self.config.model_dump(mode="json"),
+            "data": self._fingerprint,
             "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
             "blocks": self.network.facts(),
         }
 
     def _save_best(self, statistics: Mapping[str, Tensor]) -> None:
         if self.run is not None:
-            network = self.learner.final_network
-            with holding(network, statistics):
-                checkpoint.save(self.run.best, self._meta(), {"network": network.state_dict()})
+            self._save_weights(self.run.best, statistics)
+
+    def _save_epoch(self, epoch: int, statistics: Mapping[str, Tensor]) -> None:
+        """Keep the weights of an epoch, and those of so many before it as are wanted."""
+        keep = self.config.checkpoint.keep
+        if self.run is not None and keep:
+            self._save_weights(self.run.epoch(epoch), statistics)
+            self.run.drop_epochs(range(epoch - keep + 1, epoch + 1))
+
+    def _save_weights(self, folder: Path, statistics: Mapping[str, Tensor]) -> None:
+        network = self.learner.final_network
+        with holding(network, statistics):
+            checkpoint.save(folder, self._meta(), {"network": network.state_dict()})
 
     def _save_last(self, state: State) -> None:
         if self.run is None:
@@ -458,6 +503,21 @@ class Trainer:
         )
         self._saved_at = time.perf_counter()
 
+    def _check_data(self, kept: dict[str, Any] | None) -> None:
+        """Refuse other data than a program gave before."""
+        assert self.run is not None
+        if self._fingerprint is None or kept is None:
+            return
+        for part, found in self._fingerprint.items():
+            before = kept[part]
+            where = f"the data given is not that of '{self.run.path}': its {part} part"
+            if before["images"] != found["images"]:
+                raise InputError(
+                    f"{where} had {before['images']} images, here are {found['images']}"
+                )
+            if before["digest"] != found["digest"]:
+                raise InputError(f"{where} had other images or labels, or another order")
+
     def restore(self) -> None:
         """Take up the run where its last checkpoint left it.
 
@@ -468,6 +528,7 @@ class Trainer:
         meta, groups = checkpoint.load(
             self.run.last, "optimizers", "totals", needs=[*checkpoint.META_KEYS, "optimizers"]
         )
+        self._check_data(meta.get("data"))
         checkpoint.load_network(self.run.last, self.network)
         if meta["steps_per_epoch"] != self.steps_per_epoch:
             raise InputError(
@@ -485,6 +546,12 @@ class Trainer:
         if not self.ranks.is_leader:
             return
         self.history = self.run.cut_history(until_step=self.step)
-        if self.best.epoch and self.step == self.best.epoch * self.steps_per_epoch:
-            # The process may have died before it was written.
-            self._save_best(self.statistics())
+        is_best = self.best.epoch == self.epoch
+        if self.step == self.epoch * self.steps_per_epoch > 0 and (
+            is_best or self.config.checkpoint.keep
+        ):
+            # The process may have died before they were written.
+            statistics = self.statistics()
+            if is_best:
+                self._save_best(statistics)
+            self._save_epoch(self.epoch, statistics)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodness.loggers.base import LOGGERS, Logger
+
+if TYPE_CHECKING:
+    from goodness.results import EpochRow, Result
+
+
+@LOGGERS.register("tensorboard")
+class TensorBoard(Logger):
+    """Events in ``tensorboard/`` in the run folder: scalars, and two texts."""
+
+    def begin(self, folder: Path, config: Mapping[str, Any], history: Sequence[EpochRow]) -> None:
+        """Open the events; what an interrupted run wrote from its last epoch on is hidden."""
+        from torch.utils.tensorboard import SummaryWriter  # late: it takes a second
+
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=max(len(history), 1))
+        self._writer = writer
+        if not history:
+            self._text("config", config)
+
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
+        """One point per curve, over epochs."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def summarise(self, result: Result) -> None:
+        """The result as a text."""
+        self._text("result", result.to_json())
+
+    def close(self, finished: bool) -> None:
+        """Close the events."""
+        self._writer.close()
+
+    def _text(self, name: str, content: Mapping[str, Any]) -> None:
+        # Markdown, which shows what is indented by four as it stands.
+        text = json.dumps(content, indent=1)
+        self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()))

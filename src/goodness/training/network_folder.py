@@ -1,0 +1,71 @@
+"""What every folder with a trained network has: its configuration and its results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from goodness.config import KEYS, Config, complete
+from goodness.errors import InputError
+from goodness.files import write_json
+from goodness.results import Result
+from goodness.training.migration import SCHEMA, current_config
+
+REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
+"""Keys that every configuration has."""
+
+
+class NetworkFolder:
+    """A folder with ``config.json`` and ``result.json``.
+
+    Args:
+        path: the folder; nothing is read yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.result_file = self.path / "result.json"
+
+    def read_config(self) -> Config:
+        """The resolved configuration, whatever version of goodness made it.
+
+        Raises:
+            InputError: the file is damaged, or a newer goodness made it.
+        """
+        return complete(self._read_values())
+
+    def write_config(self, config: Config) -> None:
+        """Keep the resolved configuration."""
+        write_json(self.config_file, {"schema": SCHEMA, **config.model_dump(mode="json")})
+
+    def read_result(self) -> Result | None:
+        """The content of ``result.json``; None before the run has ended."""
+        if not self.result_file.is_file():
+            return None
+        try:
+            return Result.from_json(self._read(self.result_file))
+        except ValueError:
+            raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
+
+    def _read_values(self) -> dict[str, Any]:
+        """What the configuration's file holds; nothing that it names is imported or made yet."""
+        content = self._read(self.config_file)
+        if not isinstance(content, dict):
+            raise InputError(f"'{self.config_file}' is damaged: no configuration")
+        values = current_config(content, f"'{self.config_file}'")
+        if new := values.keys() - KEYS.keys():
+            raise InputError(
+                f"'{self.config_file}' has an unknown key, '{min(new)}': another version of"
+                " goodness made it (try the newest one)"
+            )
+        if missing := REQUIRED - values.keys():
+            raise InputError(f"'{self.config_file}' is damaged: '{min(missing)}' is missing")
+        return values
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text())
+        except ValueError:
+            raise InputError(f"'{path}' is damaged: not valid JSON") from None
