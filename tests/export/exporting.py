@@ -1,9 +1,9 @@
-"""What tests of exports share: networks with readouts that say something, and ONNX sessions."""
+"""What tests of exports share: networks with readouts that say something, for every method."""
 
 from __future__ import annotations
 
-import numpy as np
-import onnxruntime
+import sys
+
 import pytest
 
 from goodness.config import resolve
@@ -42,17 +42,12 @@ def trained(method, **values):
     return network
 
 
-def session(content):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def close(found, expected):
-    """Within 1e-4, of the largest score where that is more than 1: goodness is a sum of squares."""
-    expected = expected.detach().numpy()
-    scale = max(1.0, float(np.nanmax(np.abs(expected))))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
+def without(monkeypatch, package):
+    """As if a package were not installed."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == package:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
 
 
 methods = pytest.mark.parametrize(

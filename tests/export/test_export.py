@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from exporting import PREPROCESSING, SHAPE, methods, trained
+from exporting import PREPROCESSING, SHAPE, trained, without
+from safetensors.torch import load_file
 
 import goodness
 from goodness import InputError
@@ -19,21 +16,10 @@ from goodness.cli import main
 from goodness.data import open_data
 from goodness.export.answering import Answering
 from goodness.export.torch import to_bytes
-from helpers import TINY, random_batch
+from helpers import random_batch
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return goodness.fit(
-        method="sff",
-        model=TINY,
-        out=tmp_path_factory.mktemp("export") / "run",
-        epochs=3,
-        final_test=False,
-    )
-
-
-@methods
+@pytest.mark.parametrize("method", ["sff", "ff", "predsim-fast"])
 def test_a_torch_program_has_the_network_s_own_scores(method):
     network = trained(method).eval()
     answering = Answering(network, PREPROCESSING, exits=True, keep_layout=True)
@@ -71,54 +57,25 @@ def test_the_network_itself_stays_as_it_is():
         ),
         ({"format": "onnx", "readout": "smu"}, "unknown readout 'smu'; did you mean 'sum'"),
         ({"format": "torch", "out": "nodir/a.pt2"}, "there is no folder 'nodir'"),
+        ({"format": "onnx", "train": True}, r"train: .* \(these can: executorch\)"),
+        ({"format": "onnx", "batch": 2}, r"batch: format 'onnx' cannot take it"),
+        ({"format": "executorch", "batch": 0}, "batch: at least 1 image"),
+        (
+            {"format": "executorch", "train": True, "exits": True},
+            "exits: programs that learn take preprocessed images",
+        ),
+        (
+            {"format": "executorch", "train": True, "out": "."},
+            r"'\.' is not empty and holds no plan\.json",
+        ),
     ],
 )
-def test_what_a_format_does_not_take_is_refused(run, options, message):
+def test_what_a_format_does_not_take_is_refused(run, monkeypatch, options, message):
+    monkeypatch.chdir(run.folder)
     before = sorted(run.folder.iterdir())
     with pytest.raises(InputError, match=message):
         run.export(**options)
     assert sorted(run.folder.iterdir()) == before
-
-
-@pytest.mark.parametrize(("missing", "options"), [("onnx", {}), ("onnxruntime", {"int8": True})])
-def test_a_missing_package_is_named_with_its_extra(run, monkeypatch, missing, options):
-    for name in list(sys.modules):
-        if name.partition(".")[0] == missing:
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(InputError, match=rf"{missing} is not installed: .*goodness\[onnx\]"):
-        run.export("onnx", **options)
-
-
-def test_int8_says_what_it_costs_at_every_exit(run, tmp_path, capsys):
-    out = tmp_path / "small.onnx"
-    with pytest.raises(SystemExit) as ended:
-        main(
-            ["export", str(run.folder), "--format", "onnx", "--int8", "--exits", "--out", str(out)]
-        )
-    printed, said = capsys.readouterr()
-
-    assert not ended.value.code
-    assert printed == f"{out}\n"
-    assert said.count("exit conv") == 2
-    assert "int8" in said
-    model = onnx.load(out)
-    weights = {own.name for own in model.graph.initializer if own.data_type == 3}
-    assert len(weights) >= 2  # of two convolutions
-    assert {own.key for own in model.metadata_props} >= {"classes", "mean", "std", "readout"}
-
-    # The numbers are those of the file: the accuracies, counted here once more.
-    written = run.export("onnx", out, int8=True, exits=True)
-    test = open_data("digits").test
-    pixels, y = next(test.batches(len(test), "cpu"))
-    session = onnxruntime.InferenceSession(out.read_bytes())
-    scores, exits = session.run(None, {"images": run.preprocessing.apply(pixels).numpy()})
-    share = float((scores.argmax(1) == y.numpy()).mean())
-    assert written.after.accuracy == pytest.approx(share)
-    per_exit = (exits.argmax(2) == y.numpy()[:, None]).mean(0)
-    np.testing.assert_allclose(written.after.exits, per_exit)
-    assert written.before.accuracy == pytest.approx(run.evaluate().accuracy)
-    assert written.after.accuracy > written.before.accuracy - 0.1
 
 
 def test_json_is_all_that_is_printed(run, capsys):
@@ -131,3 +88,47 @@ def test_json_is_all_that_is_printed(run, capsys):
     program = torch.export.load(written["path"]).module()
     pixels, _ = next(open_data("digits").test.batches(4, "cpu"))
     assert torch.equal(program(pixels), run.network.scores(run.preprocessing(pixels)))
+
+
+def test_nothing_is_replaced_unasked(run, tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_text("mine")
+    with pytest.raises(InputError, match=r"is there already; --overwrite replaces it"):
+        run.export(out=file)
+    assert file.read_text() == "mine"
+
+    assert run.export(out=file, overwrite=True).bytes == file.stat().st_size
+    assert load_file(file).keys() == run.network.backbone_state().keys()
+
+    device = tmp_path / "device"
+    device.mkdir()
+    (device / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match=r"holds programs already; --overwrite replaces them"):
+        run.export("executorch", device, train=True)
+    assert [path.name for path in device.iterdir()] == ["plan.json"]
+
+
+def test_a_shared_network_stays_as_it_is(tmp_path):
+    shared = goodness.load("pretrained/digits", device="cpu")
+    with pytest.raises(InputError, match="'pretrained/digits' is a shared network"):
+        shared.export(overwrite=True)
+    assert shared.export(out=tmp_path / "a.safetensors").bytes > 1000
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "extra"),
+    [
+        ("onnx", {"format": "onnx"}, "onnx"),
+        ("onnxscript", {"format": "onnx"}, "onnx"),
+        ("executorch", {"format": "executorch"}, "executorch"),
+        ("executorch", {"format": "executorch", "train": True}, "executorch"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    run, tmp_path, monkeypatch, missing, options, extra
+):
+    without(monkeypatch, missing)
+    message = rf"{missing} is not installed: pip install 'goodness\[{extra}\]'"
+    with pytest.raises(InputError, match=message):
+        run.export(**options, out=tmp_path / "made")
+    assert not list(tmp_path.iterdir())

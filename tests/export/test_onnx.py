@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import json
 
-import onnx
+import numpy as np
+import pytest
 import torch
-from exporting import PREPROCESSING, SHAPE, close, methods, session, trained
+from exporting import PREPROCESSING, SHAPE, methods, trained, without
 
+from goodness import InputError
+from goodness.cli import main
+from goodness.data import open_data
 from goodness.export.answering import Answering
-from goodness.export.onnx import to_bytes
 from helpers import random_batch
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from goodness.export.onnx import to_bytes  # noqa: E402
+
+
+def session(content):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def close(found, expected):
+    """Within 1e-4, of the largest score where that is more than 1: goodness is a sum of squares."""
+    expected = expected.detach().numpy()
+    scale = max(1.0, float(np.nanmax(np.abs(expected))))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
 
 
 @methods
@@ -87,3 +109,41 @@ def test_mixed_precision_compilation_and_flips_do_not_keep_it_from_answering_in_
     plain = trained("sff", flip_test=True)
     plain.load_state_dict(network.state_dict())
     close(scores, plain.scores(x))
+
+
+def test_int8_says_what_it_costs_at_every_exit(run, tmp_path, capsys):
+    out = tmp_path / "small.onnx"
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["export", str(run.folder), "--format", "onnx", "--int8", "--exits", "--out", str(out)]
+        )
+    printed, said = capsys.readouterr()
+
+    assert not ended.value.code
+    assert printed == f"{out}\n"
+    assert said.count("exit conv") == 2
+    assert "int8" in said
+    model = onnx.load(out)
+    weights = {own.name for own in model.graph.initializer if own.data_type == 3}
+    assert len(weights) >= 2  # of two convolutions
+    assert {own.key for own in model.metadata_props} >= {"classes", "mean", "std", "readout"}
+
+    # The numbers are those of the file: the accuracies, counted here once more.
+    written = run.export("onnx", out, int8=True, exits=True, overwrite=True)
+    test = open_data("digits").test
+    pixels, y = next(test.batches(len(test), "cpu"))
+    session = onnxruntime.InferenceSession(out.read_bytes())
+    scores, exits = session.run(None, {"images": run.preprocessing.apply(pixels).numpy()})
+    share = float((scores.argmax(1) == y.numpy()).mean())
+    assert written.after.accuracy == pytest.approx(share)
+    per_exit = (exits.argmax(2) == y.numpy()[:, None]).mean(0)
+    np.testing.assert_allclose(written.after.exits, per_exit)
+    assert written.before.accuracy == pytest.approx(run.evaluate().accuracy)
+    assert written.after.accuracy > written.before.accuracy - 0.1
+
+
+def test_without_its_runtime_nothing_is_quantised(run, tmp_path, monkeypatch):
+    without(monkeypatch, "onnxruntime")
+    with pytest.raises(InputError, match=r"onnxruntime is not installed: .*goodness\[onnx\]"):
+        run.export("onnx", tmp_path / "a.onnx", int8=True)
+    assert not list(tmp_path.iterdir())

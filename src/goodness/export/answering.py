@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from goodness.data import Preprocessing
+from goodness.exits.records import Calibration
 from goodness.network.network import Network
 
 INPUT = "images"
@@ -46,6 +48,8 @@ class Answering(nn.Module):
         readout: which readout answers; None takes the network's.
         exits: whether the scores after every block are a second output.
         with_preprocessing: whether it takes uint8 pixels instead of preprocessed images.
+        calibration: of its exits, for programs that leave early; that of another readout is left
+            out.
         keep_layout: whether maps may have their channels last in memory, as in training. Only then
             the scores are the network's bit for bit.
 
@@ -61,12 +65,15 @@ class Answering(nn.Module):
         readout: str | None = None,
         exits: bool = False,
         with_preprocessing: bool = False,
+        calibration: Calibration | None = None,
         keep_layout: bool = False,
     ) -> None:
         super().__init__()
         self.readout = network.chosen_readout(readout)
         self.exits = exits
         self.preprocessing = preprocessing
+        used = exits and calibration is not None and calibration.readout == self.readout
+        self.calibration = calibration if used else None
         self.standardise = Standardise(preprocessing) if with_preprocessing else None
         self.network = portable(network, keep_layout)
         self.eval()
@@ -116,10 +123,11 @@ class Answering(nn.Module):
         """What a program that uses it needs to know, as JSON by name.
 
         ``mean`` and ``std`` are per channel: a network without preprocessing of its own takes
-        (pixels / 255 - mean) / std.
+        (pixels / 255 - mean) / std. ``calibration``, of exits that `Run.calibrate` has set: per exit
+        its block, temperature and thresholds.
         """
         mean, std = applied_statistics(self.preprocessing)
-        facts = {
+        facts: dict[str, Any] = {
             "classes": self.preprocessing.classes,
             "mean": mean,
             "std": std,
@@ -129,6 +137,8 @@ class Answering(nn.Module):
             "method": self.network.config.method,
             "goodness": version("goodness"),
         }
+        if self.calibration is not None:
+            facts["calibration"] = [own.model_dump() for own in self.calibration.exits]
         return {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,21 +25,26 @@ class Lowered(NamedTuple):
 
 
 def to_bytes(answering: Answering, batch: int = 1) -> bytes:
-    """A program with one method ``forward`` for exactly ``batch`` images.
+    """A program whose method ``forward`` takes exactly ``batch`` images.
+
+    Each entry of `Answering.metadata` is a method without arguments that gives its JSON.
 
     Raises:
         InputError: executorch is not installed, or lacks an operator.
     """
     needs("executorch", "executorch.exir")
-    return lowered(answering.program(batch), "the network").content
+    return lowered(answering.program(batch), "the network", answering.metadata()).content
 
 
-def lowered(program: torch.export.ExportedProgram, name: str) -> Lowered:
+def lowered(
+    program: torch.export.ExportedProgram, name: str, constants: Mapping[str, str] | None = None
+) -> Lowered:
     """An exported program with planned memory.
 
     Args:
         program: of fixed shapes.
         name: for messages.
+        constants: texts that methods of these names give.
 
     Raises:
         InputError: executorch is not installed, or its portable kernels lack an operator.
@@ -50,7 +55,8 @@ def lowered(program: torch.export.ExportedProgram, name: str) -> Lowered:
     # A backward graph has operators that the edge dialect does not know; the runtime's kernels do.
     checks = exir.EdgeCompileConfig(_check_ir_validity=False)
     try:
-        made = exir.to_edge(program, compile_config=checks).to_executorch()
+        edge = exir.to_edge(program, constant_methods=constants, compile_config=checks)
+        made = edge.to_executorch()
     except RuntimeError as error:
         if "Missing out variants" not in str(error):
             raise InputError(f"{name} cannot be lowered to ExecuTorch: {reason(error)}") from None

@@ -92,8 +92,15 @@ def export(
 
     from goodness.export.answering import Answering
 
-    layout = {"keep_layout": format == "torch"}
-    answering = Answering(run.network, run.preprocessing, **answers, **layout)  # type: ignore[arg-type]
+    answering = Answering(
+        run.network,
+        run.preprocessing,
+        readout=readout,
+        exits=exits,
+        with_preprocessing=with_preprocessing,
+        calibration=run.calibration,
+        keep_layout=format == "torch",
+    )
     fixed = {"batch": batch or 1} if format == "executorch" else {}
     content: bytes = writer.to_bytes(answering, **fixed)
     accuracies: dict[str, ExportAccuracy] = {}
@@ -118,7 +125,10 @@ def _training(
     """Programs that learn, in a folder."""
     for key, value in answers.items():
         if value:
-            raise InputError(f"{key}: programs that learn give losses and every block's scores")
+            raise InputError(
+                f"{key}: programs that learn take preprocessed images and give losses, outputs and"
+                " every block's scores"
+            )
     _check_target(folder, overwrite)
     from goodness.export.training import write
 
