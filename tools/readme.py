@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/usage.md: methods from the registry, results from records.
+"""Write the tables of README.md and docs/: methods from the registry, results from records.
 
 python tools/readme.py [--check]
 """
@@ -80,9 +80,33 @@ def pretrained() -> str:
     return "\n".join(rows) + "\n"
 
 
+def device() -> str:
+    """One row per network and batch size of ``benchmarks/device.py``."""
+    groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in json.loads((ROOT / "results" / "device.json").read_text())["rows"]:
+        groups.setdefault((row["network"], row["batch"]), {})[row["method"]] = row
+    methods = list(next(iter(groups.values())))
+    rows = [
+        f"| network | images | {' | '.join(f'`{method}`' for method in methods)} |",
+        "|" + "---|" * (2 + len(methods)),
+    ]
+    for (network, batch), by_method in groups.items():
+        shape = "x".join(map(str, by_method["backprop"]["image_shape"]))
+        sizes = (_planned(row) for row in by_method.values())
+        rows.append(f"| `{network}`, {shape} | {batch} | {' | '.join(sizes)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _planned(row: dict[str, Any]) -> str:
+    """KiB of the largest program, and how much of backprop's that is."""
+    share = f" ({row['of_backprop']:.0%})" if "of_backprop" in row else ""
+    return f"{row['largest_bytes'] / 1024:,.0f}{share}"
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"methods": methods, "results": results},
     ROOT / "docs" / "usage.md": {"pretrained": pretrained},
+    ROOT / "docs" / "export.md": {"device": device},
 }
 """The pages, and their tables."""
 

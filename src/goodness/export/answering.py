@@ -123,8 +123,8 @@ class Answering(nn.Module):
         """What a program that uses it needs to know, as JSON by name.
 
         ``mean`` and ``std`` are per channel: a network without preprocessing of its own takes
-        (pixels / 255 - mean) / std. ``calibration``, of exits that `Run.calibrate` has set: per exit
-        its block, temperature and thresholds.
+        (pixels / 255 - mean) / std. ``calibration``, of exits that `Run.calibrate` has set: per
+        exit its block, temperature and thresholds.
         """
         mean, std = applied_statistics(self.preprocessing)
         facts: dict[str, Any] = {

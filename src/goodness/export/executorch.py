@@ -11,6 +11,8 @@ from goodness.export.answering import Answering
 from goodness.export.extras import needs
 
 MISSING = re.compile(r"\w+::[\w.]+")
+DROPOUT = re.compile(r"random_\b|bernoulli|dropout")
+"""What it draws by: `goodness.functional.dropout`, and torch's own."""
 BROKEN = {"aten::max_pool2d_with_indices_backward.grad_input"}
 """Kernels of version 1.5 that are there and wrong: it adds to what its memory held before."""
 
@@ -74,5 +76,9 @@ def lacks(name: str, operators: Sequence[str]) -> InputError:
     listed = ", ".join(dict.fromkeys(operators))
     hint = ""
     if "batch_norm" in listed:
-        hint = " (a batch norm that learns; --set model.norm=layer has none)"
+        hint = (
+            " (a batch norm that learns; where it is the model's, --set model.norm=layer has none)"
+        )
+    elif DROPOUT.search(listed):
+        hint = " (dropout; --set boundary.dropout=0 has none)"
     return InputError(f"{name} needs {listed}, which ExecuTorch's portable kernels lack{hint}")
