@@ -38,8 +38,8 @@ LEARN = {
 """Methods whose every block can learn on the runtime; each of the others is refused."""
 CHANGED = {
     # The reference loop trains all blocks at every step.
-    **dict.fromkeys(("cafo-ce", "cwc"), {"plan": "together"}),
-    **dict.fromkeys(("asge", "deeperforward", "predsim"), {"boundary": {"dropout": 0}}),
+    **{key: {"plan": "together"} for key in ("cafo-ce", "cwc")},
+    **{key: {"boundary": {"dropout": 0}} for key in ("asge", "deeperforward", "predsim")},
     "spectral-local": {"objective": {"widths": []}},
 }
 """What methods are trained with here; but for the first two they are refused without."""
