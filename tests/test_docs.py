@@ -17,7 +17,7 @@ PAGE = (DOCS / "backbones.md").read_text()
 PAGES = [
     *(
         DOCS / f"{name}.md"
-        for name in ("backbones", "black_boxes", "extend", "performance", "usage")
+        for name in ("backbones", "black_boxes", "export", "extend", "performance", "usage")
     ),
     DOCS.parent / "README.md",
 ]

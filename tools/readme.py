@@ -118,10 +118,34 @@ def found(record: dict[str, Any]) -> str:
     return f"{100 * record['test']['accuracy']:.2f} % in {record['train']['seconds']:.0f} s"
 
 
+def device() -> str:
+    """One row per network and batch size of ``benchmarks/device.py``."""
+    groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in json.loads((ROOT / "results" / "device.json").read_text())["rows"]:
+        groups.setdefault((row["network"], row["batch"]), {})[row["method"]] = row
+    methods = list(next(iter(groups.values())))
+    rows = [
+        f"| network | images | {' | '.join(f'`{method}`' for method in methods)} |",
+        "|" + "---|" * (2 + len(methods)),
+    ]
+    for (network, batch), by_method in groups.items():
+        shape = "x".join(map(str, by_method["backprop"]["image_shape"]))
+        sizes = (_planned(row) for row in by_method.values())
+        rows.append(f"| `{network}`, {shape} | {batch} | {' | '.join(sizes)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _planned(row: dict[str, Any]) -> str:
+    """KiB of the largest program, and how much of backprop's that is."""
+    share = f" ({row['of_backprop']:.0%})" if "of_backprop" in row else ""
+    return f"{row['largest_bytes'] / 1024:,.0f}{share}"
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"costs": costs, "results": results},
     ROOT / "docs" / "usage.md": {"pretrained": pretrained},
     ROOT / "docs" / "performance.md": {"gpu": gpu},
+    ROOT / "docs" / "export.md": {"device": device},
 }
 """The pages, and their tables."""
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from goodness.results import (
     DryRun,
     EarlyPrediction,
     Evaluation,
+    Exported,
     Prediction,
     Speed,
     macro_averages,
@@ -54,6 +55,9 @@ from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
 from goodness.training.run_folder import RunFolder
 from goodness.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from goodness.export import Format
 
 PREDICT_BATCH = 64
 TIMED_PIXELS = 2**20
@@ -473,6 +477,65 @@ class Run:
             image: a file, a Pillow image, or uint8 (C, H, W) of the network's size.
         """
         return explain(self.network, self.preprocessing(image)[0])
+
+    def export(
+        self,
+        format: Format = "safetensors",
+        out: str | Path | None = None,
+        *,
+        readout: str | None = None,
+        exits: bool = False,
+        with_preprocessing: bool = False,
+        int8: bool = False,
+        train: bool = False,
+        batch: int | None = None,
+        overwrite: bool = False,
+        data_root: str | Path | None = None,
+    ) -> Exported:
+        """Write the network for other programs; in full precision, whatever it was trained in.
+
+        A program's input is ``images`` (N, C, H, W), N any number; its output ``scores`` (N, K).
+        Methods that ask about every class have their K questions per image in the graph. Class
+        names, mean, deviation and the readout are in the file, as JSON.
+
+        Args:
+            format: ``"safetensors"``: the weights of the model that was cut, by its own names;
+                ``"torch"``: a program for `torch.export.load`, whose scores are the network's bit
+                for bit; ``"onnx"``: an ONNX model; ``"executorch"``: a program with planned
+                memory for phones and boards, for a fixed batch.
+            out: the file; None writes ``model.*`` into the run folder. With ``train`` a folder;
+                None: ``device`` in the run folder. Shared networks need one.
+            readout: which readout answers; None takes the network's.
+            exits: a second output ``exits`` (N, B, K), the scores after every block.
+            with_preprocessing: take uint8 pixels instead of preprocessed float32 images.
+            int8: make an ONNX model's convolutions and matrix products 8-bit, calibrated on
+                training images, and measure the test accuracy before and after.
+            train: write an ExecuTorch program per block that gives its loss and gradients, and
+                ``plan.json``; see `goodness.export.device.DeviceLearner`.
+            batch: images that an ExecuTorch program takes, 1 by default.
+            overwrite: replace what an export has written there before.
+            data_root: where the run's data is looked up, for ``int8``.
+
+        Raises:
+            InputError: an option that the format does not take, a missing package, no such
+                readout, a file that cannot be written or is there already, or a method whose step
+                needs an operator that ExecuTorch lacks.
+        """
+        from goodness.export import export
+
+        return export(
+            self,
+            format,
+            out,
+            readout=readout,
+            exits=exits,
+            with_preprocessing=with_preprocessing,
+            int8=int8,
+            train=train,
+            batch=batch,
+            overwrite=overwrite,
+            split=lambda part: self._split(None, part, data_root, None),
+        )
 
     def _pixels(self, image: ImageLike, skip_unreadable: bool) -> Tensor | None:
         """An image; None where it cannot be read."""

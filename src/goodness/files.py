@@ -25,8 +25,12 @@ def check_folder(path: Path) -> None:
         raise InputError(f"nothing can be written in '{nearest}'; choose another --out")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, overwrite: bool = True) -> None:
     """Refuse a file that cannot be written.
+
+    Args:
+        path: the file.
+        overwrite: whether it may be there already.
 
     Raises:
         InputError: naming what is in the way.
@@ -36,6 +40,8 @@ def check_file(path: Path) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+    if path.exists() and not overwrite:
+        raise InputError(f"'{path}' is there already; --overwrite replaces it")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -318,6 +318,32 @@ class Prediction(Record):
 
 
 @dataclass(frozen=True)
+class ExportAccuracy(Record):
+    """Test accuracy of an exported model."""
+
+    accuracy: float
+    """Of the readout that answers."""
+    exits: list[float | None] | None
+    """After every block, None where it has no scores; None of a model without exits."""
+
+
+@dataclass(frozen=True)
+class Exported(Record):
+    """What `Run.export` has written."""
+
+    path: str
+    format: str
+    bytes: int
+    """Size of the file, or of all programs."""
+    readout: str | None = None
+    """The readout that answers; None of weights and of programs that learn."""
+    before: ExportAccuracy | None = None
+    """Before it was quantised, under the same runtime."""
+    after: ExportAccuracy | None = None
+    """Of the file itself, where it was quantised."""
+
+
+@dataclass(frozen=True)
 class EarlyPrediction(Record):
     """What a network says about an image as soon as it is sure."""
 

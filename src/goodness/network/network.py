@@ -47,6 +47,12 @@ class NetworkOutput:
         pairs = zip(self.readouts[readout], self.blocks, strict=True)
         return [own if total is None else total for total, own in pairs]
 
+    def stacked_exits(self, readout: str) -> Tensor:
+        """`exits` as one tensor (B, N, K), NaN where a block has no answer."""
+        nothing = torch.full_like(self.final(readout), float("nan"))
+        found = self.exits(readout)
+        return torch.stack([nothing if scores is None else scores for scores in found])
+
     def averaged(self, other: NetworkOutput) -> NetworkOutput:
         """The mean of these scores and of ``other`` ones."""
         return NetworkOutput(
@@ -170,9 +176,8 @@ class Network(nn.Module):
         Returns:
             (B, N, K).
         """
-        found = self.outputs(images).exits(self.chosen_readout())
-        nothing = images.new_full((len(images), self.num_classes), float("nan"))
-        return torch.stack([nothing if scores is None else scores for scores in found])
+        readout = self.chosen_readout()
+        return self.outputs(images).stacked_exits(readout)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What every block gives to the next one, for images (N, C, H, W) without a label."""
