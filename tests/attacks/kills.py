@@ -87,7 +87,8 @@ class Kills:
         if old:
             shutil.copytree(self.old, place)
             (place / "notes.md").write_text("mine")
-            (place / "best" / "notes.md").write_text("mine")
+            (place / "mine").mkdir()
+            (place / "mine" / "notes.md").write_text("mine")
             begin.append("--overwrite")
         child = self.killed(begin, variant, place)
         if child.code == -signal.SIGKILL and old:
@@ -96,7 +97,7 @@ class Kills:
             if self.ours(place):
                 self.killed(["train", "--resume", place], variant, place)
         self.finish(begin, place, variant)
-        notes = [place / "notes.md", place / "best" / "notes.md"] if old else []
+        notes = [place / "notes.md", place / "mine" / "notes.md"] if old else []
         self.found["damaged"] += any(not note.exists() for note in notes)
 
     def ours(self, place: Path) -> bool:
