@@ -12,7 +12,6 @@ from typing import Any, TextIO
 
 from goodness.errors import InputError
 
-
 LEFTOVER = re.compile(r"\.lock|\.owner\.json|\..+\.\d+\.new")
 """Names of what a process that was killed may leave in a folder before anything else is there."""
 
@@ -46,6 +45,16 @@ def check_file(path: Path) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse a file that is there already, unless it was asked to be replaced.
+
+    Raises:
+        InputError: it is there.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"'{path}' is there already; --overwrite replaces it")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from goodness.cli.options import RunName
+from goodness.cli.options import Overwrite, RunName
 from goodness.cli.report import note_boundary
 from goodness.cli.values import output_folder
-from goodness.files import check_file
+from goodness.files import check_file, check_new
 
 
 def export(
@@ -19,6 +19,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="A .safetensors file; default: in the run folder."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the weights of the model alone, by their names in torchvision or timm."""
     from safetensors.torch import save
@@ -29,6 +30,7 @@ def export(
     loaded = api.load(run, device="cpu")
     path = output_folder(loaded) / "model.safetensors" if out is None else out
     check_file(path)
+    check_new(path, overwrite)
     state = loaded.network.backbone_state()
     write_whole(path, save({key: value.contiguous().clone() for key, value in state.items()}))
     note_boundary(

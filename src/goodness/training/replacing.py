@@ -1,8 +1,8 @@
 """``--overwrite``: the old run stays until the new one has finished an epoch.
 
-Its files are moved to ``.replaced`` in the run folder, file by file, and nothing else is. So a user's
-own files stay where they are, and a folder may be a link or the one we stand in. At any moment a
-process may be killed; `settle` then tells by what is there what is left to do:
+Its files are moved to ``.replaced`` in the run folder, file by file, and nothing else is. So a
+user's own files stay where they are, and a folder may be a link or the one we stand in. At any
+moment a process may be killed; `settle` then tells by what is there what is left to do:
 
 - ``.replacing``: the old run was being moved, there or back. Every file that is elsewhere is in its
   place, so all that is in there goes back.
@@ -36,7 +36,7 @@ LOGS = {"tensorboard": "events.out.tfevents.*", "wandb": "*"}
 
 
 def check_own(folder: Path) -> None:
-    """Refuse to replace a run where a checkpoint's folder, which goes as a whole, holds other files.
+    """Refuse to replace a run where a checkpoint's folder, which goes whole, holds other files.
 
     Raises:
         InputError: naming the first one.

@@ -249,7 +249,7 @@ class RunFolder(NetworkFolder):
         return rows
 
     def _holds_run(self) -> bool:
-        """Whether there is a configuration with the keys of a run's, or a run that was set aside."""
+        """Whether there is a configuration with the keys of a run's, or one was set aside."""
         if replacing.is_unsettled(self.path):
             return True
         try:
