@@ -63,6 +63,7 @@ class Child:
         Child.count += 1
         self._said = folder / f"said.{Child.count}"
         self.code: int | None = None
+        self.hung = False
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -115,14 +116,21 @@ class Child:
         if self.code is None and not self._ended():
             os.kill(self.pid, number)
 
+    def send_all(self, number: int) -> None:
+        """A signal to it and to the processes that it has started."""
+        if self.code is None and not self._ended():
+            os.killpg(self.pid, number)
+
     def wait(self, seconds: float = HANGS) -> int | None:
-        """Its exit code, negative after a signal; None where it hung and was killed."""
+        """Its exit code, negative after a signal; one that hangs is killed."""
         end = time.monotonic() + seconds
         while not self._ended():
             if time.monotonic() > end:
+                self.hung = True
                 os.killpg(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-                return None
+                self.code = -signal.SIGKILL
+                return self.code
             time.sleep(0.005)
         return self.code
 

@@ -61,9 +61,9 @@ class Folders:
 
     def seen(self, child: Child) -> Child:
         """Note what no command may show."""
-        self.found["hangs"] += child.code is None
+        self.found["hangs"] += child.hung
         self.found["tracebacks"] += child.traceback
-        self.found["chatty"] += child.code not in (0, None) and child.lines > 1
+        self.found["chatty"] += child.code != 0 and child.lines > 1
         return child
 
     def check_whole(self, place: Path) -> None:
