@@ -107,9 +107,11 @@ class Surroundings:
 
     def decoder(self) -> None:
         """A process that decodes images is killed."""
-        args = [*IMAGES, *LONG, "--data", self.photos, "--num-workers", "2", "--out", self.place()]
+        place = self.place()
+        args = [*IMAGES, *LONG, "--data", self.photos, "--num-workers", "2", "--out", place]
         child = Child(args, self.folder, first=decoding_always)
-        time.sleep(self.random.uniform(0.5, 2.5))
+        child.wait_for((place / "config.json").exists)
+        time.sleep(self.random.uniform(0, 2))
         killed = False
         for _ in range(200):
             if workers := _children(child.pid):
