@@ -225,6 +225,8 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         folders = Folders(Path(folder), seed)
         ways = [way for way, often in SCENARIOS for _ in range(often)]
+        if seconds < ALONE:
+            ways.remove(Folders.comparison)  # a minute for itself
         folders.random.shuffle(ways)
         while ways and time.monotonic() < end:
             way = ways.pop()
