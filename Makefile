@@ -1,4 +1,4 @@
-.PHONY: check format test readme
+.PHONY: attack check format test readme
 
 check:
 	ruff check .
@@ -16,6 +16,12 @@ format:
 
 test:
 	pytest
+
+# Minutes, shared by all attacks in tests/attacks.
+MINUTES ?= 20
+
+attack:
+	python tests/attacks --minutes $(MINUTES)
 
 readme:
 	python tools/readme.py

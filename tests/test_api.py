@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -199,15 +200,13 @@ def test_resume_for_more_epochs(tmp_path):
     assert not same(saved_weights(first.folder), before)
 
 
-def test_resume_needs_a_run_with_a_checkpoint(tmp_path):
+def test_resume_needs_a_run(tmp_path):
     with pytest.raises(goodness.InputError, match="holds no run"):
         goodness.resume(tmp_path / "nothing")
     (tmp_path / "begun").mkdir()
     config = goodness.resolve(SMALL).model_dump(mode="json")
     (tmp_path / "begun" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(goodness.InputError, match="no checkpoint yet"):
-        goodness.resume(tmp_path / "begun")
-    with pytest.raises(goodness.InputError, match="no epoch has finished; begin again"):
+    with pytest.raises(goodness.InputError, match="no epoch has finished; go on with --resume"):
         goodness.load(tmp_path / "begun")
     (tmp_path / "begun" / "config.json").write_text("{")
     with pytest.raises(goodness.InputError, match=r"config\.json' is damaged"):
@@ -244,6 +243,55 @@ def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):
 
     assert not same(saved_weights(second.folder), before)
     assert epochs_of(second.folder) == [1]
+
+
+def test_a_run_that_fails_in_its_first_epoch_leaves_the_one_it_was_to_replace(tmp_path):
+    first = goodness.fit(out=tmp_path / "run", seed=5, **ONE)
+    (first.folder / "notes.md").write_text("mine")
+    before = saved_weights(first.folder)
+    with pytest.raises(goodness.RunError, match="not finite"):
+        goodness.fit(out=first.folder, overwrite=True, lr=1e30, **ONE)
+
+    assert goodness.load(first.folder).config.seed == 5
+    assert same(saved_weights(first.folder), before)
+    assert (first.folder / "notes.md").read_text() == "mine"
+    assert not [path for path in first.folder.iterdir() if "replac" in path.name]
+
+
+def test_nobody_else_trains_a_run_meanwhile(tmp_path):
+    folder = tmp_path / "run"
+    said = []
+
+    def meanwhile(trainer):
+        for begin in (
+            lambda: goodness.fit(out=folder, overwrite=True, **ONE),
+            lambda: goodness.resume(folder, epochs=9),
+        ):
+            with pytest.raises(goodness.InputError, match="in use by this very process") as error:
+                begin()
+            said.append(str(error.value))
+
+    goodness.fit(out=folder, callbacks=[At(meanwhile, epoch=1)], **ONE)
+    assert len(said) == 2
+    assert goodness.resume(folder, epochs=2).result.train.epochs == 2
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    whole = goodness.fit(out=tmp_path / "whole", **ONE)
+    begun = RunFolder(tmp_path / "begun")
+    begun.path.mkdir()
+    begun.write_config(whole.config)
+    assert same(saved_weights(goodness.resume(begun.path).folder), saved_weights(whole.folder))
+
+
+def test_files_have_the_rights_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = goodness.fit(out=tmp_path / "run", **ONE).folder
+    finally:
+        os.umask(before)
+    rights = {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+    assert rights == {0o640}
 
 
 @pytest.mark.parametrize(

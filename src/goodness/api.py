@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -51,6 +52,7 @@ from goodness.training import batch_size
 from goodness.training.callbacks import Callback, ChanceWarning, EarlyStopping
 from goodness.training.classes import with_class_tree
 from goodness.training.evaluation import evaluate, images_at_once
+from goodness.training.lock import check_free
 from goodness.training.machine import choose_device, set_machine
 from goodness.training.ranks import Ranks
 from goodness.training.run_folder import RunFolder
@@ -589,10 +591,10 @@ def fit(
         RunError: a failure while running.
     """
     config = _resolved(data, method, values)
-    with join(config) as ranks:
+    with join(config) as ranks, ExitStack() as held:
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
-            RunFolder.check(out, overwrite)
+            check_free(RunFolder.check(out, overwrite).path)
         trainer = _prepare(
             config,
             ranks,
@@ -603,8 +605,10 @@ def fit(
         config = trainer.config
         folder = Path()
         if ranks.is_leader:
-            folder = _new_folder(config) if out is None else RunFolder.create(out, overwrite).path
+            folder = _new_folder(config) if out is None else Path(out)
             run = RunFolder(folder)
+            held.enter_context(run.alone())
+            RunFolder.create(folder, overwrite)
             run.write_config(trainer.config)
             _write_environment(run, command, ranks.device)
         trainer.run = RunFolder(ranks.broadcast(folder))
@@ -629,6 +633,8 @@ def resume(
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
+
+    A run that was stopped before its first checkpoint begins anew, with its own values.
 
     Args:
         run_folder: the run.
@@ -662,14 +668,16 @@ def resume(
     }
     config = changed(run.read_config(), changes)
     _check_given(run, config, data)
-    if not run.has_checkpoint():
-        raise InputError(
-            f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
-        )
-    with join(config) as ranks:
-        trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks), data)
+    with join(config) as ranks, ExitStack() as held:
+        if ranks.is_leader:
+            held.enter_context(run.alone())
+        begun = ranks.broadcast(run.has_checkpoint())
+        followers = _followers(config, ranks, callbacks)
+        trainer = _prepare(config, ranks, run if begun else None, followers, data)
+        trainer.run = run
         ranks.set_run(run)
-        trainer.restore()
+        if begun:
+            trainer.restore()
         stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
         ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
         ended, stopped = ranks.broadcast((ended, stopped))
@@ -867,7 +875,7 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
 def _open(path: Path, epoch: int | None) -> RunFolder | SharedFolder:
     """The folder of a network; an epoch is for runs, which may keep several."""
     if not SharedFolder.holds(path):
-        return RunFolder.open(path, epoch)
+        return RunFolder.open(path, epoch).answering()
     if epoch is not None:
         raise InputError(f"'{path}' is a shared network, which has one state: no epoch {epoch}")
     return SharedFolder(path)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from goodness.errors import InputError
+
+LEFTOVER = re.compile(r"\.lock|\.owner\.json|\..+\.\d+\.new")
+"""Names of what a process that was killed may leave in a folder before anything else is there."""
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but what a killed process has left."""
+    return not folder.exists() or all(LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
 
 
 def check_folder(path: Path) -> None:
@@ -40,6 +49,15 @@ def check_file(path: Path, overwrite: bool = True) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+    check_new(path, overwrite)
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse a file that is there already, unless it was asked to be replaced.
+
+    Raises:
+        InputError: it is there.
+    """
     if path.exists() and not overwrite:
         raise InputError(f"'{path}' is there already; --overwrite replaces it")
 

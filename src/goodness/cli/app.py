@@ -31,6 +31,7 @@ from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
 from goodness.notes import Note
 from goodness.parallel.launch import launched
+from goodness.training.signals import Ended, ended_at_once
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +54,12 @@ NO_MEMORY = (
 TORCH_LACKS_MEMORY = re.compile("(allocate|out of|not enough) memory|size calculation over")
 """What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
 counted. By their words, as a type of torch would need torch."""
+NO_WORKER = (
+    "a process that reads images was lost: it was killed, or lacked memory or room in /dev/shm (a"
+    " smaller --num-workers helps; go on with --resume)"
+)
+LOST_WORKER = re.compile("DataLoader worker .*(killed|exited)|shared memory|in /dev/shm|</torch_")
+"""What torch says then, in several ways and at any place of the training."""
 
 
 def _show_version(asked: bool) -> None:
@@ -80,8 +87,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _wait_briefly()
     try:
-        with _notes_shown():
+        with ended_at_once(), _notes_shown():
             app(args, prog_name="goodness")
+    except Ended as error:
+        _fail(RunError(error.text), 128 + error.number)
     except Interrupted as error:
         _fail(error, 128 + error.signum)
     except InputError as error:
@@ -89,6 +98,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except (RunError, OSError) as error:  # OSError: a full disk, a folder that is not ours
         _fail(error, 1)
     except (MemoryError, RuntimeError) as error:
+        if LOST_WORKER.search(str(error)):
+            _fail(RunError(NO_WORKER), 1)
         if not _lacks_memory(error):
             raise
         # The command line's own words: torch's are many lines, and MemoryError has often none.

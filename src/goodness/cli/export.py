@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from goodness.cli.options import AsJson, RunName, Values, takes
+from goodness.cli.options import AsJson, Overwrite, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, percent, print_json, table
 from goodness.cli.show import note_boundary
 from goodness.cli.values import output_folder
@@ -53,9 +53,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="A folder with --train. Default: in the run folder."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what an export has written before.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the trained network for other programs; prints where."""

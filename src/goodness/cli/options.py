@@ -38,6 +38,7 @@ RunName = Annotated[
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

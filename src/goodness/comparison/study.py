@@ -19,10 +19,11 @@ from goodness.comparison.training import EntryTraining
 from goodness.comparison.widths import widths_of
 from goodness.config import KEYS, Config, located, merge, resolve
 from goodness.errors import InputError, RunError
-from goodness.files import check_folder, write_json
+from goodness.files import check_folder, is_vacant, write_json
 from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
+from goodness.training.lock import check_free, locked
 
 SCHEMA = 2
 """Version of the folder; it rises where runs would no longer be on the same terms."""
@@ -122,6 +123,7 @@ class Study:
         terms = replace(terms, **places, values=located(terms.values))
         wanted = _plain(terms)
         check_folder(path)
+        check_free(path)
         entries: dict[str, Entry] = {}
         if (path / FILE).exists():
             found, there, kept = _read(path / FILE)
@@ -133,7 +135,7 @@ class Study:
                 )
             entries = {entry.name: entry for entry in there}
             target = kept if target is None else target
-        elif path.exists() and any(path.iterdir()):
+        elif not is_vacant(path):
             raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
         new = [Entry(method, seeds) for method in methods]
         for method in matches:
@@ -204,8 +206,13 @@ class Study:
 
         Raises:
             RunError: a process ended without a word.
+            Busy: another process runs this comparison.
             InputError: every entry but the baseline was left out.
         """
+        with locked(self.path):
+            self._run(log, jobs)
+
+    def _run(self, log: Callable[[str], None], jobs: int) -> None:
         progress = Progress(self, jobs)
 
         def say(line: str) -> None:
@@ -236,7 +243,11 @@ class Study:
         command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), entry.name]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,  # which tells it that this process lives
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         ) as process:
             self._processes.append(process)
             if self._stopping.is_set():  # `_stop` may have looked before it was there

@@ -8,11 +8,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from goodness.data.images import to_pixels
 from goodness.data.moments import Moments
 from goodness.data.source import Source
+from goodness.data.workers import read_batches
 
 STATISTICS_PIXELS = 2**20
 """Sums are taken of so many at a time."""
@@ -60,9 +61,7 @@ class LazyImages(Dataset[Tensor]):
     ) -> Iterator[Tensor]:
         """See `StoredImages`."""
         wanted = [batch.tolist() for batch in rows[start:]]
-        return iter(
-            DataLoader(self, batch_sampler=wanted, num_workers=num_workers, pin_memory=pin_memory)
-        )
+        return read_batches(self, wanted, num_workers=num_workers, pin_memory=pin_memory)
 
 
 class Split:

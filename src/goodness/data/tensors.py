@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from goodness.data.images import to_pixels
 from goodness.data.moments import Moments
 from goodness.data.source import Source
 from goodness.data.split import Split, StoredImages
+from goodness.data.workers import read_batches
 from goodness.errors import InputError
 from goodness.seeds import mix
 
@@ -217,14 +217,13 @@ class Items:
         for batch in rows:
             places.append([(done + n, row) for n, row in enumerate(batch.tolist())])
             done += len(batch)
-        loader: DataLoader[Any] = DataLoader(
+        return read_batches(
             _Seeded(self.dataset, seed),
-            batch_sampler=places[start:],
+            places[start:],
             num_workers=num_workers,
             pin_memory=pin_memory,
-            collate_fn=_Collated(self.title, self.collate),
+            collate=_Collated(self.title, self.collate),
         )
-        return iter(loader)
 
     def split(self, source: Source) -> Split:
         """The images of a source."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from goodness.errors import InputError, reason
 from goodness.files import write_json
+from goodness.notes import note
 from goodness.registry import Registry
 from goodness.training.callbacks import Callback
 
@@ -41,7 +41,7 @@ class Logger(Callback):
         self.failures: tuple[type[Exception], ...] = ()
         """What its package raises where a service does not answer."""
         self.module: Any = _imported(self.package) if self.package else None
-        self._open = self._finished = False
+        self._open = self._finished = self._warned = False
 
     def begin(self, folder: Path, config: Mapping[str, Any], history: Sequence[EpochRow]) -> None:
         """Open the log.
@@ -72,6 +72,11 @@ class Logger(Callback):
             self.begin(trainer.run.path, config, history)
         except self.failures as error:
             raise InputError(f"log: {self.package} cannot begin: {reason(error)}") from error
+        except OSError as error:
+            if self.package:
+                raise
+            self._warn(error)
+            return
         self._open = True
         if history:
             self._log(history[-1])
@@ -101,12 +106,18 @@ class Logger(Callback):
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """Inside it what fails at a service is warned of, and does not end the training."""
+        """Inside it what fails at a service or on the disk does not end the training."""
         try:
             yield
-        except self.failures as error:
-            text = f"log: {self.package}: {reason(error)}; the run goes on"
-            warnings.warn(text, stacklevel=2)
+        except (OSError, *self.failures) as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        """Once: what goes on failing would be said every epoch."""
+        if not self._warned:
+            name = self.package or type(self).__name__.lower()
+            note(f"log: {name}: {reason(error)}; the run goes on")
+        self._warned = True
 
 
 def _imported(package: str) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,16 @@ class TensorBoard(Logger):
         """Open the events; what an interrupted run wrote from its last epoch on is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # late: it takes a second
 
-        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=max(len(history), 1))
-        self._writer = writer
-        if not history:
-            self._text("config", config)
+        self._hook = threading.excepthook
+        threading.excepthook = self._said_at_the_next_write
+        try:
+            writer = SummaryWriter(str(folder / "tensorboard"), purge_step=max(len(history), 1))
+            self._writer = writer
+            if not history:
+                self._text("config", config)
+        except OSError:
+            threading.excepthook = self._hook
+            raise
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
         """One point per curve, over epochs."""
@@ -36,7 +43,15 @@ class TensorBoard(Logger):
 
     def close(self, finished: bool) -> None:
         """Close the events."""
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _said_at_the_next_write(self, failed: threading.ExceptHookArgs) -> None:
+        """Its thread keeps what has failed there, a full disk say, and raises it once more here."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._hook(failed)
 
     def _text(self, name: str, content: Mapping[str, Any]) -> None:
         # Markdown, which shows what is indented by four as it stands.

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from goodness.errors import reason
+from goodness.notes import note
 from goodness.reports.figure import INK, dress, plain, save_figure
 from goodness.results import learning_blocks, shown_blocks
 from goodness.training.callbacks import Callback
@@ -39,6 +41,7 @@ class Curves(Callback):
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._warned = False
 
     def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Draw the whole history, which a resumed run brings along."""
@@ -56,7 +59,12 @@ class Curves(Callback):
         if trainer.run is not None and trainer.history:
             title = f"{trainer.config.method}, {trainer.dataset.name}"
             path = trainer.run.path / "curves.png"
-            draw_curves(trainer.history, path, title, trainer.best.readout)
+            try:
+                draw_curves(trainer.history, path, title, trainer.best.readout)
+            except OSError as error:  # the numbers are in metrics.jsonl, and training matters more
+                if not self._warned:
+                    note(f"'{path}' cannot be written: {reason(error)}; the run goes on")
+                self._warned = True
 
 
 def draw_curves(

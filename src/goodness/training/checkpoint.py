@@ -41,7 +41,9 @@ def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str
     try:
         for name, tensors in groups.items():
             dense = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-            save_file(dense, fresh / f"{name}.safetensors")
+            file = fresh / f"{name}.safetensors"
+            save_file(dense, file)
+            file.chmod(fresh.stat().st_mode & 0o666)  # it comes for the owner alone, whatever umask
         (fresh / _META).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
         for path in fresh.iterdir():
             _flush(path)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,11 @@ from pydantic import ValidationError
 from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError
 from goodness.exits.records import Calibration
-from goodness.files import check_folder, write_json, write_whole
+from goodness.files import check_folder, is_vacant, write_json, write_whole
+from goodness.notes import note
 from goodness.results import EpochRow
-from goodness.training import checkpoint
+from goodness.training import checkpoint, replacing
+from goodness.training.lock import Busy, locked
 from goodness.training.network_folder import NetworkFolder
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ class RunFolder(NetworkFolder):
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
-        """A new run folder.
+        """A new run folder; the run in it is set aside until this one has finished an epoch.
 
         Raises:
             InputError: the folder holds a run and ``overwrite`` is off, or holds other files, or
@@ -50,17 +54,36 @@ class RunFolder(NetworkFolder):
                 version of goodness may, counts as other files.
         """
         run = cls.check(path, overwrite)
-        if run.config_file.exists():
-            shutil.rmtree(run.path)
         run.path.mkdir(parents=True, exist_ok=True)
+        if run._holds_run():
+            replacing.set_aside(run.path)
         return run
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside it no other process trains this run, which also `settle` needs.
+
+        Raises:
+            Busy: another one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            self.settle()
+            try:
+                yield
+            finally:
+                self.settle()
+
+    def settle(self) -> None:
+        """Delete the run that this one replaces, or bring it back, if it is time; see `create`."""
+        replacing.settle(self.path)
 
     @classmethod
     def check(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
         """What `create` would refuse, without touching anything."""
         run = cls(path)
         check_folder(run.path)
-        if not run.path.exists() or not any(run.path.iterdir()):
+        if is_vacant(run.path):
             return run
         # Never delete what is not a run; other programs keep a config.json as well.
         if not run._holds_run():
@@ -73,6 +96,7 @@ class RunFolder(NetworkFolder):
                 f"'{run.path}' already holds a run: go on with --resume {run.path},"
                 " or replace it with --overwrite"
             )
+        replacing.check_own(run.path)
         return run
 
     @classmethod
@@ -83,10 +107,23 @@ class RunFolder(NetworkFolder):
             InputError: there is no run.
         """
         run = cls(path, epoch)
+        if replacing.is_unsettled(run.path):
+            with suppress(Busy, OSError), locked(run.path):  # unless it is being trained
+                run.settle()
         if not run.config_file.is_file():
             why = "no config.json" if run.path.exists() else "there is no such folder"
             raise InputError(f"'{run.path}' holds no run ({why})")
         return run
+
+    def answering(self) -> RunFolder:
+        """This run, or as long as it has not finished an epoch the one that it replaces."""
+        before = self.path / replacing.REPLACED
+        if not before.is_dir() or checkpoint.find(self.best) is not None:
+            return self
+        note(
+            f"the run in '{self.path}' has not finished an epoch; the one that it replaces answers"
+        )
+        return RunFolder(before, self._epoch).answering()
 
     def read_preprocessing(self) -> Preprocessing:
         """How images become the network's input.
@@ -146,13 +183,9 @@ class RunFolder(NetworkFolder):
             InputError: no epoch has finished yet.
         """
         if checkpoint.find(self.best) is None:
-            way = (
-                "go on with --resume"
-                if self.has_checkpoint()
-                else "begin again with --overwrite --out"
-            )
             raise InputError(
-                f"no checkpoint in '{self.best}': no epoch has finished; {way} {self.path}"
+                f"no checkpoint in '{self.best}': no epoch has finished; go on with --resume"
+                f" {self.path}"
             )
         return self.best
 
@@ -216,7 +249,9 @@ class RunFolder(NetworkFolder):
         return rows
 
     def _holds_run(self) -> bool:
-        """Whether there is a configuration with the keys of a run's."""
+        """Whether there is a configuration with the keys of a run's, or one was set aside."""
+        if replacing.is_unsettled(self.path):
+            return True
         try:
             return self.config_file.is_file() and bool(self._read_values())
         except InputError:

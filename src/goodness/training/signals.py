@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from goodness.training.trainer import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Ended(SystemExit):
+    """A signal ends the process at once, with 128 + its number.
+
+    It is no Exception: nothing on the way up may take it for an error to deal with.
+    """
+
+    def __init__(self, number: int, how: str = "") -> None:
+        super().__init__(128 + number)
+        self.number = number
+        self.text = f"stopped by {signal.Signals(number).name}{how}"
 
 
 class StopOnSignal(Callback):
@@ -41,9 +54,10 @@ class StopOnSignal(Callback):
         self._trainer = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._trainer is None or self._trainer.interrupted is not None:
-            # Not an Exception: nothing on the way up may take it for an error to deal with.
-            raise SystemExit(128 + number)
+        if self._trainer is None:
+            raise Ended(number)
+        if self._trainer.interrupted is not None:
+            raise Ended(number, " again, without saving; the last checkpoint is kept")
         self._trainer.interrupted = number
 
 
@@ -59,6 +73,15 @@ def interruptible() -> Iterator[None]:
         yield
 
 
+def ended_at_once() -> AbstractContextManager[None]:
+    """Inside it a signal raises `Ended`, for what has nothing to save."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    return _handled_by(end)
+
+
 def ignored() -> AbstractContextManager[None]:
     """Inside it signals do nothing."""
     return _handled_by(signal.SIG_IGN)
@@ -68,7 +91,13 @@ def ignored() -> AbstractContextManager[None]:
 def _handled_by(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
-    """Inside it a function handles both signals; afterwards whatever did before."""
+    """Inside it a function handles both signals; afterwards whatever did before.
+
+    Only the main thread can say so; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield

@@ -404,6 +404,7 @@ class Trainer:
             if self.best.epoch == row.epoch:
                 self._save_best(statistics)
             self._save_epoch(row.epoch, statistics)
+            self.run.settle()
         for callback in self.callbacks:
             callback.on_epoch(self, row)
 

@@ -1,0 +1,67 @@
+"""Batches of a data set, read by processes of their own, whose errors are single lines here."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from goodness.errors import InputError, RunError
+
+SHARED_MEMORY = Path("/dev/shm")
+LEAST_SHARED = 2**20
+"""Bytes there; processes that have less cannot even begin."""
+
+
+def read_batches(
+    dataset: Dataset[Any],
+    rows: Sequence[Any],
+    *,
+    num_workers: int,
+    pin_memory: bool,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> Iterator[Any]:
+    """The batches of these rows, a list of indices each.
+
+    Args:
+        dataset: what the processes read.
+        rows: for every batch its indices.
+        num_workers: how many processes; 0: this one.
+        pin_memory: for a device that copies from pinned memory.
+        collate: makes a batch of a list of items; None stacks them.
+
+    Raises:
+        InputError: an item cannot be read.
+        RunError: there is no room for what processes share.
+    """
+    if num_workers and SHARED_MEMORY.is_dir():
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if free < LEAST_SHARED:
+            raise RunError(
+                f"--num-workers needs room in {SHARED_MEMORY}, which has {free} bytes left"
+                " (--num-workers 0 needs none; docker run --shm-size 1g gives more)"
+            )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=rows,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        collate_fn=collate,
+        worker_init_fn=_leave_signals if num_workers else None,
+    )
+    try:
+        yield from loader
+    except InputError as error:
+        # That of another process comes as its traceback in one text.
+        *trace, last = str(error).rstrip().splitlines() or [""]
+        raise InputError(last.partition("Error: ")[2]) if trace else error from None
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that trains ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

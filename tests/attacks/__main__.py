@@ -1,0 +1,56 @@
+"""Attacks on goodness for some minutes: what was tried, and what went wrong.
+
+    python tests/attacks [--minutes 20] [--seed 0] [NAME ...]
+
+Every module in this folder with an ``attack(seconds, seed)`` is one; it returns figures by name.
+``tried`` says how much it did, and those in `FAULTS` count faults. Without names all attacks run,
+with an equal share of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+HERE = Path(__file__).parent
+FAULTS = (
+    *("lost", "stuck", "damaged", "wrong", "silent", "executed", "escaped"),
+    *("tracebacks", "chatty", "hangs", "leaks"),
+)
+
+
+def names() -> list[str]:
+    """The attacks that are there."""
+    found = (path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith(("_", "test_")))
+    return [path.stem for path in found if "\ndef attack(" in path.read_text()]
+
+
+def main() -> int:
+    """Run the attacks; 1 if there was a fault."""
+    parser = argparse.ArgumentParser(prog="attacks")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    asked = parser.parse_args()
+    chosen = asked.names or names()
+    faults = 0
+    print(f"seed {asked.seed}", flush=True)
+    for name in chosen:
+        started = time.perf_counter()
+        found = importlib.import_module(name).attack(60 * asked.minutes / len(chosen), asked.seed)
+        took = time.perf_counter() - started
+        faults += sum(found.get(fault, 0) for fault in FAULTS)
+        figures = ", ".join(f"{figure} {count}" for figure, count in found.items())
+        print(f"{name}: {figures} ({took:.0f} s)", flush=True)
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
