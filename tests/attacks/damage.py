@@ -43,6 +43,7 @@ CACHED: dict[str, Any] = {
     **{"readouts": {}, "batch_size": 60, "augment": {"crop": 0, "flip": False}},
 }
 IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+COPY = "copy"
 Reading = Callable[[Path], Any]
 """What is asked of a copied folder; comparable."""
 
@@ -64,7 +65,7 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
     with TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         places = [*_runs(Path(scratch)), *_comparison(Path(scratch)), *_cache(Path(scratch))]
-        copy = Path(scratch) / "copy"
+        copy = Path(scratch) / COPY
         truths = [reading(_copied(folder, copy)) for folder, _, reading, _ in places]
         ends, number = time.monotonic() + seconds, 0
         while time.monotonic() < ends:
@@ -258,7 +259,8 @@ def foreign(file: Path, other: Path, draw: random.Random) -> None:
 
 def swapped(file: Path, other: Path, draw: random.Random) -> None:
     """With a neighbour of the same kind."""
-    near = [path for path in file.parent.parent.rglob(f"*{file.suffix}") if path != file]
+    copy = next(folder for folder in file.parents if folder.name == COPY)
+    near = [path for path in copy.rglob(f"*{file.suffix}") if path != file]
     if near:
         chosen = draw.choice(sorted(near))
         here, there = file.read_bytes(), chosen.read_bytes()
