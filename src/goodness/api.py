@@ -39,6 +39,7 @@ from goodness.results import (
     EarlyPrediction,
     Evaluation,
     Prediction,
+    Result,
     Speed,
     macro_averages,
 )
@@ -74,7 +75,6 @@ class Run:
         network: the blocks, with these weights.
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
-        result: the content of ``result.json``; None before the run has ended.
     """
 
     def __init__(self, run: str | Path, device: str = "auto", epoch: int | None = None) -> None:
@@ -89,8 +89,16 @@ class Run:
         self.network = network.to(choose_device(device))
         kept.load_weights(self.network)
         self.network.eval()
-        self.result = kept.read_result()
         self._kept = kept
+
+    @cached_property
+    def result(self) -> Result | None:
+        """The content of ``result.json``; None before the run has ended.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._kept.read_result()
 
     def save_pretrained(
         self, folder: str | Path, *, name: str | None = None, overwrite: bool = False
@@ -510,6 +518,7 @@ def resume(
     run_folder: str | Path,
     *,
     data: Given | None = None,
+    changed_data: bool = False,
     epochs: int | None = None,
     device: str | None = None,
     parallel: str | None = None,
@@ -525,7 +534,9 @@ def resume(
 
     Args:
         run_folder: the run.
-        data: what `fit` was given, where it was no name or folder; it is compared with what it was.
+        data: what `fit` was given, where it was no name or folder.
+        changed_data: go on though the data is not what it was: images have come, gone or changed,
+            or classes have other names. Epochs keep their number of steps.
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
         parallel: another way to share the work among processes; their number may change too.
@@ -559,10 +570,13 @@ def resume(
         raise InputError(
             f"'{run.path}' has no checkpoint yet: start again with --overwrite --out {run.path}"
         )
+    if changed_data and config.steps_per_epoch is None:
+        meta, _ = run.load_checkpoint(run.last)
+        config = changed(config, {"steps_per_epoch": meta["steps_per_epoch"]})
     with join(config) as ranks:
         trainer = _prepare(config, ranks, run, _followers(config, ranks, callbacks), data)
         ranks.set_run(run)
-        trainer.restore()
+        trainer.restore(changed_data)
         stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
         ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
         ended, stopped = ranks.broadcast((ended, stopped))
