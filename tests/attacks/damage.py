@@ -164,7 +164,7 @@ def _comparison(scratch: Path) -> Iterator[tuple[Path, list[str], Reading, Path]
     for name, run in (("study", "whole"), ("studied", "other")):
         terms = Terms("digits", 1.0 if name == "study" else 2.0, "equal", values={"model": TINY})
         study = Study.create(scratch / name, terms, ["backprop"], 1)
-        entry = EntryFolder(scratch / name / "backprop", 1)
+        entry = study.folder(study.entries["backprop"])
         shutil.copytree(scratch / run, entry.runs[0].path)
         _plan(entry, 0.1 if name == "study" else 0.2)
         assert summarise(study)
