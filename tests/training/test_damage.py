@@ -75,7 +75,7 @@ def test_metrics_and_result_of_another_run_are_found(run, tmp_path):
 
     shutil.rmtree(run.best)
     shutil.copytree(tmp_path / "other" / "best", run.best)
-    with pytest.raises(InputError, match="best' is of another run"):
+    with pytest.raises(InputError, match="best' is of another run than config"):
         predicted(run)
 
 
@@ -86,7 +86,7 @@ def test_damaged_weights_leave_the_others(run):
         predicted(run)
     said = str(refused.value)
     assert "best/network.safetensors' is damaged" in said
-    assert "those of epoch 1, 2, 3 (--epoch N)" in said
+    assert "those of epoch 1, 2, 3 (goodness.load(run, epoch=N))" in said
     assert "go on with --resume" in said
     assert predicted(run, epoch=2)
     if best != 3:  # else its weights are written again

@@ -87,7 +87,7 @@ def fingerprint(
         classes=list(sources["train"].classes),
         every=every,
         parts={part: _by_class(source, sizes[part], every) for part, source in kept.items()},
-        splits={name: _split(sources[name], split) for name, split in splits.items()},
+        splits={name: _split(parts, sources[name], split) for name, split in splits.items()},
     )
 
 
@@ -148,9 +148,15 @@ def _content(reader: Stored, row: int) -> bytes:
         return b"unreadable"
 
 
-def _split(source: Source, split: Split) -> SplitImages:
-    labels = split.labels.numpy().tobytes()
-    order = hashlib.sha256(source.rows.tobytes() + source.labels.tobytes() + labels)
+def _split(parts: Mapping[str, Source], source: Source, split: Split) -> SplitImages:
+    whole = next(part for part in parts.values() if part.reader is source.reader)
+    # Counted within its class, an image's place does not change with classes that are not used.
+    places = np.zeros(whole.rows.max() + 1, np.int64)
+    for label in np.unique(whole.labels):
+        rows = whole.rows[whole.labels == label]
+        places[rows] = np.arange(len(rows))
+    seen = (places[source.rows], source.labels, split.labels.numpy())
+    order = hashlib.sha256(b"".join(each.tobytes() for each in seen))
     digest = None if isinstance(source.reader, Stored) else split.digest()
     return SplitImages(len(split), order.hexdigest()[:16], digest)
 

@@ -101,7 +101,7 @@ def load(
         raise InputError(f"no checkpoint in '{folder}'")
     meta = _read_meta(found, needs)
     if run and meta.get("run") != run:
-        raise InputError(f"checkpoint '{found}' is of another run: {_META} says so")
+        raise InputError(f"checkpoint '{found}' is of another run than config.json, by its {_META}")
     tensors = {}
     for name in groups:
         path = _checked(found / f"{name}.safetensors", meta)

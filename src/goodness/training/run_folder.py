@@ -213,7 +213,8 @@ class RunFolder(NetworkFolder):
         kept = [self.epoch(number) for number in sorted(self._kept_epochs())]
         whole = [f for f in kept if f != damaged and checkpoint.is_whole(f, self.id)]
         if whole:
-            ways.append(f"those of epoch {', '.join(str(int(f.name)) for f in whole)} (--epoch N)")
+            numbers = ", ".join(str(int(folder.name)) for folder in whole)
+            ways.append(f"those of epoch {numbers} (goodness.load(run, epoch=N))")
         if damaged != self.last and checkpoint.is_whole(self.last, self.id):
             ways.append(f"the last state (delete '{damaged}' and go on with --resume)")
         return f"whole are {' and '.join(ways)}" if ways else "no others are whole"
