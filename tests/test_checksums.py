@@ -31,7 +31,8 @@ def test_no_flipped_bit_changes_what_is_read_in_silence(tmp_path):
     file = tmp_path / "a.json"
     write_sealed(file, CONTENT, "mine")
     whole, found = file.read_bytes(), 0
-    for place in range(8 * len(whole)):
+    places = range(0, 8 * len(whole), 3)  # every byte, and every bit of a byte
+    for place in places:
         content = bytearray(whole)
         content[place // 8] ^= 1 << place % 8
         file.write_bytes(content)
@@ -41,7 +42,7 @@ def test_no_flipped_bit_changes_what_is_read_in_silence(tmp_path):
             found += 1
         else:
             assert read == json.loads(json.dumps(CONTENT))
-    assert found > 7 * len(whole)  # the others are of white space alone
+    assert found > 0.9 * len(places)  # the others are of white space alone
 
 
 def test_files_of_another_owner_and_without_a_checksum(tmp_path):
