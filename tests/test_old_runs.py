@@ -66,7 +66,7 @@ def test_an_old_run_goes_on_as_it_would_have(name, tmp_path):
     assert hashlib.sha256(weights).hexdigest() == recorded["last_weights_sha256"]
     assert [row.epoch for row in RunFolder(folder).history()] == list(range(1, 10))
     kept = json.loads((folder / "config.json").read_text())
-    assert kept.keys() == {"schema", *Config.model_fields}
+    assert kept.keys() == {"checksum", "schema", "run", *Config.model_fields}
 
 
 @pytest.mark.parametrize("name", [path.parent.name for path in FOLDER.glob("*/model.safetensors")])

@@ -42,6 +42,7 @@ from goodness.results import (
     Evaluation,
     Exported,
     Prediction,
+    Result,
     Speed,
     macro_averages,
 )
@@ -81,7 +82,6 @@ class Run:
         network: the blocks, with these weights.
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
-        result: the content of ``result.json``; None before the run has ended.
     """
 
     def __init__(self, run: str | Path, device: str = "auto", epoch: int | None = None) -> None:
@@ -96,8 +96,16 @@ class Run:
         self.network = network.to(choose_device(device))
         kept.load_weights(self.network)
         self.network.eval()
-        self.result = kept.read_result()
         self._kept = kept
+
+    @cached_property
+    def result(self) -> Result | None:
+        """The content of ``result.json``; None before the run has ended.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._kept.read_result()
 
     def save_pretrained(
         self, folder: str | Path, *, name: str | None = None, overwrite: bool = False
@@ -621,6 +629,7 @@ def resume(
     run_folder: str | Path,
     *,
     data: Given | None = None,
+    changed_data: bool = False,
     epochs: int | None = None,
     device: str | None = None,
     parallel: str | None = None,
@@ -638,7 +647,9 @@ def resume(
 
     Args:
         run_folder: the run.
-        data: what `fit` was given, where it was no name or folder; it is compared with what it was.
+        data: what `fit` was given, where it was no name or folder.
+        changed_data: go on though the data is not what it was: images have come, gone or changed,
+            or classes have other names. Epochs keep their number of steps.
         epochs: another length for the whole run; rates follow it from here on.
         device: another device.
         parallel: another way to share the work among processes; their number may change too.
@@ -672,12 +683,15 @@ def resume(
         if ranks.is_leader:
             held.enter_context(run.alone())
         begun = ranks.broadcast(run.has_checkpoint())
+        if begun and changed_data and config.steps_per_epoch is None:
+            meta, _ = run.load_checkpoint(run.last)
+            config = changed(config, {"steps_per_epoch": meta["steps_per_epoch"]})
         followers = _followers(config, ranks, callbacks)
         trainer = _prepare(config, ranks, run if begun else None, followers, data)
         trainer.run = run
         ranks.set_run(run)
         if begun:
-            trainer.restore()
+            trainer.restore(changed_data)
         stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
         ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
         ended, stopped = ranks.broadcast((ended, stopped))

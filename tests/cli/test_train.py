@@ -228,7 +228,7 @@ def test_resume_passes_epochs_and_device(goodness, calls, tmp_path):
     goodness("train", "--resume", tmp_path, "--num-workers", "0", "--num-threads", "1")
     assert (calls.resume[1]["num_workers"], calls.resume[1]["num_threads"]) == (0, 1)
     goodness("train", "--resume", tmp_path)
-    assert calls.resume[1].keys() == {"callbacks"}
+    assert calls.resume[1].keys() == {"callbacks", "changed_data"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from comparing import NARROW, TINY, study_of
 from goodness import api, resolve
 from goodness.comparison import write_report
 from goodness.comparison.training import EntryTraining
-from goodness.files import write_json
 from goodness.training.run_folder import RunFolder
 
 
@@ -51,7 +50,7 @@ def planned(monkeypatch):
         training = EntryTraining(study, study.entries[name], lambda line: None)
         training.folder.path.mkdir(parents=True)
         speed = {"learns": True, "step": 0.01, "validation": 0.1, "steps_per_epoch": 9}
-        write_json(training.folder.speed, speed)
+        training.folder.write(training.folder.speed, speed)
         return training._planned(), tried
 
     return plan

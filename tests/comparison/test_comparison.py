@@ -9,11 +9,11 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from comparing import NARROW, TINY, study_of
+from comparing import NARROW, TINY, read, study_of
 
 from goodness import InputError, RunError, api
 from goodness.comparison import Study
-from goodness.comparison.entry import Entry, read
+from goodness.comparison.entry import Entry
 from goodness.comparison.protocol import EQUAL, SEARCHED, answering, ladder, probes, values_for
 from goodness.comparison.report import commands
 from goodness.comparison.study import methods_of
@@ -331,7 +331,7 @@ def test_a_stopped_run_is_continued(place, tmp_path, monkeypatch):
     run = tmp_path / "cafo" / "seed-0"
     (run / place).mkdir(parents=True)
     (run / place / "state.json").write_text("{}")
-    (run.parent / "plan.json").write_text('{"run": {}, "trials": []}')
+    study.folder(study.entries["cafo"]).keep_plan({"run": {}, "trials": []})
     asked = []
 
     def resume(folder, callbacks):

@@ -15,7 +15,7 @@ import yaml
 from goodness.training import checkpoint
 
 HERE = Path(__file__).parent
-TIMES = ("seconds", "images_per_second", "data_share", "peak_memory_bytes")
+TIMES = ("seconds", "images_per_second", "data_share", "peak_memory_bytes", "checksum")
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ def test_round_trip_of_tensors_and_json(tmp_path):
     checkpoint.save(tmp_path / "last", meta, {"network": tensors, "empty": {}})
     found, groups = checkpoint.load(tmp_path / "last", "network", "empty")
 
+    assert found.pop("files").keys() == {"network.safetensors", "empty.safetensors"}
     assert found == {"schema": checkpoint.SCHEMA, **meta}
     assert groups["empty"] == {}
     assert groups["network"].keys() == tensors.keys()
@@ -175,7 +176,8 @@ def test_a_truncated_or_missing_file_is_named(keep, tmp_path):
     else:
         path.write_bytes(path.read_bytes()[:keep])
 
-    with pytest.raises(InputError, match=r"network\.safetensors' is missing or truncated"):
+    how = "missing" if keep is None else "damaged: its checksum does not fit"
+    with pytest.raises(InputError, match=rf"network\.safetensors' is {how}"):
         checkpoint.load(tmp_path / "last", "network")
     checkpoint.load(tmp_path / "last", "optimizers")
 

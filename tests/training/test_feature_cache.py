@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 import goodness
+from goodness.checksums import piece_checksums, read_sealed, write_sealed
 from goodness.clock import Clock
 from goodness.data.source import Files, make_source
 from goodness.data.split import LazyImages, Split
 from goodness.errors import InputError, Interrupted
 from goodness.memory import in_units
+from goodness.notes import Note
 from goodness.plan import PLANS, Frozen
 from goodness.training.callbacks import Callback
 from goodness.training.feature_cache import Stage, stages
@@ -230,28 +233,62 @@ def test_a_killed_run_goes_on_bit_for_bit(make, whole, monkeypatch, moment, epoc
         assert first.images == 0  # what the first block sends on was there, or no longer needed
 
 
-@pytest.mark.parametrize("damage", ["weights", "short", "json", "source"])
+DAMAGES = {
+    "zeros": lambda content: bytes(len(content)),
+    "short": lambda content: content[:-1],
+    "bit": lambda content: content[:777] + bytes([content[777] ^ 1]) + content[778:],
+}
+
+
+@pytest.mark.parametrize("damage", ["weights", "source", "json", "facts", *DAMAGES])
 def test_features_that_are_stale_or_damaged_are_computed_anew(make, whole, damage, tmp_path):
     stopped = make("run", cache="features", callbacks=[At(interrupt, 4)])
     with pytest.raises(Interrupted):
         stopped.fit()
     (stored,) = (tmp_path / "features").glob("*.bin")
     facts = stored.with_suffix(".json")
-    stored.write_bytes(bytes(stored.stat().st_size))
-    if damage == "short":
-        stored.write_bytes(b"x")
+    owner = stopped.cache._source
+    if damage in DAMAGES:
+        stored.write_bytes(DAMAGES[damage](stored.read_bytes()))
     elif damage == "json":
         facts.write_text("{")
+    elif damage == "facts":
+        facts.write_text(facts.read_text().replace('"axes"', '"axis"'))
     else:
-        facts.write_text(json.dumps({**json.loads(facts.read_text()), damage: "others"}))
+        write_sealed(facts, {**read_sealed(facts, owner), damage: "others"}, owner)
+        stored.write_bytes(bytes(stored.stat().st_size))
     (tmp_path / "features" / f".{stored.stem}.1.new").touch()  # of a process that was killed
     (tmp_path / "features" / "notes.txt").touch()
     resumed = make("run", cache="features")
     resumed.restore()
-    resumed.fit()
+    told = damage not in ("weights", "source")
+    with pytest.warns(Note, match=f"{stored.stem}.*is damaged") if told else nullcontext():
+        resumed.fit()
 
     assert same(weights(resumed), whole())
     assert [path.name for path in (tmp_path / "features").iterdir()] == ["notes.txt"]
+
+
+def test_a_piece_is_looked_at_once_until_the_file_changes(make, monkeypatch):
+    looked = []
+
+    def counted(path):
+        looked.append(path)
+        return piece_checksums(path)
+
+    monkeypatch.setattr("goodness.training.feature_cache.piece_checksums", counted)
+    cache = make(cache="features").cache
+    first = cache.open(1, lambda: None)
+    cache.open(1, lambda: None)
+    assert len(looked) == 1
+    path = looked[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 128]))
+    os.utime(path, ns=(1, 1))
+    with pytest.warns(Note, match=r"is damaged \(piece 1 of 1\); it is made again"):
+        again = cache.open(1, lambda: None)
+    assert path.read_bytes() == content
+    assert torch.equal(again._stored, first._stored)
 
 
 def test_other_data_or_values_are_another_source(make, some_digits):

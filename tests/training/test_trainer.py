@@ -76,6 +76,7 @@ def test_a_history_row_per_epoch_with_the_agreed_fields(make):
     trained.fit()
 
     lines = [json.loads(line) for line in trained.run.metrics_file.read_text().splitlines()]
+    assert all(len(line.pop("checksum")) == 16 for line in lines)
     assert lines == [row.to_json() for row in trained.history]
     assert trained.run.history() == trained.history
     assert [(row.epoch, row.step) for row in trained.history] == [(1, 5), (2, 10), (3, 15)]
@@ -99,6 +100,7 @@ def test_the_result_has_the_agreed_fields(make, digits):
     result = trained.fit()
 
     content = json.loads(trained.run.result_file.read_text())
+    assert len(content.pop("checksum")) == 16
     assert content == result.to_json()
     assert trained.run.read_result() == result
     assert set(content["train"]) == {
@@ -390,7 +392,7 @@ def test_a_crash_while_an_epoch_is_closed_loses_nothing(make, whole, monkeypatch
             with self.metrics_file.open("a") as file:
                 file.write('{"epoch": 2, "st')
             interrupt_hard()
-        append(self, row)
+        return append(self, row)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", dying_save)
@@ -466,7 +468,7 @@ def test_a_damaged_checkpoint_is_refused(make):
     trained.fit()
     path = trained.run.last / "optimizers.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"optimizers\.safetensors' is missing or truncated"):
+    with pytest.raises(InputError, match=r"optimizers\.safetensors' is damaged: its checksum"):
         make("run").restore()
 
     for meta in ({"schema": "x"}, {"schema": 1}, []):

@@ -40,6 +40,12 @@ def train(
             help=f"Go on with this run, with its own values; only {MAY_CHANGE} may change.",
         ),
     ] = None,
+    changed_data: Annotated[
+        bool,
+        typer.Option(
+            "--changed-data", help="With --resume: go on though the data is not what it was."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show the result only.")] = False,
     dry_run: Annotated[
         bool,
@@ -56,9 +62,11 @@ def train(
         with _watching(quiet) as callbacks:
             from goodness import api
 
-            run = api.resume(resume, callbacks=callbacks, **changes)
+            run = api.resume(resume, changed_data=changed_data, callbacks=callbacks, **changes)
         _show(run)
         return
+    if changed_data:
+        raise InputError("--changed-data is for a run that goes on (use --resume RUN)")
     asked = values()
     from goodness import api
 
@@ -107,7 +115,7 @@ def _refuse_others(context: typer.Context) -> None:
     others = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in {"resume", "quiet", *RESUMABLE}
+        if parameter.name not in {"resume", "changed_data", "quiet", *RESUMABLE}
         and context.get_parameter_source(str(parameter.name)).name == "COMMANDLINE"  # type: ignore[union-attr]
     ]
     if others:

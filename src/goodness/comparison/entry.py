@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from goodness.files import write_json
+from goodness.checksums import read_sealed, write_sealed
 from goodness.training.run_folder import RunFolder
 
 
@@ -37,10 +36,12 @@ class EntryFolder:
     Args:
         path: the folder.
         seeds: how many runs are wanted.
+        study: what tells its comparison from others.
     """
 
-    def __init__(self, path: Path, seeds: int) -> None:
+    def __init__(self, path: Path, seeds: int, study: str = "") -> None:
         self.path = path
+        self._owner = f"{study} {path.name}" if study else ""
         self.speed = path / "speed.json"
         """How fast a few steps were."""
         self.widths = path / "widths.json"
@@ -62,27 +63,29 @@ class EntryFolder:
     @property
     def trials(self) -> list[dict[str, Any]]:
         """What each trial gave, in order."""
-        found: list[dict[str, Any]] = read(self._trials) or []
+        found: list[dict[str, Any]] = self.read(self._trials) or []
         return found
 
     def add_trial(self, trial: dict[str, Any]) -> None:
         """Keep what a trial gave."""
-        write_json(self._trials, [*self.trials, trial])
+        self.write(self._trials, [*self.trials, trial])
 
     @property
     def plan(self) -> dict[str, Any] | None:
         """What the search has found; None before it has ended."""
-        found: dict[str, Any] | None = read(self._plan)
+        found: dict[str, Any] | None = self.read(self._plan)
         return found
 
     def keep_plan(self, plan: dict[str, Any]) -> None:
         """Keep what the search has found."""
-        write_json(self._plan, plan)
+        self.write(self._plan, plan)
 
     @property
     def refused(self) -> str | None:
         """Why the entry could not be trained; None where it could."""
-        return self._refused.read_text().strip() if self._refused.exists() else None
+        if not self._refused.exists():
+            return None
+        return self._refused.read_text(errors="replace").strip()
 
     def refuse(self, reason: str | None) -> None:
         """Keep why the entry could not be trained; None: it could."""
@@ -96,7 +99,16 @@ class EntryFolder:
         """Whether all runs have a result."""
         return all(run.result_file.exists() for run in self.runs)
 
+    def read(self, file: Path) -> Any:
+        """The content of one of the entry's JSON files; None where there is none.
 
-def read(file: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
-    return json.loads(file.read_text()) if file.exists() else None
+        Raises:
+            InputError: it is damaged, or of another comparison.
+        """
+        if not file.exists():
+            return None
+        return read_sealed(file, self._owner, "delete it, and goodness compare makes it again")
+
+    def write(self, file: Path, content: Any) -> None:
+        """Keep one of the entry's JSON files."""
+        write_sealed(file, content, self._owner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,14 +13,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from goodness.comparison.entry import Entry, EntryFolder, read
+from goodness.checksums import read_sealed, write_sealed
+from goodness.comparison.entry import Entry, EntryFolder
 from goodness.comparison.progress import Progress
 from goodness.comparison.protocol import Protocol, check_searched, probes, values_for
 from goodness.comparison.training import EntryTraining
 from goodness.comparison.widths import widths_of
 from goodness.config import KEYS, Config, located, merge, resolve
 from goodness.errors import InputError, RunError
-from goodness.files import check_folder, is_vacant, write_json
+from goodness.files import check_folder, is_vacant
 from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
@@ -65,6 +67,7 @@ class Study:
         entries: all that the folder was ever asked for, by name, the baseline first.
         asked: those to train now.
         target: validation accuracy that counts as arrival; None: a part of the best one's.
+        id: what tells it from others; earlier versions made none.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Study:
         entries: Iterable[Entry],
         asked: Iterable[str] = (),
         target: float | None = None,
+        id: str = "",
     ) -> None:
         self.path = path
+        self.id = id
         self.terms = terms
         self.target = target
         import_files(terms.values.get("imports", ()))
@@ -125,8 +130,9 @@ class Study:
         check_folder(path)
         check_free(path)
         entries: dict[str, Entry] = {}
+        id = secrets.token_hex(8)
         if (path / FILE).exists():
-            found, there, kept = _read(path / FILE)
+            found, there, kept, id = _read(path / FILE)
             changed = [key for key, value in _plain(found).items() if wanted[key] != value]
             if changed:
                 raise InputError(
@@ -147,7 +153,7 @@ class Study:
         for entry in new:
             before = entries.get(entry.name, entry)
             entries[entry.name] = replace(entry, seeds=max(seeds, before.seeds))
-        study = cls(path, terms, entries.values(), [entry.name for entry in new], target)
+        study = cls(path, terms, entries.values(), [entry.name for entry in new], target, id)
         for entry in study.asked:
             config = study.config(entry)
             if entry.matches:
@@ -155,7 +161,7 @@ class Study:
         path.mkdir(parents=True, exist_ok=True)
         listed = [asdict(entry) for entry in study.entries.values()]
         content = {"schema": SCHEMA, "terms": wanted, "entries": listed, "target": target}
-        write_json(path / FILE, content)
+        write_sealed(path / FILE, {**content, "id": id})
         return study
 
     @classmethod
@@ -165,12 +171,12 @@ class Study:
         Raises:
             InputError: its file is damaged, or another version of goodness made it.
         """
-        terms, entries, target = _read(path / FILE)
-        return cls(path, terms, entries, target=target)
+        terms, entries, target, id = _read(path / FILE)
+        return cls(path, terms, entries, target=target, id=id)
 
     def folder(self, entry: Entry) -> EntryFolder:
         """Where an entry is kept."""
-        return EntryFolder(self.path / entry.name, entry.seeds)
+        return EntryFolder(self.path / entry.name, entry.seeds, self.id)
 
     def values(self, entry: Entry, **further: Any) -> dict[str, Any]:
         """What an entry's runs are given beside its method's own values.
@@ -182,7 +188,8 @@ class Study:
         given = values_for(entry.method, Path(terms.data).name, terms.protocol, terms.values)
         whose = {"method": entry.method, "data": terms.data, "data_root": terms.data_root}
         given = merge(given, whose, probes(resolve({**given, **whose}), terms.values))
-        if entry.matches and (found := read(self.folder(entry).widths)):
+        folder = self.folder(entry)
+        if entry.matches and (found := folder.read(folder.widths)):
             given = merge(given, {"model": {"widths": found["widths"]}})
         return merge(given, further)
 
@@ -283,14 +290,14 @@ def _plain(terms: Terms) -> dict[str, Any]:
     return plain
 
 
-def _read(file: Path) -> tuple[Terms, list[Entry], float | None]:
-    """The terms of a comparison, its entries and its target."""
+def _read(file: Path) -> tuple[Terms, list[Entry], float | None, str]:
+    """The terms of a comparison, its entries, its target and its id."""
+    content = read_sealed(file, way_out="its runs can be read; choose another --out to compare")
     try:
-        content = json.loads(file.read_text())
         if content.get("schema", 1) == SCHEMA:
             terms = {**content["terms"], "search": tuple(content["terms"]["search"])}
             entries = [Entry(**entry) for entry in content["entries"]]
-            return Terms(**terms), entries, content["target"]
+            return Terms(**terms), entries, content["target"], content.get("id", "")
         Terms(**content["terms"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"'{file}' is damaged; choose another --out") from None

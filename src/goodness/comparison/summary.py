@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from goodness.comparison.entry import Entry, read
+from goodness.comparison.entry import Entry
 from goodness.comparison.protocol import adaptations
 from goodness.comparison.study import Study
 from goodness.comparison.verdict import Difference, difference
@@ -150,7 +150,7 @@ def _row(study: Study, entry: Entry) -> Row:
     row.trial_seconds = sum(trial["seconds"] or 0.0 for trial in folder.trials)
     finished = [run for run in folder.runs if run.result_file.exists()]
     row.histories = [run.history() for run in finished]
-    if finished and (blocks := read(folder.diagnosis(finished[0]))):
+    if finished and (blocks := folder.read(folder.diagnosis(finished[0]))):
         row.dead_channels = [(block["dead_channels"], block["channels"]) for block in blocks]
     results = [result for run in finished if (result := run.read_result()) is not None]
     if results:

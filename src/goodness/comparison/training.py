@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from goodness import api
-from goodness.comparison.entry import Entry, EntryFolder, read
+from goodness.comparison.entry import Entry, EntryFolder
 from goodness.comparison.length import Length, Pace, corrected, fitting, trial_of
 from goodness.comparison.protocol import answering, ladder
 from goodness.comparison.search import climb
 from goodness.comparison.widths import matching
 from goodness.errors import InputError, RunError
-from goodness.files import write_json
 from goodness.results import Result
 from goodness.training.callbacks import Callback
 from goodness.training.run_folder import RunFolder
@@ -76,7 +75,7 @@ class EntryTraining:
         shape = (images.channels, images.height, images.width)
         wanted = result.train.trained_parameters
         widths, found = matching(self.study.config(self.entry), wanted, shape, len(images.classes))
-        write_json(self.folder.widths, {"widths": widths, "wanted": wanted, "found": found})
+        self.folder.write(self.folder.widths, {"widths": widths, "wanted": wanted, "found": found})
 
     def _train_seeds(self, plan: dict[str, Any]) -> None:
         """Every run as long as the trials and the runs before it tell."""
@@ -100,14 +99,15 @@ class EntryTraining:
         file = self.folder.diagnosis(run)
         if not file.exists():
             blocks = api.load(run.path).diagnose(examples=DIAGNOSED)
-            write_json(file, [block.to_json() for block in blocks])
+            self.folder.write(file, [block.to_json() for block in blocks])
 
     def _planned(self) -> dict[str, Any]:
         """The values of the runs and their pace; found once, then kept."""
         measured = self.folder.speed  # kept: trials of one length, whatever happens
         if not measured.exists():
-            write_json(measured, api.measure(self.study.values(self.entry)).to_json())
-        speed = read(measured)
+            speed = api.measure(self.study.values(self.entry)).to_json()
+            self.folder.write(measured, speed)
+        speed = self.folder.read(measured)
         plan: dict[str, Any] = {"trials": [], "found": {}, "run": {}, "speed": speed}
         if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
             plan |= self._searched(Pace(speed["step"], speed["validation"]))

@@ -38,6 +38,15 @@ class HubImages:
         """From the image's header."""
         return image_size(self._file(row))
 
+    def stored_size(self, row: int) -> int:
+        """The bytes of the row."""
+        return len(self.stored(row))
+
+    def stored(self, row: int) -> bytes:
+        """The encoded image of the row."""
+        file = self._file(row)
+        return file.read_bytes() if isinstance(file, Path) else file.getvalue()
+
     def _file(self, row: int) -> Path | io.BytesIO:
         stored = self.rows[row][self.column]
         if stored is None:

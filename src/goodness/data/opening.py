@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from goodness.data.fingerprint import Fingerprint, fingerprint
 from goodness.data.given import Given, locate_given
 from goodness.data.locating import Located, locate
 from goodness.data.preprocessing import Preprocessing, are_pixels, channel_statistics
@@ -35,6 +35,7 @@ class Dataset:
         val: the validation images.
         test: the test images.
         preprocessing: how these images become a network's input.
+        fingerprint: tells these images from others.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dataset:
     preprocessing: Preprocessing
     given: bool = False
     """Whether a program gave it: nobody else finds it again."""
+    fingerprint: Fingerprint | None = None
 
     @property
     def parts(self) -> dict[str, Split]:
@@ -55,13 +57,6 @@ class Dataset:
     def memory_bytes(self) -> int:
         """What the images that are kept decoded take."""
         return sum(split.memory_bytes for split in self.parts.values())
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Of every split the number of images, and a digest of images, labels and their order."""
-        return {
-            name: {"images": len(split), "digest": split.digest()}
-            for name, split in self.parts.items()
-        }
 
     @property
     def skipped(self) -> list[str]:
@@ -113,6 +108,7 @@ def open_data(
     _check_several_classes(located)
     if subset.classes is not None and len(subset.classes) < 2:
         raise InputError("classes: telling classes apart needs at least 2")
+    parts = {part: subset.chosen(source) for part, source in located.parts.items()}
     sources = split_parts(located.parts, val_fraction, subset)
     classes = sources["train"].classes
     if image_size is not None and image_size < 1:
@@ -138,6 +134,7 @@ def open_data(
         **splits,
         preprocessing=preprocessing,
         given=not isinstance(data, str | Path),
+        fingerprint=fingerprint(parts, sources, splits),
     )
 
 

@@ -47,11 +47,19 @@ class ParquetImages:
         """From the image's header."""
         return image_size(self._bytes(row))
 
-    def _bytes(self, row: int) -> io.BytesIO:
-        encoded = self.encoded[row].as_py()
+    def stored_size(self, row: int) -> int:
+        """The bytes of the row."""
+        return len(self.stored(row))
+
+    def stored(self, row: int) -> bytes:
+        """The encoded image of the row."""
+        encoded: bytes | None = self.encoded[row].as_py()
         if encoded is None:
             raise ValueError("the row holds no image bytes")
-        return io.BytesIO(encoded)
+        return encoded
+
+    def _bytes(self, row: int) -> io.BytesIO:
+        return io.BytesIO(self.stored(row))
 
 
 def read_parquet(files: Sequence[Path]) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,14 @@ class Files:
         """From the file's header."""
         return image_size(self.paths[row])
 
+    def stored_size(self, row: int) -> int:
+        """The file's size."""
+        return os.stat(self.paths[row]).st_size
+
+    def stored(self, row: int) -> bytes:
+        """The file's bytes."""
+        return self.paths[row].read_bytes()
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -68,6 +77,14 @@ class Arrays:
         """That of all of them."""
         height, width = self.pixels.shape[1:3]
         return height, width
+
+    def stored_size(self, row: int) -> int:
+        """That of all of them."""
+        return self.pixels[row].nbytes
+
+    def stored(self, row: int) -> bytes:
+        """The pixels."""
+        return self.pixels[row].tobytes()
 
 
 @dataclass(frozen=True)

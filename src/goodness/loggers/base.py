@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goodness.checksums import read_sealed, write_sealed
 from goodness.errors import InputError, reason
-from goodness.files import write_json
 from goodness.notes import note
 from goodness.registry import Registry
 from goodness.training.callbacks import Callback
@@ -171,15 +170,23 @@ def flat(values: Mapping[str, Any], between: str, before: str = "") -> Iterator[
 
 def known_as(folder: Path, logger: str) -> str | None:
     """What a run is called by a service; None before `remember`."""
-    file = folder / FILE
-    return json.loads(file.read_text()).get(logger) if file.exists() else None
+    return _names(folder).get(logger)
 
 
 def remember(folder: Path, logger: str, name: str) -> None:
     """Keep what a run is called by a service, so that it is found again when it is resumed."""
+    write_sealed(folder / FILE, {**_names(folder), logger: name})
+
+
+def _names(folder: Path) -> dict[str, str]:
+    """By logger what the run is called."""
     file = folder / FILE
-    names = json.loads(file.read_text()) if file.exists() else {}
-    write_json(file, {**names, logger: name})
+    if not file.exists():
+        return {}
+    content = read_sealed(file, way_out="delete it, and the services begin new logs")
+    if not isinstance(content, dict):
+        raise InputError(f"'{file}' is damaged: no names of logs")
+    return content
 
 
 LOGGERS = Registry("logger", __package__)

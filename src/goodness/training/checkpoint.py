@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from goodness.errors import InputError, RunError
+from goodness.checksums import checksum as checksum_of
+from goodness.checksums import file_checksum, opened
+from goodness.errors import InputError, RunError, reason
 from goodness.training.migration import SCHEMA, current_checkpoint
 
 if TYPE_CHECKING:
@@ -25,13 +27,19 @@ META_KEYS = ("step", "steps_per_epoch", "seconds", "best", "preprocessing", "blo
 _META = "state.json"
 
 
-def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+def save(
+    folder: Path,
+    meta: Mapping[str, Any],
+    groups: Mapping[str, Mapping[str, Tensor]],
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Write a checkpoint so that ``folder`` is at every moment either the old one or the new one.
 
     Args:
         folder: where it goes; an older checkpoint there is replaced.
-        meta: JSON; ``schema`` is added.
+        meta: JSON; ``schema`` and checksums are added.
         groups: tensors by file, e.g. ``{"network": network.state_dict()}``.
+        texts: further files by name.
     """
     fresh, old = _beside(folder, "new"), _beside(folder, "old")
     for leftover in (fresh, old):
@@ -44,7 +52,12 @@ def save(folder: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str
             file = fresh / f"{name}.safetensors"
             save_file(dense, file)
             file.chmod(fresh.stat().st_mode & 0o666)  # it comes for the owner alone, whatever umask
-        (fresh / _META).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
+        for name, text in (texts or {}).items():
+            (fresh / name).write_text(text)
+        files = {path.name: file_checksum(path) for path in sorted(fresh.iterdir())}
+        content = {"schema": SCHEMA, **meta, "files": files}
+        sealed = {"checksum": checksum_of(content), **content}
+        (fresh / _META).write_text(json.dumps(sealed, indent=1))
         for path in fresh.iterdir():
             _flush(path)
     except BaseException as error:
@@ -69,7 +82,7 @@ def find(folder: Path) -> Path | None:
 
 
 def load(
-    folder: Path, *groups: str, needs: Iterable[str] = ()
+    folder: Path, *groups: str, needs: Iterable[str] = (), run: str = ""
 ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Read a checkpoint.
 
@@ -77,28 +90,23 @@ def load(
         folder: as given to `save`.
         groups: the tensor files wanted.
         needs: keys that the JSON must have.
+        run: the run that it has to be of; empty: any, as earlier versions did not say.
 
     Returns:
         Its JSON and the tensors of each group, on the CPU.
 
     Raises:
-        InputError: there is none, it is truncated, or a newer goodness wrote it.
+        InputError: there is none, it is damaged or another run's, or a newer goodness wrote it.
     """
     found = find(folder)
     if found is None:
         raise InputError(f"no checkpoint in '{folder}'")
-    try:
-        meta = json.loads((found / _META).read_text())
-    except ValueError:
-        meta = None
-    schema = meta.get("schema") if isinstance(meta, dict) else None
-    if isinstance(schema, int):
-        meta = current_checkpoint(meta, f"checkpoint '{found}'")
-    if not isinstance(schema, int) or not set(meta) >= set(needs):
-        raise InputError(f"checkpoint '{found}' is damaged: {_META} cannot be read")
+    meta = _read_meta(found, needs)
+    if run and meta.get("run") != run:
+        raise InputError(f"checkpoint '{found}' is of another run than config.json, by its {_META}")
     tensors = {}
     for name in groups:
-        path = found / f"{name}.safetensors"
+        path = _checked(found / f"{name}.safetensors", meta)
         try:
             tensors[name] = load_file(path)
         except (SafetensorError, OSError) as error:
@@ -108,12 +116,74 @@ def load(
     return meta, tensors
 
 
-def load_network(folder: Path, network: Network) -> dict[str, Any]:
+def check_file(folder: Path, name: str, run: str = "") -> None:
+    """See that a file of a checkpoint is what was written.
+
+    Raises:
+        InputError: as `load`.
+    """
+    meta, _ = load(folder, run=run)
+    _checked((find(folder) or folder) / name, meta)
+
+
+def is_whole(folder: Path, run: str = "") -> bool:
+    """Whether there is a checkpoint, and none of its files is damaged."""
+    try:
+        meta, _ = load(folder, "network", needs=META_KEYS, run=run)
+        for name in meta.get("files", ()):
+            _checked((find(folder) or folder) / name, meta)
+    except InputError:
+        return False
+    return True
+
+
+def _read_meta(found: Path, needs: Iterable[str]) -> dict[str, Any]:
+    where = f"checkpoint '{found}' is damaged: {_META}"
+    try:
+        meta = opened(json.loads((found / _META).read_bytes()))
+    except OSError as error:
+        raise InputError(f"{where} cannot be read ({reason(error)})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        meta = None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise InputError(f"{where} cannot be read")
+    try:
+        current = current_checkpoint(meta, f"checkpoint '{found}'")
+    except (AttributeError, TypeError):  # of an earlier version, without a checksum
+        raise InputError(f"{where} cannot be read") from None
+    if not current.keys() >= set(needs):
+        raise InputError(f"{where} cannot be read")
+    return current
+
+
+def _checked(path: Path, meta: Mapping[str, Any]) -> Path:
+    """A file of a checkpoint, if it is what was written.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    kept = meta.get("files", {}).get(path.name)
+    try:
+        fits = kept is None or file_checksum(path) == kept
+    except OSError as error:
+        raise InputError(
+            f"checkpoint file '{path}' is missing or truncated ({reason(error)})"
+        ) from None
+    if not fits:
+        raise InputError(f"checkpoint file '{path}' is damaged: its checksum does not fit")
+    return path
+
+
+def load_network(folder: Path, network: Network, run: str = "") -> dict[str, Any]:
     """Put a checkpoint's weights into a network built from the same configuration.
 
     Args:
         folder: as given to `save`; its JSON holds the network's facts as ``blocks``.
         network: gets the weights, on its own device.
+        run: as in `load`.
 
     Returns:
         The checkpoint's JSON.
@@ -121,7 +191,7 @@ def load_network(folder: Path, network: Network) -> dict[str, Any]:
     Raises:
         InputError: damaged, of a newer schema, or of another model; the first difference is named.
     """
-    meta, groups = load(folder, "network", needs=["blocks"])
+    meta, groups = load(folder, "network", needs=["blocks"], run=run)
     nothing: dict[str, Any] = {}
     for there, here in zip_longest(meta["blocks"], network.facts(), fillvalue=nothing):
         # Facts that this checkpoint did not keep yet are not compared.

@@ -16,17 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from goodness.checks import check_feature_cache
+from goodness.checksums import PieceChecksums, piece_checksums, read_sealed, write_sealed
 from goodness.clock import Clock
 from goodness.config import RESUMABLE
 from goodness.data import Dataset
 from goodness.errors import InputError
-from goodness.files import write_json
 from goodness.memory import in_units
 from goodness.modes import evaluating
 from goodness.network.network import Network
+from goodness.notes import note
 from goodness.plan import Plan
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Stage(NamedTuple):
@@ -93,7 +94,8 @@ class FeatureCache:
 
     There is one file at a time, and while the next one is made from it two; it is written beside
     and renamed, and beside it a JSON file says of which weights, data and configuration it is.
-    Others are never read: runs whose configurations differ can share a folder.
+    Others are never read: runs whose configurations differ can share a folder. Every piece of the
+    file has a checksum, which is compared before its rows are used: a damaged file is made again.
 
     Args:
         folder: where the files go.
@@ -117,6 +119,8 @@ class FeatureCache:
             self._outputs = network.features(zeros)
         check_feature_cache(network, self.stages, self._outputs, run)
         self._source = self._source_digest()
+        self._checked: dict[int, tuple[int, int]] = {}
+        """By depth the file, its size and time, that was found to be whole."""
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to."""
@@ -192,17 +196,37 @@ class FeatureCache:
 
     def _found(self, depth: int) -> Features | None:
         """Features that are complete and of these very weights."""
-        path = self._path(depth, "bin")
-        try:
-            facts = json.loads(self._path(depth, "json").read_text())
-            size = path.stat().st_size
-        except (OSError, ValueError):
+        path, beside = self._path(depth, "bin"), self._path(depth, "json")
+        if not beside.exists() or not path.exists():
             return None
-        if facts != {**facts, **self._identity(depth)} or size != self.bytes(depth):
+        try:
+            facts = read_sealed(beside, self._source)
+        except InputError as error:
+            note(f"feature_cache: {error}; it is made again")
+            return None
+        if facts != {**facts, **self._identity(depth)}:
+            return None
+        if not self._is_whole(depth, facts["checksums"]):
             return None
         dtype, shape = getattr(torch, facts["dtype"]), facts["shape"]
         stored = torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype)
         return Features(stored.view(shape), facts["axes"], self._dataset.train.labels)
+
+    def _is_whole(self, depth: int, checksums: list[str]) -> bool:
+        """Whether every piece is as it was written; looked at once, until the file changes."""
+        path = self._path(depth, "bin")
+        stat = path.stat()
+        if self._checked.get(depth) == (stat.st_size, stat.st_mtime_ns):
+            return True
+        found = piece_checksums(path) if stat.st_size == self.bytes(depth) else []
+        if found != checksums:
+            both = zip(found, checksums, strict=False)
+            damaged = [number for number, (one, other) in enumerate(both, 1) if one != other]
+            which = f"piece {damaged[0]} of {len(checksums)}" if damaged else "its size"
+            note(f"feature_cache: '{path}' is damaged ({which}); it is made again")
+            return False
+        self._checked[depth] = stat.st_size, stat.st_mtime_ns
+        return True
 
     def _write(self, depth: int, between: Callable[[], None]) -> None:
         network, count = self._network, len(self._dataset.train)
@@ -221,6 +245,7 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path(depth, "json").unlink(missing_ok=True)
         fresh = self.folder / f".{self._source[:16]}-{depth}.{os.getpid()}.new"
+        checksums = PieceChecksums()
         shape: tuple[int, ...] = ()
         axes: list[int] = []
         dtype = torch.float32
@@ -239,7 +264,9 @@ class FeatureCache:
                     axes = [1 + stored_as.index(d) for d in range(1, output.dim())]
                     shape, dtype = stored.shape[1:], stored.dtype
                     new = min(size, count - done)
-                    file.write(_bytes(stored[-new:]))
+                    rows = _bytes(stored[-new:])
+                    checksums.add(rows)
+                    file.write(rows)
                     done += new
                     between()
                 file.flush()
@@ -248,7 +275,8 @@ class FeatureCache:
         finally:
             fresh.unlink(missing_ok=True)
         facts = {"shape": [count, *shape], "axes": axes, "dtype": str(dtype).split(".")[1]}
-        write_json(self._path(depth, "json"), {**self._identity(depth), **facts})
+        facts["checksums"] = checksums.ended()
+        write_sealed(self._path(depth, "json"), {**self._identity(depth), **facts}, self._source)
 
     def _images(
         self, batch_size: int, device: torch.device, *, order: Tensor, num_workers: int
@@ -276,8 +304,11 @@ class FeatureCache:
     def _source_digest(self) -> str:
         """Changes with the data and the configuration, but for what a resumed run may change."""
         config = self._network.config.model_dump(mode="json", exclude=set(RESUMABLE))
-        seen = [config, self._dataset.preprocessing.model_dump(mode="json")]
-        text = json.dumps([*seen, self._dataset.train.digest()], sort_keys=True)
+        seen: list[Any] = [config, self._dataset.preprocessing.model_dump(mode="json")]
+        prints = self._dataset.fingerprint
+        # Images that memory does not hold go by their names in the digest.
+        seen += [self._dataset.train.digest(), prints and prints.to_json()]
+        text = json.dumps(seen, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

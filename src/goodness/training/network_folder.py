@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from goodness.checksums import read_sealed
 from goodness.config import KEYS, Config, complete
 from goodness.errors import InputError
 from goodness.files import write_json
@@ -14,6 +14,8 @@ from goodness.training.migration import SCHEMA, current_config
 
 REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
 """Keys that every configuration has."""
+RUN = "run"
+"""What a run's ``config.json`` says beside the configuration: which run it is."""
 
 
 class NetworkFolder:
@@ -45,7 +47,7 @@ class NetworkFolder:
         if not self.result_file.is_file():
             return None
         try:
-            return Result.from_json(self._read(self.result_file))
+            return Result.from_json(self._read(self.result_file, "the network answers without it"))
         except ValueError:
             raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
 
@@ -54,7 +56,11 @@ class NetworkFolder:
         content = self._read(self.config_file)
         if not isinstance(content, dict):
             raise InputError(f"'{self.config_file}' is damaged: no configuration")
-        values = current_config(content, f"'{self.config_file}'")
+        try:
+            values = current_config(content, f"'{self.config_file}'")
+        except (AttributeError, TypeError):
+            raise InputError(f"'{self.config_file}' is damaged: values of wrong types") from None
+        values.pop(RUN, None)
         if new := values.keys() - KEYS.keys():
             raise InputError(
                 f"'{self.config_file}' has an unknown key, '{min(new)}': another version of"
@@ -64,8 +70,5 @@ class NetworkFolder:
             raise InputError(f"'{self.config_file}' is damaged: '{min(missing)}' is missing")
         return values
 
-    def _read(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_text())
-        except ValueError:
-            raise InputError(f"'{path}' is damaged: not valid JSON") from None
+    def _read(self, path: Path, way_out: str = "") -> Any:
+        return read_sealed(path, way_out=way_out)

@@ -24,13 +24,13 @@ from goodness.training import checkpoint
 REPLACED, REPLACING = ".replaced", ".replacing"
 FILES = (
     *("config.json", "environment.json", "metrics.jsonl", "metrics.csv", "curves.png"),
-    *("loggers.json", "result.json", "exits.json", "exits.png", "diagnosis.json"),
+    *("loggers.json", "result.json", "exits.json", "exits.png", "diagnosis.json", "report.html"),
     "confusion-*.png",
 )
 """What a run, and the commands that measure it, write into its folder."""
 CHECKPOINTS = re.compile(r"best|last|epochs|\.(best|last)\.(new|old)")
 """Folders that are replaced whole, with what `KEPT` says in them."""
-KEPT = ("state.json", "*.safetensors")
+KEPT = ("state.json", "metrics.jsonl", "*.safetensors")
 LOGS = {"tensorboard": "events.out.tfevents.*", "wandb": "*"}
 """Folders of loggers, and the names of what these write there."""
 

@@ -1,25 +1,31 @@
 from __future__ import annotations
 
-import json
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from goodness.checksums import read_sealed, write_sealed
+from goodness.config import Config
 from goodness.data.preprocessing import Preprocessing
-from goodness.errors import InputError
+from goodness.errors import InputError, reason
 from goodness.exits.records import Calibration
-from goodness.files import check_folder, is_vacant, write_json, write_whole
+from goodness.files import check_folder, is_vacant, write_whole
 from goodness.notes import note
-from goodness.results import EpochRow
+from goodness.results import EpochRow, Result
 from goodness.training import checkpoint, replacing
 from goodness.training.lock import Busy, locked
-from goodness.training.network_folder import NetworkFolder
+from goodness.training.metrics_file import read_rows, to_line
+from goodness.training.migration import SCHEMA
+from goodness.training.network_folder import RUN, NetworkFolder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from goodness.network.network import Network
 
 
@@ -43,6 +49,7 @@ class RunFolder(NetworkFolder):
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.exits_file = self.path / "exits.json"
+        self._id: str | None = None
 
     @classmethod
     def create(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
@@ -125,15 +132,57 @@ class RunFolder(NetworkFolder):
         )
         return RunFolder(before, self._epoch).answering()
 
+    @property
+    def id(self) -> str:
+        """What tells this run's files from another's; empty where an earlier version made it.
+
+        Raises:
+            InputError: the configuration's file is damaged.
+        """
+        if not self.config_file.exists():
+            return ""
+        if self._id is None:
+            content = self._read(self.config_file)
+            self._id = str(content.get(RUN, "")) if isinstance(content, dict) else ""
+        return self._id
+
+    def read_config(self) -> Config:
+        """The resolved configuration, whatever version of goodness made it.
+
+        Raises:
+            InputError: the file is damaged, or a newer goodness made it.
+        """
+        try:
+            return super().read_config()
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            # Of an earlier version, without a checksum.
+            raise InputError(f"'{self.config_file}' is damaged: {reason(error)}") from None
+
+    def write_config(self, config: Config) -> None:
+        """Keep the resolved configuration; a run gets its `id` with the first one."""
+        self._id = self.id if self.config_file.exists() else secrets.token_hex(8)
+        content = {"schema": SCHEMA, RUN: self._id, **config.model_dump(mode="json")}
+        write_sealed(self.config_file, content)
+
+    def write_result(self, result: Result) -> None:
+        """Keep the end of the run."""
+        write_sealed(self.result_file, result.to_json(), self.id)
+
     def read_preprocessing(self) -> Preprocessing:
         """How images become the network's input.
 
         Raises:
             InputError: no epoch has finished yet, its weights are not kept, or they are damaged.
         """
-        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
+        folder = self._weights()
+        meta, _ = self.load_checkpoint(folder)
         normalize = self.read_config().normalize
-        return Preprocessing.model_validate({"normalize": normalize, **meta["preprocessing"]})
+        try:
+            return Preprocessing.model_validate({"normalize": normalize, **meta["preprocessing"]})
+        except (ValidationError, TypeError):
+            raise InputError(
+                f"checkpoint '{folder}' is damaged: state.json has no preprocessing"
+            ) from None
 
     def load_weights(self, network: Network) -> None:
         """Put the weights into a network, which answers by the readout that was best then.
@@ -141,8 +190,7 @@ class RunFolder(NetworkFolder):
         Raises:
             InputError: as `read_preprocessing`, or the network is another one.
         """
-        meta = checkpoint.load_network(self._weights(), network)
-        network.readout = meta["best"]["readout"]
+        network.readout = self.load_network(self._weights(), network)["best"]["readout"]
 
     def weights_epoch(self) -> int:
         """The epoch that the weights are of, counted from 1.
@@ -152,15 +200,66 @@ class RunFolder(NetworkFolder):
         """
         if self._epoch is not None:
             return self._epoch
-        meta, _ = checkpoint.load(self._weights(), needs=checkpoint.META_KEYS)
+        meta, _ = self.load_checkpoint(self._weights())
         return int(meta["best"]["epoch"])
+
+    def load_checkpoint(
+        self, folder: Path, *groups: str, needs: Iterable[str] = ()
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """One of this run's checkpoints; see `goodness.training.checkpoint.load`.
+
+        Raises:
+            InputError: it is damaged or of another run; what else the run has is named.
+        """
+        needs = [*checkpoint.META_KEYS, *needs]
+        with self._saying_what_is_whole(folder):
+            meta, tensors = checkpoint.load(folder, *groups, needs=needs, run=self.id)
+            if folder.parent == self.epochs:
+                epoch = meta["step"] // meta["steps_per_epoch"]
+                if epoch != int(folder.name):
+                    raise InputError(f"checkpoint '{folder}' is of epoch {epoch}: state.json says")
+        return meta, tensors
+
+    def load_network(self, folder: Path, network: Network) -> dict[str, Any]:
+        """Put one of this run's checkpoints into a network; its JSON.
+
+        Raises:
+            InputError: as `load_checkpoint`, or the network is another one.
+        """
+        with self._saying_what_is_whole(folder):
+            return checkpoint.load_network(folder, network, self.id)
+
+    @contextmanager
+    def _saying_what_is_whole(self, folder: Path) -> Iterator[None]:
+        """Inside it an error about a damaged checkpoint tells what else can be read."""
+        try:
+            yield
+        except InputError as error:
+            if checkpoint.is_whole(folder, self.id):
+                raise
+            raise InputError(f"{error}; {self._whole_but(folder)}") from None
+
+    def _whole_but(self, damaged: Path) -> str:
+        """Which of the run's other weights can be read, and how."""
+        ways = []
+        if damaged != self.best and checkpoint.is_whole(self.best, self.id):
+            ways.append("the best weights (goodness predict, or --init-from for a new run)")
+        kept = [self.epoch(number) for number in sorted(self._kept_epochs())]
+        whole = [f for f in kept if f != damaged and checkpoint.is_whole(f, self.id)]
+        if whole:
+            numbers = ", ".join(str(int(folder.name)) for folder in whole)
+            ways.append(f"those of epoch {numbers} (goodness.load(run, epoch=N))")
+        if damaged != self.last and checkpoint.is_whole(self.last, self.id):
+            ways.append(f"the last state (delete '{damaged}' and go on with --resume)")
+        return f"whole are {' and '.join(ways)}" if ways else "no others are whole"
 
     def read_exits(self) -> Calibration | None:
         """The content of ``exits.json``; None where nothing was calibrated."""
         if not self.exits_file.is_file():
             return None
         try:
-            return Calibration.model_validate(self._read(self.exits_file))
+            content = self._read(self.exits_file, f"make it again: goodness calibrate {self.path}")
+            return Calibration.model_validate(content)
         except ValidationError as error:
             place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
             raise InputError(
@@ -170,7 +269,7 @@ class RunFolder(NetworkFolder):
 
     def write_exits(self, found: Calibration) -> None:
         """Keep what was calibrated."""
-        write_json(self.exits_file, found.model_dump(mode="json", by_alias=True))
+        write_sealed(self.exits_file, found.model_dump(mode="json", by_alias=True), self.id)
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
@@ -225,28 +324,60 @@ class RunFolder(NetworkFolder):
                 found.setdefault(int(number), []).append(folder)
         return found
 
-    def append(self, row: EpochRow) -> None:
-        """Add a line to ``metrics.jsonl``."""
+    def line(self, row: EpochRow) -> str:
+        """A line of ``metrics.jsonl``."""
+        return to_line(row, self.id)
+
+    def append(self, row: EpochRow) -> str:
+        """Add a line to ``metrics.jsonl``; the line."""
+        line = self.line(row)
         with self.metrics_file.open("a") as file:
-            file.write(_line(row))
+            file.write(line)
+        return line
 
     def history(self) -> list[EpochRow]:
-        """The rows of ``metrics.jsonl``, one per epoch."""
-        if not self.metrics_file.exists():
-            return []
-        rows = []
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                rows.append(EpochRow.from_json(json.loads(line)))
-            except ValueError:  # half a line, from a killed process
-                break
-        return rows
+        """The rows of ``metrics.jsonl``, one per epoch.
+
+        The last checkpoint keeps a copy of those before it. Where the file differs, the copy is
+        taken, with a note; beyond it damaged lines alone are left out.
+        """
+        rows, damaged = read_rows(self.metrics_file, self.id)
+        copied = self._copied_rows()
+        if rows[: len(copied)] != copied:
+            note(
+                f"'{self.metrics_file}' is damaged or of another run: its rows are taken from"
+                f" '{self.last / self.metrics_file.name}'"
+            )
+        elif damaged:
+            lines = f"line{'s' * (len(damaged) > 1)} {', '.join(map(str, damaged))}"
+            note(f"'{self.metrics_file}' is damaged or of another run: {lines}, left out")
+        done = copied[-1].step if copied else 0
+        return [*copied, *(row for row in rows if row.step > done)]
 
     def cut_history(self, until_step: int) -> list[EpochRow]:
         """Leave only the rows of ``metrics.jsonl`` up to a checkpoint's step; these rows."""
         rows = [row for row in self.history() if row.step <= until_step]
-        write_whole(self.metrics_file, "".join(map(_line, rows)).encode())
+        write_whole(self.metrics_file, "".join(map(self.line, rows)).encode())
         return rows
+
+    def _copied_rows(self) -> list[EpochRow]:
+        """The rows in the last checkpoint; none of an earlier version, or where it is damaged."""
+        folder = checkpoint.find(self.last)
+        name = self.metrics_file.name
+        if folder is None or not (folder / name).is_file():
+            return []
+        try:
+            checkpoint.check_file(self.last, name, self.id)
+        except InputError:
+            return []
+        return read_rows(folder / name, self.id)[0]
+
+    def _read(self, path: Path, way_out: str = "") -> Any:
+        if path != self.config_file:
+            return read_sealed(path, self.id, way_out)
+        copies = [folder for folder in (self.last, self.best) if checkpoint.find(folder)]
+        copy = f"'{copies[0]}' has a copy, under \"config\" in state.json" if copies else ""
+        return read_sealed(path, way_out=copy)
 
     def _holds_run(self) -> bool:
         """Whether there is a configuration with the keys of a run's, or one was set aside."""
@@ -256,7 +387,3 @@ class RunFolder(NetworkFolder):
             return self.config_file.is_file() and bool(self._read_values())
         except InputError:
             return False
-
-
-def _line(row: EpochRow) -> str:
-    return json.dumps(row.to_json()) + "\n"

@@ -14,11 +14,12 @@ from goodness.checks import check_run
 from goodness.clock import Clock
 from goodness.data import Augmentation, Dataset, Split
 from goodness.data.augmentation import Flips
+from goodness.data.fingerprint import Fingerprint, changes
 from goodness.data.mixing import Mixing
 from goodness.errors import Diverged, InputError, Interrupted
-from goodness.files import write_json
 from goodness.learning.learner import CHECK_STEPS
 from goodness.network.network import Network
+from goodness.notes import note
 from goodness.results import (
     SCHEMA,
     Best,
@@ -72,8 +73,6 @@ class Trainer:
         config = network.config
         self.config = config
         self.dataset = dataset = dataset.normalized(config.normalize)
-        # Data that has a name is found again by it.
-        self._fingerprint = dataset.fingerprint() if dataset.given else None
         self.network = network
         self.run = run
         self.callbacks = list(callbacks)
@@ -100,6 +99,8 @@ class Trainer:
         self.learner = self.ranks.learner(network, self.class_weights, length)
         self.block_names = network.names
         self.history: list[EpochRow] = []
+        self._lines: list[str] = []
+        """The history as ``metrics.jsonl`` has it."""
         self.best = Best()
         self.stop = False
         """A callback sets this to end the run after the epoch."""
@@ -398,7 +399,7 @@ class Trainer:
         if val.accuracy >= highest - standard_error(highest, val.examples):
             self.best = Best(row.epoch, val.accuracy, val.readout, highest)
         if self.run is not None:
-            self.run.append(row)
+            self._lines.append(self.run.append(row))
             # `last` first: if the process dies in between, it holds the weights that `best` lacks.
             self._save_last(state._replace(sums=self._totals.sums))
             if self.best.epoch == row.epoch:
@@ -419,7 +420,7 @@ class Trainer:
         if self.run is None:
             statistics = self.statistics()
         else:
-            checkpoint.load_network(self.run.best, self.network)
+            self.run.load_network(self.run.best, self.network)
             self._evaluated = self.network
         readout = self.best.readout
         with holding(self._evaluated, statistics):
@@ -431,13 +432,13 @@ class Trainer:
             parameters=sum(p.numel() for p in self.network.parameters()),
             trained_parameters=self.learner.trained_parameters,
             joules_source=None if self._meter is None else self._meter.source,
-            epochs=len(self.history),
+            epochs=self.epoch,
             best_epoch=self.best.epoch,
         )
         method, data, blocks = self.config.method, self.dataset.name, self.block_names
         result = Result(SCHEMA, method, data, blocks, val, test, train)
         if self.run is not None:
-            write_json(self.run.result_file, result.to_json())
+            self.run.write_result(result)
         return result
 
     def _joules(self) -> float | None:
@@ -462,13 +463,16 @@ class Trainer:
         return Interrupted(after, self.interrupted)
 
     def _meta(self) -> dict[str, Any]:
+        assert self.run is not None
+        prints = self.dataset.fingerprint
         return {
+            "run": self.run.id,
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "seconds": self._throughput.seconds,
             "best": self.best.to_json(),
             "config": self.config.model_dump(mode="json"),
-            "data": self._fingerprint,
+            "data": prints and prints.to_json(),
             "preprocessing": self.dataset.preprocessing.model_dump(mode="json"),
             "blocks": self.network.facts(),
         }
@@ -501,36 +505,43 @@ class Trainer:
                 "optimizers": state.tensors,
                 "totals": {"sums": state.sums},
             },
+            {self.run.metrics_file.name: "".join(self._lines)},
         )
         self._saved_at = time.perf_counter()
 
-    def _check_data(self, kept: dict[str, Any] | None) -> None:
-        """Refuse other data than a program gave before."""
+    def _check_data(self, kept: dict[str, Any] | None, accept: bool) -> None:
+        """Refuse other data than before, or say what has changed; earlier versions kept nothing."""
         assert self.run is not None
-        if self._fingerprint is None or kept is None:
+        if self.dataset.fingerprint is None or kept is None or "splits" not in kept:
             return
-        for part, found in self._fingerprint.items():
-            before = kept[part]
-            where = f"the data given is not that of '{self.run.path}': its {part} part"
-            if before["images"] != found["images"]:
-                raise InputError(
-                    f"{where} had {before['images']} images, here are {found['images']}"
-                )
-            if before["digest"] != found["digest"]:
-                raise InputError(f"{where} had other images or labels, or another order")
+        try:
+            before = Fingerprint.from_json(kept)
+        except ValueError:
+            raise InputError(f"'{self.run.last}' is damaged: state.json has no data") from None
+        if not (what := changes(before, self.dataset.fingerprint)):
+            return
+        said = f"the data of '{self.run.path}' has changed: {what}"
+        if len(before.classes) != len(self.dataset.classes):
+            raise InputError(f"{said} (for other classes begin a new run, with --init-from)")
+        if not accept:
+            raise InputError(f"{said} (to go on with it all the same: --changed-data)")
+        note(said)
 
-    def restore(self) -> None:
+    def restore(self, changed_data: bool = False) -> None:
         """Take up the run where its last checkpoint left it.
+
+        Args:
+            changed_data: go on with other data than before.
 
         Raises:
             InputError: the checkpoint is damaged, of another model, or the data has changed.
         """
         assert self.run is not None
-        meta, groups = checkpoint.load(
-            self.run.last, "optimizers", "totals", needs=[*checkpoint.META_KEYS, "optimizers"]
+        meta, groups = self.run.load_checkpoint(
+            self.run.last, "optimizers", "totals", needs=["optimizers"]
         )
-        self._check_data(meta.get("data"))
-        checkpoint.load_network(self.run.last, self.network)
+        self._check_data(meta.get("data"), changed_data)
+        self.run.load_network(self.run.last, self.network)
         if meta["steps_per_epoch"] != self.steps_per_epoch:
             raise InputError(
                 f"the training data has changed since '{self.run.path}' was made:"
@@ -547,7 +558,10 @@ class Trainer:
         if not self.ranks.is_leader:
             return
         self.history = self.run.cut_history(until_step=self.step)
+        self._lines = [self.run.line(row) for row in self.history]
         is_best = self.best.epoch == self.epoch
+        if self.best.epoch and not is_best:
+            self._check_best()
         if self.step == self.epoch * self.steps_per_epoch > 0 and (
             is_best or self.config.checkpoint.keep
         ):
@@ -556,3 +570,16 @@ class Trainer:
             if is_best:
                 self._save_best(statistics)
             self._save_epoch(self.epoch, statistics)
+
+    def _check_best(self) -> None:
+        """See that the weights that are tested at the end are there; else others become the best.
+
+        Raises:
+            InputError: they are damaged.
+        """
+        assert self.run is not None
+        if checkpoint.find(self.run.best) is None:
+            note(f"'{self.run.best}' is gone: the best weights from here on are kept")
+            self.best = Best()
+        else:
+            self.run.load_checkpoint(self.run.best, "network")
