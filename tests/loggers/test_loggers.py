@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,8 @@ import goodness
 from goodness import api
 from goodness.loggers import LOGGERS
 from goodness.loggers.base import flat, scalars, summary
+from goodness.notes import Note
+from goodness.reports.curves import Curves
 from goodness.results import Result, SplitResult, TrainFigures
 from helpers import TINY, At, fake_trainer, finish, interrupt, row_of_epoch
 
@@ -326,3 +329,34 @@ def test_a_run_that_is_stopped_and_resumed_has_one_log(tmp_path, wandb, monkeypa
     assert run.summary["result/test/accuracy"] > 0
     assert [step for step, _ in events(tmp_path / "run")[0]["val/accuracy"]] == [2, 3]
     assert not os.path.exists(tmp_path / "run" / "mlruns")
+
+
+@pytest.mark.parametrize(("name", "file"), [("tensorboard", "tensorboard"), ("csv", "metrics.csv")])
+def test_a_file_that_cannot_be_written_is_told_once(tmp_path, name, file):
+    blocking = tmp_path / file
+    blocking.mkdir() if name == "csv" else blocking.touch()
+    trainer, logger = fake_trainer(tmp_path), LOGGERS[name]()
+
+    def follow():
+        logger.on_start(trainer)
+        finish(trainer, logger)
+        finish(trainer, logger)
+        logger.on_close(trainer)
+
+    with pytest.warns(Note, match=rf"log: {name}: .*{file}.*; the run goes on") as told:
+        follow()
+    assert len(told) == 1
+    assert threading.excepthook is threading.__excepthook__
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_once(tmp_path):
+    (tmp_path / "curves.png").mkdir()
+    trainer, curves = fake_trainer(tmp_path), Curves()
+
+    def follow():
+        finish(trainer, curves)
+        curves.on_end(trainer, None)
+
+    with pytest.warns(Note, match=r"curves\.png' cannot be written: .*; the run goes on") as told:
+        follow()
+    assert len(told) == 1

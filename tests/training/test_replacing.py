@@ -13,12 +13,15 @@ from goodness.notes import Note
 from goodness.training import replacing
 from goodness.training.run_folder import RunFolder
 
-MINE = ("notes.md", "tensorboard/mine.txt", "plots/a.png", "mine/config.json")
+MINE = ("notes.md", "tensorboard/mine.txt", "mine/config.json")
 OWN = (
-    *("metrics.jsonl", "curves.png", "result.json", "confusion-test.png", "epochs/0001/state.json"),
-    *("best/network.safetensors", "best/state.json", "last/state.json", ".last.old/state.json"),
-    *("tensorboard/events.out.tfevents.1.a.2.0", "wandb/run/x.wandb", ".curves.png.12.new"),
+    *("metrics.jsonl", "confusion-test.png", "epochs/0001/state.json", "best/state.json"),
+    *("last/state.json", ".last.old/state.json", "tensorboard/events.out.tfevents.1.a.2.0"),
+    *("wandb/run/x.wandb", ".curves.png.12.new"),
 )
+
+
+CONFIG = resolve({"seed": 9})
 
 
 class Killed(BaseException):
@@ -57,8 +60,8 @@ def write(folder: Path, names, content: str) -> None:
 
 def old_run(folder: Path) -> dict[str, bytes]:
     """A run with a user's files beside its own."""
-    RunFolder(folder).path.mkdir(parents=True)
-    RunFolder(folder).write_config(resolve({"seed": 9}))
+    folder.mkdir()
+    RunFolder(folder).write_config(CONFIG)
     write(folder, OWN, "old")
     write(folder, MINE, "mine")
     return files_of(folder)
@@ -86,7 +89,7 @@ def test_the_old_run_comes_back_from_every_moment_before_a_checkpoint(tmp_path, 
         assert files_of(folder) == before
         if moments < number:
             break
-    assert moments > 30
+    assert moments > 25
 
 
 def test_the_old_run_goes_when_the_new_one_can_answer(tmp_path, killed_at):
@@ -99,8 +102,9 @@ def test_the_old_run_goes_when_the_new_one_can_answer(tmp_path, killed_at):
         try:
             replacing.settle(folder)
         except Killed:
-            killed_at(0)
-            replacing.settle(folder)
+            assert number < 19
+        killed_at(0)
+        replacing.settle(folder)
         new = {name for name in files_of(folder) if name not in MINE}
         assert new == {"config.json", "best/state.json"}
         assert all((folder / name).read_text() == f"mine {name}" for name in MINE)
@@ -114,7 +118,7 @@ def test_with_a_checkpoint_and_no_epoch_both_are_kept_and_the_old_one_answers(tm
     run.settle()
     opened = RunFolder.open(run.path)
     assert opened.read_config().seed == 1  # what --resume takes
-    with pytest.warns(Note, match="has not finished an epoch: the run that it replaces answers"):
+    with pytest.warns(Note, match="has not finished an epoch; the one that it replaces answers"):
         assert opened.answering().read_config().seed == 9
     # Replaced once more, and failed: it is there again, with the first one in it.
     RunFolder.create(run.path, overwrite=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Sequence
@@ -65,6 +66,9 @@ class Curves(Callback):
                 if not self._warned:
                     note(f"'{path}' cannot be written: {reason(error)}; the run goes on")
                 self._warned = True
+            # A figure is a web of cycles with megabytes in it. Beside all of torch's objects the
+            # collector would come by itself only after dozens of them.
+            gc.collect()
 
 
 def draw_curves(
