@@ -49,8 +49,10 @@ def opened(content: Any, owner: str = "") -> Any:
             raise ValueError("it has no checksum")
         return content
     if content[KEY] != checksum(content, owner):
-        way_out = "or of another run" if owner else f'(of a file you have edited remove "{KEY}")'
-        raise ValueError(f"its checksum does not fit {way_out}")
+        edited = f' (if you have edited it, remove "{KEY}")'
+        raise ValueError(
+            f"its checksum does not fit{', or it is of another run' if owner else edited}"
+        )
     plain = {key: value for key, value in content.items() if key != KEY}
     return plain[VALUES] if plain.keys() == {VALUES} else plain
 

