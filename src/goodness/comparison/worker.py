@@ -45,7 +45,7 @@ def main(folder: str, entry: str) -> int:
 
 
 def _end_with_the_comparison() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not a buffered read, whose lock Python wants when it ends
     _thread.interrupt_main(signal.SIGTERM)
     time.sleep(PATIENCE)
     os._exit(128 + signal.SIGTERM)
