@@ -75,6 +75,7 @@ class Run:
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
         result: the content of ``result.json``; None before the run has ended.
+        max_pixels: image files of more (height times width) are refused; the run's, and may be set.
     """
 
     def __init__(self, run: str | Path, device: str = "auto", epoch: int | None = None) -> None:
@@ -90,6 +91,7 @@ class Run:
         kept.load_weights(self.network)
         self.network.eval()
         self.result = kept.read_result()
+        self.max_pixels = self.config.max_pixels
         self._kept = kept
 
     def save_pretrained(
@@ -328,6 +330,7 @@ class Run:
             skip_unreadable=config.skip_unreadable if skip_unreadable is None else skip_unreadable,
             whole=not own,
             subset=_subset(config) if own else Subset(),
+            max_pixels=self.max_pixels,
         )
 
     def predict(
@@ -428,12 +431,13 @@ class Run:
         Args:
             image: a file, a Pillow image, or uint8 (C, H, W) of the network's size.
         """
-        return explain(self.network, self.preprocessing(image)[0])
+        pixels = self.preprocessing.load(image, self.max_pixels)
+        return explain(self.network, self.preprocessing(pixels)[0])
 
     def _pixels(self, image: ImageLike, skip_unreadable: bool) -> Tensor | None:
         """An image; None where it cannot be read."""
         try:
-            return self.preprocessing.load(image)
+            return self.preprocessing.load(image, self.max_pixels)
         except InputError:
             if skip_unreadable:
                 return None
@@ -677,6 +681,7 @@ def _prepare(
         config.val_fraction,
         config.skip_unreadable,
         _subset(config),
+        config.max_pixels,
     )
     config = with_class_tree(config, dataset.train, len(dataset.classes))
     if default_batch:

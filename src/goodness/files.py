@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from goodness.errors import InputError
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is there but no file or folder: reading a pipe or a device may never end.
+
+    Raises:
+        InputError: saying what it is.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # who opens it says why
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"'{path}' is a pipe, a device or a socket; a file is needed")
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with the home folder in place of ``~`` or ``~user``.
+
+    Raises:
+        InputError: there is no such user, or the home folder is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"the home folder in '{path}' is not known; write it out") from None
 
 
 def check_folder(path: Path) -> None:

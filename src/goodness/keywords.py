@@ -61,6 +61,7 @@ class ConfigValues(TypedDict, total=False):
     num_threads: int | None
     parallel: Literal["none", "layers", "data"]
     amp: Literal["none", "bf16", "fp16"]
+    max_pixels: int
     channels_last: bool
     compile: bool
     recompute: bool

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @takes(
-    "data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False
+    *("data", "data_root", "skip_unreadable", "max_pixels"),
+    *("batch_size", "num_threads", "device"),
+    settings=False,
 )
 def evaluate(
     run: RunName,

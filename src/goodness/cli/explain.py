@@ -14,7 +14,7 @@ from goodness.cli.values import load_run, output_folder
 from goodness.files import check_folder
 
 
-@takes("num_threads", "device", settings=False)
+@takes("max_pixels", "num_threads", "device", settings=False)
 def explain(
     run: RunName,
     images: Images,
@@ -33,7 +33,7 @@ def explain(
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for image in images:
-        pixels = loaded.preprocessing.load(image)
+        pixels = loaded.preprocessing.load(image, loaded.max_pixels)
         explanation = loaded.explain(pixels)
         # Two images of one name, from two folders, get two pictures.
         names = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))

@@ -25,7 +25,7 @@ STANDARD_INPUT = "-"
 BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 
-@takes("skip_unreadable", "num_threads", "device", settings=False)
+@takes("skip_unreadable", "max_pixels", "num_threads", "device", settings=False)
 def predict(
     run: RunName,
     images: Annotated[

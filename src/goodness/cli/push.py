@@ -39,4 +39,4 @@ def push(
     if repo is not None:
         print(loaded.push_to_hub(repo, private=private))
     else:
-        print(loaded.save_pretrained(Path(target).expanduser(), overwrite=overwrite))
+        print(loaded.save_pretrained(at_home(target), overwrite=overwrite))

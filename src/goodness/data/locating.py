@@ -16,6 +16,7 @@ from goodness.data.named import read_named
 from goodness.data.parquet import read_parquet
 from goodness.data.source import Source
 from goodness.errors import InputError, unknown
+from goodness.files import at_home
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
             return Located(text, _parquet_parts(base / text))
         if text in CATALOGUE:
             return Located(text, read_named(text, base))
-    folder = Path(text).expanduser()
+    folder = at_home(text)
     if folder.is_dir():
         return _locate_in_folder(folder)
     family, _, name = text.partition("/")

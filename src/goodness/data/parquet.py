@@ -39,9 +39,9 @@ class ParquetImages:
         file = bisect_right(self.starts, row) - 1
         return f"{self.files[file]} row {row - self.starts[file]}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image of the row."""
-        return open_image(self._bytes(row))
+        return open_image(self._bytes(row), max_pixels)
 
     def size(self, row: int) -> tuple[int, int]:
         """From the image's header."""
