@@ -22,10 +22,11 @@ from goodness.data import Dataset, Preprocessing, Split, Subset, open_data, open
 from goodness.data.catalogue import GIVEN_NAMES
 from goodness.data.folder import expanded
 from goodness.data.given import Given, batch_size_of, kind_of
+from goodness.data.locating import class_folders_in
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.exits.records import Calibration, ExitReport
-from goodness.files import write_json
+from goodness.files import shortened, write_json
 from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
@@ -490,6 +491,8 @@ def fit(
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             RunFolder.check(out, overwrite)
+        if ranks.is_leader:
+            _check_outside(Path("runs" if out is None else out), config.data)
         trainer = _prepare(
             config,
             ranks,
@@ -519,6 +522,7 @@ def resume(
     parallel: str | None = None,
     num_workers: int | None = None,
     num_threads: int | None = None,
+    max_pixels: int | None = None,
     feature_cache: str | None = None,
     early_stopping: int | Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
@@ -535,6 +539,7 @@ def resume(
         parallel: another way to share the work among processes; their number may change too.
         num_workers: another number of processes that decode images.
         num_threads: another number of CPU threads.
+        max_pixels: another limit for image files.
         feature_cache: another folder for features.
         early_stopping: another patience, say.
         checkpoint: how often to save, and how many epochs' weights to keep.
@@ -554,8 +559,9 @@ def resume(
     run = RunFolder.open(path)
     changes = {
         **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
-        **{"num_threads": num_threads, "feature_cache": feature_cache, "log": log},
+        **{"num_threads": num_threads, "max_pixels": max_pixels, "log": log},
         **{"early_stopping": early_stopping, "checkpoint": checkpoint},
+        "feature_cache": feature_cache,
     }
     config = changed(run.read_config(), changes)
     _check_given(run, config, data)
@@ -781,10 +787,22 @@ def _subset(config: Config) -> Subset:
     return Subset(config.class_names, config.per_class, config.seed)
 
 
+def _check_outside(folder: Path, data: str) -> None:
+    """Refuse a run folder whose pictures would be images of a class from then on."""
+    if not (Path(data).is_absolute() and Path(data).is_dir()):
+        return
+    for place in class_folders_in(Path(data)):
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise InputError(
+                f"the run folder '{folder}' would lie among the classes in '{place}', and be one"
+                " itself: choose --out elsewhere"
+            )
+
+
 def _new_folder(config: Config) -> Path:
     """An empty folder that is this run's alone, though others may begin in the same second."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"{now}-{config.method}-{Path(config.data).name}"
+    base = Path("runs") / shortened(f"{now}-{config.method}-{Path(config.data).name}")
     path, number = base, 1
     while True:
         try:

@@ -39,6 +39,11 @@ def at_home(path: str | Path) -> Path:
         raise InputError(f"the home folder in '{path}' is not known; write it out") from None
 
 
+def shortened(name: str, longest: int = 200) -> str:
+    """A name made from others' names, of at most so many bytes: systems allow 255, endings too."""
+    return os.fsdecode(os.fsencode(name)[:longest])
+
+
 def check_folder(path: Path) -> None:
     """Refuse a folder that cannot be made, or in which nothing can be written.
 

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.torch import save
+from watching import no_network, try_one
 
-from attacks.watching import no_network, try_one
 from goodness import api
 from goodness.cli.values import gather, read_config
 from goodness.config import resolve
@@ -261,7 +261,9 @@ class Attack:
             if how == 0:
                 made[place : place + 1] = self.rng.randbytes(1)
             elif how == 1:
-                made[place : place + 4] = self.rng.choice([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"])
+                made[place : place + 4] = self.rng.choice(
+                    [b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"]
+                )
             elif how == 2:
                 del made[place:]
             elif how == 3:
@@ -375,10 +377,14 @@ def _exif() -> Image.Exif:
 
 def _png(width: int, height: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def _parquet(
@@ -484,7 +490,18 @@ _KEYS = (
 _ODD_NAMES = ("", "x", "name", "0", "true", "null", "2024-01-01", "é", "__class__", "a b", "~", "*")
 _ODD_VALUES = (
     *("2024-01-01", "2024-13-45", "0x1F", "0xFFFFFFFFFFFFFFFFFFFFFFFF", "0b11", "1e400", ".nan"),
-    *(".inf", "-.inf", "1_000", "012", "1:30:00", "9" * 5000, "0x" + "f" * 9000, "~", "null", "yes"),
+    *(
+        ".inf",
+        "-.inf",
+        "1_000",
+        "012",
+        "1:30:00",
+        "9" * 5000,
+        "0x" + "f" * 9000,
+        "~",
+        "null",
+        "yes",
+    ),
     *("''", "'\x1b[31m'", "!!binary aGFsbG8=", "!!set {a, b}", "!!python/object:os.system {}"),
     *("!!omap [a: 1]", "<<", "=", "-1", "0", "1", "3", "1.5", "true", "[]", "{}", "sff", "vgg8"),
     *("timm/resnet18", "torchvision/resnet18", "timm/../x", "~nosuchuser/x", "'\\ud800'", "'\\0'"),

@@ -11,7 +11,7 @@ import typer
 from goodness.cli.options import Images, RunName, Values, takes
 from goodness.cli.output import console
 from goodness.cli.values import load_run, output_folder
-from goodness.files import check_folder
+from goodness.files import check_folder, shortened
 
 
 @takes("max_pixels", "num_threads", "device", settings=False)
@@ -35,8 +35,9 @@ def explain(
     for image in images:
         pixels = loaded.preprocessing.load(image, loaded.max_pixels)
         explanation = loaded.explain(pixels)
+        stem = shortened(image.stem)
         # Two images of one name, from two folders, get two pictures.
-        names = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         name = next(name for name in names if name not in taken)
         taken.add(name)
         picture = folder / f"{name}.png"

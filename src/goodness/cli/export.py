@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from goodness.cli.options import RunName
+from goodness.cli.output import show
 from goodness.cli.report import note_boundary
 from goodness.cli.values import output_folder
 from goodness.files import check_file
@@ -34,4 +35,4 @@ def export(
     note_boundary(
         loaded.config, "which the plain model lacks: its features come out differently there"
     )
-    print(path)
+    show(path)

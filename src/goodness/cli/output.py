@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 10_000
 
 
+def show(path: object) -> None:
+    """Print where something is; on a terminal with what it would obey escaped."""
+    print(printable(str(path)) if sys.stdout.isatty() else path)
+
+
 def console() -> Console:
     """Standard error, for what a command is doing."""
     return _console(stderr=True)
@@ -57,12 +62,13 @@ class _Console(Console):
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json_text(value))
+    print(json_text(value, sys.stdout))
 
 
-def json_text(value: Any) -> str:
-    """One JSON document."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+def json_text(value: Any, file: TextIO | None = None, indent: int | None = 2) -> str:
+    """One JSON document, for a file with an encoding of its own."""
+    unicode = "utf" in (getattr(file, "encoding", None) or "utf-8").lower()
+    text = json.dumps(value, indent=indent, ensure_ascii=not unicode)
     # What a terminal would obey, and bytes of a file's name that are no UTF-8, which cannot be
     # printed, become JSON's \u....
     return "".join(

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LONGEST, LARGEST = 1_000_000, 100_000
 """Characters of a configuration file, and values that it may stand for."""
+JSON_TYPES = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 def gather(
@@ -145,17 +146,18 @@ def read_setting(text: str, option: str = "--set", inside: tuple[str, ...] = ())
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads what JSON can say too: configurations are kept as JSON. A date is a text."""
+    """Reads what JSON can say too, as configurations are kept as JSON. A date is a text."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    yaml_constructors: ClassVar = {
-        tag: make
-        for tag, make in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in JSON_TYPES
+}
 
 
 def _parse(text: str, where: str) -> Any:

@@ -24,6 +24,12 @@ from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
 
+WORKER = (
+    "import sys; sys.path[:] = [place for place in sys.path if place]\n"
+    "from goodness.comparison.worker import main; sys.exit(main(*sys.argv[1:]))"
+)
+"""Nothing is imported from the folder one stands in, as ``python -m`` would (``-P`` of Python 3.11
+is this)."""
 SCHEMA = 2
 """Version of the folder; it rises where runs would no longer be on the same terms."""
 FILE = "study.json"
@@ -233,7 +239,7 @@ class Study:
         if self.folder(entry).finished:
             log(f"{entry.name}: done before")
             return
-        command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), entry.name]
+        command = [sys.executable, "-c", WORKER, str(self.path), entry.name]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -77,6 +77,14 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
     raise InputError(f"{unknown('data set', text, {*CATALOGUE, *stored})}; or give a folder's path")
 
 
+def class_folders_in(folder: Path) -> list[Path]:
+    """Where every folder is a class: the folder of a data set, or those of its parts."""
+    if any(folder.glob("*.parquet")):
+        return []
+    parts = [folder / name for names in NAMES.values() for name in names]
+    return [part for part in parts if part.is_dir()] or [folder]
+
+
 def _locate_in_folder(folder: Path) -> Located:
     name = folder.resolve().name
     if any(folder.glob("*.parquet")):
