@@ -40,8 +40,8 @@ def at_home(path: str | Path) -> Path:
 
 
 def shortened(name: str, longest: int = 200) -> str:
-    """A name made from others' names, of at most so many bytes: systems allow 255, endings too."""
-    return os.fsdecode(os.fsencode(name)[:longest])
+    """A name made from others' names, in UTF-8, of at most so many bytes: systems allow 255."""
+    return os.fsencode(name)[:longest].decode(errors="replace").replace("\ufffd", "_")
 
 
 def check_folder(path: Path) -> None:
@@ -50,6 +50,10 @@ def check_folder(path: Path) -> None:
     Raises:
         InputError: naming what is in the way.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # safetensors reads no such file
+        raise InputError(f"the name '{path}' is not UTF-8; choose another --out") from None
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir():
         raise InputError(f"'{nearest}' is a file; --out needs a folder")

@@ -119,8 +119,9 @@ class Places:
         odd = os.fsdecode(b"caf\xe9\xff")
         data = photos(place / odd, (odd, "dog"))
         image = next((data / odd).iterdir())
-        run = place / f"{odd} run"
+        run = place / "run"
         self.command([*TRAIN, "--data", data, "--out", run], place, [0])
+        self.command([*TRAIN, "--data", data, "--out", place / f"{odd} run"], place, [2])
         self.command([*TRAIN, "--data", data], place, [0])
         self.command(["evaluate", run], place, [0])
         self.command(["predict", run, image], place, [0])
@@ -130,7 +131,7 @@ class Places:
         self.command(["predict", run, place / odd / "none.png"], place, [2])
         self.command(["evaluate", place / f"{odd}2"], place, [2])
         self.command([*TRAIN, "--config", place / f"{odd}.yaml"], place, [2])
-        self.command(["push", run, place / f"{odd} shared"], place, [0])
+        self.command(["push", run, place / f"{odd} shared"], place, [2])
 
     def scene_long(self, place: Path) -> None:
         """Names as long as a system allows."""
@@ -344,7 +345,10 @@ class Places:
         settings = "model={name: small-cnn, widths: [4, 4], pools: []}"
         words = ["compare", "sff", "--no-baseline", "--data", str(self.photos), "--budget", "1"]
         words += ["--seeds", "1", "--out", str(study), "--set", settings, "--set", "batch_size=8"]
-        start = "import sys; sys.path[:] = [p for p in sys.path if p]; from goodness.cli import main; main()"
+        start = (
+            "import sys; sys.path[:] = [p for p in sys.path if p]\n"
+            "from goodness.cli import main; main()"
+        )
         for command in (words, ["evaluate", str(self.run)]):
             done = subprocess.run(
                 [sys.executable, "-c", start, *command],
