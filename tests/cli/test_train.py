@@ -24,7 +24,7 @@ WORDS = """
 method=asge readout=last init_from=a.pth freeze_until=layer2.0 data=cifar10 data_root=/data
 image_size=32 per_class=50 val_fraction=0.2 epochs=3 batch_size=64 steps_per_epoch=9 seed=0
 recipe=cifar10-fast accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 device=cpu
-class_weights=balanced num_workers=2 num_threads=1 parallel=layers amp=bf16 feature_cache=there
+class_weights=balanced num_workers=2 num_threads=1 max_pixels=99 parallel=layers amp=bf16 feature_cache=there
 """
 PARTS = """
 presentation=label-pixels objective=classifier boundary=rms update=gradient plan=sequential
@@ -75,7 +75,7 @@ NOT_COMPARED = {
     *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"),
     *("early_stopping", "checkpoint"),
 }
-OF_LOADED = {"skip_unreadable", "num_threads", "device"}
+OF_LOADED = {"skip_unreadable", "max_pixels", "num_threads", "device"}
 
 
 def values_of(calls):
@@ -107,7 +107,7 @@ def test_every_key_has_an_option_but_those_that_hold_several_parts():
         ("compare", KEYS.keys() - NOT_COMPARED),
         ("evaluate", {"data", "data_root", "batch_size", *OF_LOADED}),
         ("predict", OF_LOADED),
-        ("explain", {"num_threads", "device"}),
+        ("explain", {"max_pixels", "num_threads", "device"}),
         ("bench", {*OF_A_STEP}),
         ("profile", {"method", *OF_A_STEP}),
         ("partition", {"model", "partition", "imports", "image_size"}),
