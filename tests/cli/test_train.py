@@ -24,7 +24,8 @@ WORDS = """
 method=asge readout=last init_from=a.pth freeze_until=layer2.0 data=cifar10 data_root=/data
 image_size=32 per_class=50 val_fraction=0.2 epochs=3 batch_size=64 steps_per_epoch=9 seed=0
 recipe=cifar10-fast accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 device=cpu
-class_weights=balanced num_workers=2 num_threads=1 max_pixels=99 parallel=layers amp=bf16 feature_cache=there
+class_weights=balanced num_workers=2 num_threads=1 parallel=layers amp=bf16 feature_cache=there
+max_pixels=99
 """
 PARTS = """
 presentation=label-pixels objective=classifier boundary=rms update=gradient plan=sequential
