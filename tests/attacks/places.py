@@ -188,9 +188,11 @@ class Places:
             reading, writing = os.pipe()
             os.close(reading)
             os.dup2(writing, 1)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
 
         def full() -> None:
             os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
 
         def latin() -> None:
             sys.stdout.reconfigure(encoding="latin-1")  # type: ignore[union-attr]

@@ -180,7 +180,7 @@ def test_a_bad_config_file_is_one_clear_line(refused, calls, tmp_path, text, say
         (["--set", "epochs"], "--set needs key=value, got 'epochs'"),
         (["--set", "model..norm=none"], "--set needs key=value"),
         (["--set", "model.widths=[1"], "--set model.widths is not valid YAML"),
-        (["--set", "data=2026-13-45"], "--set data is not valid YAML: month must be in 1..12"),
+        (["--set", "data=!!timestamp x"], "--set data is not valid YAML in line 1: could not"),
         (["--set", "epochs=!!int x"], "--set epochs is not valid YAML: invalid literal"),
         (
             ["--set", "skip_unreadable=!!bool x"],

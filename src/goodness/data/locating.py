@@ -52,8 +52,8 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
         InputError: there is nothing of this name, or the folder holds no images.
     """
     text = os.fspath(name_or_folder)
-    base = data_root(root)
     if isinstance(name_or_folder, str) and Path(text).name == text and text != "..":
+        base = data_root(root)
         if any((base / text).glob("*.parquet")):
             return Located(text, _parquet_parts(base / text))
         if text in CATALOGUE:
@@ -61,6 +61,7 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
     folder = at_home(text)
     if folder.is_dir():
         return _locate_in_folder(folder)
+    base = data_root(root)  # not before: a folder needs no home
     family, _, name = text.partition("/")
     if isinstance(name_or_folder, str) and name and family == HUB:
         return Located(name, _by_part(text, read_hub(name, base)))
