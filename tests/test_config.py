@@ -308,5 +308,6 @@ def test_a_resumed_run_keeps_all_but_what_is_asked_for(method):
     assert other == config.model_copy(update={"epochs": 9})
     assert (
         *("epochs", "early_stopping", "checkpoint", "log"),
-        *("device", "num_workers", "num_threads", "parallel", "feature_cache"),
+        *("device", "num_workers", "num_threads", "parallel", "max_pixels"),
+        "feature_cache",
     ) == RESUMABLE

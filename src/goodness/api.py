@@ -23,10 +23,11 @@ from goodness.data import Dataset, Preprocessing, Split, Subset, open_data, open
 from goodness.data.catalogue import GIVEN_NAMES
 from goodness.data.folder import expanded
 from goodness.data.given import Given, batch_size_of, kind_of
+from goodness.data.locating import class_folders_in
 from goodness.data.preprocessing import ImageLike
 from goodness.errors import InputError
 from goodness.exits.records import Calibration, ExitReport
-from goodness.files import write_json
+from goodness.files import shortened, write_json
 from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
@@ -82,6 +83,7 @@ class Run:
         network: the blocks, with these weights.
         preprocessing: images to tensors, as the network was trained on them.
         classes: class names in the order of the scores.
+        max_pixels: image files of more (height times width) are refused; the run's, and may be set.
     """
 
     def __init__(self, run: str | Path, device: str = "auto", epoch: int | None = None) -> None:
@@ -96,6 +98,7 @@ class Run:
         self.network = network.to(choose_device(device))
         kept.load_weights(self.network)
         self.network.eval()
+        self.max_pixels = self.config.max_pixels
         self._kept = kept
 
     @cached_property
@@ -386,6 +389,7 @@ class Run:
             skip_unreadable=config.skip_unreadable if skip_unreadable is None else skip_unreadable,
             whole=not own,
             subset=_subset(config) if own else Subset(),
+            max_pixels=self.max_pixels,
         )
 
     def predict(
@@ -486,7 +490,8 @@ class Run:
         Args:
             image: a file, a Pillow image, or uint8 (C, H, W) of the network's size.
         """
-        return explain(self.network, self.preprocessing(image)[0])
+        pixels = self.preprocessing.load(image, self.max_pixels)
+        return explain(self.network, self.preprocessing(pixels)[0])
 
     def export(
         self,
@@ -550,7 +555,7 @@ class Run:
     def _pixels(self, image: ImageLike, skip_unreadable: bool) -> Tensor | None:
         """An image; None where it cannot be read."""
         try:
-            return self.preprocessing.load(image)
+            return self.preprocessing.load(image, self.max_pixels)
         except InputError:
             if skip_unreadable:
                 return None
@@ -603,6 +608,8 @@ def fit(
         if ranks.is_leader and out is not None:
             # Checked before the data is read, which may take long.
             check_free(RunFolder.check(out, overwrite).path)
+        if ranks.is_leader:
+            _check_outside(Path("runs" if out is None else out), config.data)
         trainer = _prepare(
             config,
             ranks,
@@ -635,6 +642,7 @@ def resume(
     parallel: str | None = None,
     num_workers: int | None = None,
     num_threads: int | None = None,
+    max_pixels: int | None = None,
     feature_cache: str | None = None,
     early_stopping: int | Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
@@ -655,6 +663,7 @@ def resume(
         parallel: another way to share the work among processes; their number may change too.
         num_workers: another number of processes that decode images.
         num_threads: another number of CPU threads.
+        max_pixels: another limit for image files.
         feature_cache: another folder for features.
         early_stopping: another patience, say.
         checkpoint: how often to save, and how many epochs' weights to keep.
@@ -674,8 +683,9 @@ def resume(
     run = RunFolder.open(path)
     changes = {
         **{"epochs": epochs, "device": device, "parallel": parallel, "num_workers": num_workers},
-        **{"num_threads": num_threads, "feature_cache": feature_cache, "log": log},
+        **{"num_threads": num_threads, "max_pixels": max_pixels, "log": log},
         **{"early_stopping": early_stopping, "checkpoint": checkpoint},
+        "feature_cache": feature_cache,
     }
     config = changed(run.read_config(), changes)
     _check_given(run, config, data)
@@ -806,6 +816,7 @@ def _prepare(
         config.val_fraction,
         config.skip_unreadable,
         _subset(config),
+        config.max_pixels,
     )
     config = with_class_tree(config, dataset.train, len(dataset.classes))
     if default_batch:
@@ -905,10 +916,22 @@ def _subset(config: Config) -> Subset:
     return Subset(config.class_names, config.per_class, config.seed)
 
 
+def _check_outside(folder: Path, data: str) -> None:
+    """Refuse a run folder whose pictures would be images of a class from then on."""
+    if not (Path(data).is_absolute() and Path(data).is_dir()):
+        return
+    for place in class_folders_in(Path(data)):
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise InputError(
+                f"the run folder '{folder}' would lie among the classes in '{place}', and be one"
+                " itself: choose --out elsewhere"
+            )
+
+
 def _new_folder(config: Config) -> Path:
     """An empty folder that is this run's alone, though others may begin in the same second."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"{now}-{config.method}-{Path(config.data).name}"
+    base = Path("runs") / shortened(f"{now}-{config.method}-{Path(config.data).name}")
     path, number = base, 1
     while True:
         try:

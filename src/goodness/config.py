@@ -12,8 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from pydantic.fields import FieldInfo
 
 from goodness.data.catalogue import CATALOGUE, data_root
-from goodness.data.settings import AugmentConfig
+from goodness.data.settings import MAX_PIXELS, AugmentConfig
 from goodness.errors import InputError, unknown
+from goodness.files import at_home
 from goodness.plugins import import_files
 from goodness.sharing.locating import is_name
 from goodness.training.settings import CheckpointConfig, EarlyStoppingConfig, in_full
@@ -205,6 +206,8 @@ class Config(BaseModel):
     """What the processes that torchrun has started share: the blocks, or each batch."""
     amp: Annotated[Literal["none", "bf16", "fp16"], Key("machine")] = "none"
     """Mixed precision inside the blocks; losses stay in float32. fp16 scales them."""
+    max_pixels: Annotated[PositiveInt, Key("machine", "N", resume=True)] = MAX_PIXELS
+    """Image files of more pixels (height times width) are refused before they are decoded."""
     channels_last: Annotated[bool, Key("machine")] = True
     """Lay feature maps out with the channels last."""
     compile: Annotated[bool | Literal["reduce-overhead", "max-autotune"], Key("machine")] = False
@@ -400,7 +403,7 @@ def _absolute(key: str, value: Any, root: str | None) -> Any:
         return value  # refused where all values are checked
     if key == "init_from" and is_name(value):
         return value
-    path = Path(value).expanduser().absolute()
+    path = at_home(value).absolute()
     if key == "data" and isinstance(value, str):
         # A plain word is a name first, see `goodness.data.locating.locate`.
         stored = Path(value).name == value and any((data_root(root) / value).glob("*.parquet"))

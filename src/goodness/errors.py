@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from goodness.printable import printable
+
 FEW = 12
 """So many names are all listed beside the nearest one."""
 
@@ -14,6 +16,10 @@ class GoodnessError(Exception):
 
     rank: int | None = None
     """In a parallel run, the rank that was the first to meet an error."""
+
+    def __str__(self) -> str:
+        # A message names files and classes, whose names may hold anything.
+        return printable(super().__str__())
 
 
 class InputError(GoodnessError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,47 @@ def is_vacant(folder: Path) -> bool:
     return not folder.exists() or all(LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is there but no file or folder: reading a pipe or a device may never end.
+
+    Raises:
+        InputError: saying what it is.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # who opens it says why
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"'{path}' is a pipe, a device or a socket; a file is needed")
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with the home folder in place of ``~`` or ``~user``.
+
+    Raises:
+        InputError: there is no such user, or the home folder is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"the home folder in '{path}' is not known; write it out") from None
+
+
+def shortened(name: str, longest: int = 200) -> str:
+    """A name made from others' names, in UTF-8, of at most so many bytes: systems allow 255."""
+    return os.fsencode(name)[:longest].decode(errors="replace").replace("\ufffd", "_")
+
+
 def check_folder(path: Path) -> None:
     """Refuse a folder that cannot be made, or in which nothing can be written.
 
     Raises:
         InputError: naming what is in the way.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # safetensors reads no such file
+        raise InputError(f"the name '{path}' is not UTF-8; choose another --out") from None
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir():
         raise InputError(f"'{nearest}' is a file; --out needs a folder")

@@ -62,6 +62,7 @@ class ConfigValues(TypedDict, total=False):
     num_threads: int | None
     parallel: Literal["none", "layers", "data"]
     amp: Literal["none", "bf16", "fp16"]
+    max_pixels: int
     channels_last: bool
     compile: bool | Literal["reduce-overhead", "max-autotune"]
     recompute: bool

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from goodness.errors import InputError, reason
+from goodness.files import at_home
 
 _USED: dict[str, dict[str, str]] = {}
 _entry_points = cache(entry_points)
@@ -45,7 +46,7 @@ def import_files(paths: Iterable[str | Path]) -> None:
         InputError: a file is missing or cannot be imported.
     """
     for path in paths:
-        file = Path(path).expanduser().absolute()
+        file = at_home(path).absolute()
         if str(file) in _USED:
             continue
         try:

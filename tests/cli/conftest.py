@@ -59,7 +59,8 @@ class FakeRun:
     """A finished run of two blocks, the first of which has no scores."""
 
     network = FakeNetwork([SimpleNamespace(objective=None), SimpleNamespace(objective=True)])
-    preprocessing = SimpleNamespace(load=lambda image: None)
+    preprocessing = SimpleNamespace(load=lambda image, max_pixels: None)
+    max_pixels = 1000
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -25,6 +25,7 @@ method=asge readout=last init_from=a.pth freeze_until=layer2.0 data=cifar10 data
 image_size=32 per_class=50 val_fraction=0.2 epochs=3 batch_size=64 steps_per_epoch=9 seed=0
 recipe=cifar10-fast accumulate_steps=2 micro_batch=4 clip_grad_norm=1 ema=0.9 device=cpu
 class_weights=balanced num_workers=2 num_threads=1 parallel=layers amp=bf16 feature_cache=there
+max_pixels=99
 """
 PARTS = """
 presentation=label-pixels objective=classifier boundary=rms update=gradient plan=sequential
@@ -76,7 +77,7 @@ NOT_COMPARED = {
     *("readouts", "augment", "method", "epochs", "steps_per_epoch", "seed", "final_test"),
     *("early_stopping", "checkpoint"),
 }
-OF_LOADED = {"skip_unreadable", "num_threads", "device"}
+OF_LOADED = {"skip_unreadable", "max_pixels", "num_threads", "device"}
 
 
 def values_of(calls):
@@ -108,7 +109,7 @@ def test_every_key_has_an_option_but_those_that_hold_several_parts():
         ("compare", KEYS.keys() - NOT_COMPARED),
         ("evaluate", {"data", "data_root", "batch_size", *OF_LOADED}),
         ("predict", OF_LOADED),
-        ("explain", {"num_threads", "device"}),
+        ("explain", {"max_pixels", "num_threads", "device"}),
         ("bench", {*OF_A_STEP}),
         ("profile", {"method", *OF_A_STEP}),
         ("partition", {"model", "partition", "imports", "image_size"}),
@@ -180,7 +181,7 @@ def test_a_bad_config_file_is_one_clear_line(refused, calls, tmp_path, text, say
         (["--set", "epochs"], "--set needs key=value, got 'epochs'"),
         (["--set", "model..norm=none"], "--set needs key=value"),
         (["--set", "model.widths=[1"], "--set model.widths is not valid YAML"),
-        (["--set", "data=2026-13-45"], "--set data is not valid YAML: month must be in 1..12"),
+        (["--set", "data=!!timestamp x"], "--set data is not valid YAML in line 1: could not"),
         (["--set", "epochs=!!int x"], "--set epochs is not valid YAML: invalid literal"),
         (
             ["--set", "skip_unreadable=!!bool x"],

@@ -84,9 +84,9 @@ def test_every_image_is_decoded_once_at_opening(photographs, monkeypatch, limit)
     folder = photographs([(20, 16), (16, 20)])
     decoded = []
 
-    def counted(file):
+    def counted(file, max_pixels):
         decoded.append(file)
-        return open_image(file)
+        return open_image(file, max_pixels)
 
     monkeypatch.setattr("goodness.data.source.open_image", counted)
     monkeypatch.setattr(reading, "MEMORY_LIMIT", limit)

@@ -11,6 +11,7 @@ from goodness.config import resolve
 from goodness.errors import InputError
 from goodness.notes import Note
 from goodness.training import replacing
+from goodness.training.lock import LOCK
 from goodness.training.run_folder import RunFolder
 
 MINE = ("notes.md", "tensorboard/mine.txt", "mine/config.json")
@@ -49,7 +50,9 @@ def killed_at(monkeypatch):
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """But for the lock's file, which stays where a run was opened."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != LOCK]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def write(folder: Path, names, content: str) -> None:

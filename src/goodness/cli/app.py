@@ -27,10 +27,12 @@ from goodness.cli.predict import predict
 from goodness.cli.profile import profile
 from goodness.cli.push import push
 from goodness.cli.report import report
+from goodness.cli.streams import finish_output, prepare_streams
 from goodness.cli.train import train
 from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
 from goodness.notes import Note
 from goodness.parallel.launch import launched
+from goodness.printable import printable
 from goodness.training.signals import Ended, ended_at_once
 
 app = typer.Typer(
@@ -86,6 +88,15 @@ def main(args: Sequence[str] | None = None) -> None:
             128 + signal number for an interruption.
     """
     _wait_briefly()
+    prepare_streams()
+    try:
+        _run(args)
+    finally:
+        finish_output()
+
+
+def _run(args: Sequence[str] | None) -> None:
+    """Run a command; every error that a user can meet becomes a line and an exit code."""
     try:
         with ended_at_once(), _notes_shown():
             app(args, prog_name="goodness")
@@ -123,7 +134,7 @@ def _notes_shown() -> Iterator[None]:
             if not issubclass(category, Note):
                 others(message, category, filename, lineno, file, line)
             elif (here := launched()) is None or here.rank == 0:
-                print(f"note: {message}", file=sys.stderr)
+                print(f"note: {printable(str(message))}", file=sys.stderr)
 
         warnings.showwarning = show
         warnings.simplefilter("always", Note)
@@ -143,7 +154,7 @@ def _wait_briefly() -> None:
 
 def _fail(error: Exception, code: int) -> None:
     if not _said_elsewhere(error):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from goodness.cli.options import OF_A_STEP, AsJson, Channels, NumClasses, Out, Steps, Values, takes
-from goodness.cli.output import console, page, record_head, show_record, table
+from goodness.cli.output import console, page, record_head, show, show_record, table
 from goodness.cli.values import images_of
 from goodness.errors import InputError
 from goodness.files import check_folder
@@ -105,7 +105,7 @@ def bench(
         sheet.print("\nactivations over the time steps of an image:")
         sheet.print(table(("time steps", *ways), map(_time_row, over_time), ways))
     if out is not None:
-        print(out)
+        show(out)
 
 
 def _time_row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,10 @@ from goodness.cli.output import console, print_json
 from goodness.cli.values import load_run
 
 
-@takes("data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False)
+@takes(
+    *("data_root", "skip_unreadable", "max_pixels", "batch_size", "num_threads", "device"),
+    settings=False,
+)
 def calibrate(
     run: RunName,
     values: Values,

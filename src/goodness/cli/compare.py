@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from goodness.cli.options import Values, takes
-from goodness.cli.output import console, table
+from goodness.cli.output import console, show, table
 from goodness.config import KEYS, Config, with_recipe
 from goodness.training.signals import interruptible
 
@@ -100,4 +100,4 @@ def compare(
     log.print()
     log.print(table(TERMINAL, report.terminal, TERMINAL[1:3] + TERMINAL[4:]))
     log.print(f"\n{report.headline}\nreport: {paths['html']}", soft_wrap=True)
-    print(folder)
+    show(folder)

@@ -11,7 +11,10 @@ from goodness.cli.output import SCHEMA, page, percent, print_json, table
 from goodness.cli.values import load_run
 
 
-@takes("data", "data_root", "skip_unreadable", "num_threads", "device", settings=False)
+@takes(
+    *("data", "data_root", "skip_unreadable", "max_pixels", "num_threads", "device"),
+    settings=False,
+)
 def diagnose(
     run: RunName,
     values: Values,

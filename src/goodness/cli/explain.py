@@ -12,10 +12,10 @@ import typer
 from goodness.cli.options import Images, Overwrite, RunName, Values, takes
 from goodness.cli.output import console
 from goodness.cli.values import load_run, output_folder
-from goodness.files import check_folder, check_new
+from goodness.files import check_folder, check_new, shortened
 
 
-@takes("num_threads", "device", settings=False)
+@takes("max_pixels", "num_threads", "device", settings=False)
 def explain(
     run: RunName,
     images: Images,
@@ -37,7 +37,7 @@ def explain(
         check_new(picture, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     for image, picture in zip(images, pictures, strict=True):
-        pixels = loaded.preprocessing.load(image)
+        pixels = loaded.preprocessing.load(image, loaded.max_pixels)
         explanation = loaded.explain(pixels)
         draw_explanation(explanation, pixels, loaded.classes, picture)
         console().print(f"{image}: {loaded.classes[explanation.answer]}, {picture}", soft_wrap=True)
@@ -47,6 +47,7 @@ def _pictures(images: Sequence[Path], folder: Path) -> list[Path]:
     """Where the picture of each image goes; two images of one name, from two folders, get two."""
     taken: dict[str, None] = {}
     for image in images:
-        names = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))
+        stem = shortened(image.stem)
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         taken[next(name for name in names if name not in taken)] = None
     return [folder / f"{name}.png" for name in taken]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from goodness.cli.options import AsJson, Overwrite, RunName, Values, takes
-from goodness.cli.output import SCHEMA, console, percent, print_json, table
+from goodness.cli.output import SCHEMA, console, percent, print_json, show, table
 from goodness.cli.show import note_boundary
 from goodness.cli.values import output_folder
 from goodness.files import check_file, check_folder
@@ -87,7 +87,7 @@ def export(
     if train:
         _show_plan(Path(written.path))
     _show_accuracy(written, loaded.network.names)
-    print(written.path)
+    show(written.path)
 
 
 def _show_plan(folder: Path) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from goodness.printable import CONTROL, printable
 from goodness.results import SCHEMA as SCHEMA
 from goodness.wording import duration as duration
 from goodness.wording import percent as percent
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
 
 PIPE_WIDTH = 10_000
+
+
+def show(path: object) -> None:
+    """Print where something is; on a terminal with what it would obey escaped."""
+    print(printable(str(path)) if sys.stdout.isatty() else path)
 
 
 def console() -> Console:
@@ -42,21 +49,33 @@ def _console(stderr: bool, file: TextIO | None = None) -> Console:
     target = file or (sys.stderr if stderr else sys.stdout)
     width = None if target.isatty() else PIPE_WIDTH
     # No markup: a path or class name may contain [brackets].
-    return Console(
+    return _Console(
         file=file, stderr=stderr, width=width, markup=False, highlight=False, soft_wrap=False
     )
 
 
+class _Console(Console):
+    """A console on which no text is an escape sequence; it writes its own alone."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """All texts come through here, those in tables, too."""
+        return super().render_str(printable(text, lines=True), **how)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json_text(value))
+    print(json_text(value, sys.stdout))
 
 
-def json_text(value: Any) -> str:
-    """One JSON document."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    # Bytes of a file's name that are no UTF-8, which cannot be printed, become JSON's \udc..
-    return text.encode(errors="backslashreplace").decode()
+def json_text(value: Any, file: TextIO | None = None, indent: int | None = 2) -> str:
+    """One JSON document, for a file with an encoding of its own."""
+    unicode = "utf" in (getattr(file, "encoding", None) or "utf-8").lower()
+    text = json.dumps(value, indent=indent, ensure_ascii=not unicode)
+    # What a terminal would obey, and bytes of a file's name that are no UTF-8, which cannot be
+    # printed, become JSON's \u....
+    return "".join(
+        f"\\u{ord(sign):04x}" if sign != "\n" and CONTROL.match(sign) else sign for sign in text
+    )
 
 
 def command_line() -> str:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 
 from goodness.cli.options import AsJson, RunName, Values, takes
-from goodness.cli.output import SCHEMA, console, json_text, page, percent, table
+from goodness.cli.output import SCHEMA, console, json_text, page, percent, show, table
+from goodness.cli.streams import Escaped
 from goodness.cli.values import load_run
 from goodness.errors import InputError
 from goodness.files import check_file, writing
@@ -25,7 +26,7 @@ STANDARD_INPUT = "-"
 BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 
-@takes("skip_unreadable", "num_threads", "device", settings=False)
+@takes("skip_unreadable", "max_pixels", "num_threads", "device", settings=False)
 def predict(
     run: RunName,
     images: Annotated[
@@ -87,7 +88,7 @@ def predict(
     if left_out := files.count - count:
         console().print(f"note: {left_out} files cannot be read and are left out")
     if out is not None:
-        print(out)
+        show(out)
 
 
 def _early_cells(found: EarlyPrediction) -> tuple[str, ...]:
@@ -128,11 +129,8 @@ def _from_standard_input() -> list[str]:
 
 
 def _standard_output() -> TextIO:
-    """Standard output, which writes the bytes of a file's name that are no UTF-8 as they are."""
-    output = sys.stdout
-    if hasattr(output, "reconfigure"):
-        output.reconfigure(errors="surrogateescape")
-    return output
+    """Standard output; a terminal gets what it would obey escaped."""
+    return cast(TextIO, Escaped(sys.stdout)) if sys.stdout.isatty() else sys.stdout
 
 
 def _write(
@@ -153,7 +151,7 @@ def _write(
     several = list(found)
     if kind == "json":
         rows = [{"schema": SCHEMA, **prediction.to_json()} for prediction in several]
-        print(json_text(rows), file=file)
+        print(json_text(rows, file), file=file)
     else:
         page(file).print(table(columns, map(cells, several), ("probability",)))
     return len(several)

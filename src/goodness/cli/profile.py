@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import starmap
 
 from goodness.cli.options import OF_A_STEP, AsJson, Channels, NumClasses, Out, Steps, Values, takes
-from goodness.cli.output import console, page, record_head, show_record, table
+from goodness.cli.output import console, page, record_head, show, show_record, table
 from goodness.cli.values import images_of
 from goodness.files import check_folder
 
@@ -72,7 +72,7 @@ def profile(
     numbers = ("images/s", "activations")
     sheet.print(table(("what if", *numbers), starmap(_guess, guesses), numbers))
     if out is not None:
-        print(out)
+        show(out)
 
 
 def _guess(what: str, row: dict[str, float]) -> tuple[str, str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from goodness.cli.options import RunName
+from goodness.cli.output import show
 from goodness.errors import InputError
+from goodness.files import at_home
 from goodness.sharing.locating import hub_target
 
 
@@ -37,6 +38,6 @@ def push(
 
     loaded = api.load(run, device="cpu")
     if repo is not None:
-        print(loaded.push_to_hub(repo, private=private))
+        show(loaded.push_to_hub(repo, private=private))
     else:
-        print(loaded.save_pretrained(Path(target).expanduser(), overwrite=overwrite))
+        show(loaded.save_pretrained(at_home(target), overwrite=overwrite))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from goodness.cli.options import Values, takes
+from goodness.cli.output import show
 from goodness.cli.values import load_run, output_folder
 from goodness.errors import InputError
 from goodness.files import check_file
@@ -41,13 +42,13 @@ def report(
 
     asked = values()
     if not is_name(folder) and (Path(folder) / FILE).is_file():
-        print(_of_comparison(Path(folder), {**asked, "split": split, "out": out}))
+        show(_of_comparison(Path(folder), {**asked, "split": split, "out": out}))
         return
     if out is not None:
         check_file(out)  # before the network is loaded
     loaded, asked = load_run(folder, asked)
     path = output_folder(loaded) / "report.html" if out is None else out
-    print(loaded.report(path, split=split or "test", **asked))
+    show(loaded.report(path, split=split or "test", **asked))
 
 
 def _of_comparison(folder: Path, options: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from goodness.cli.output import console, duration, page, percent, table
+from goodness.cli.output import console, duration, page, percent, show, table
 from goodness.memory import in_units, memory_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def show_result(run: Run) -> None:
             soft_wrap=True,
         )
     out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
-    print(run.folder)
+    show(run.folder)
 
 
 def show_exits(report: ExitReport, exits: Sequence[CalibratedExit]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,11 +12,16 @@ import yaml
 
 from goodness.config import KEYS, check_values, merge
 from goodness.errors import InputError
-from goodness.files import check_folder
+from goodness.files import at_home, check_folder
 from goodness.types import Shape
 
 if TYPE_CHECKING:
     from goodness.api import Run
+
+
+LONGEST, LARGEST = 1_000_000, 100_000
+"""Characters of a configuration file, and values that it may stand for."""
+JSON_TYPES = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 def gather(
@@ -87,7 +93,10 @@ def load_run(name: str, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
 
     if "num_threads" in values:
         torch.set_num_threads(values.pop("num_threads"))
-    return api.load(name, device=values.pop("device", "auto")), values
+    run = api.load(name, device=values.pop("device", "auto"))
+    if "max_pixels" in values:
+        run.max_pixels = values.pop("max_pixels")
+    return run, values
 
 
 def output_folder(run: Run) -> Path:
@@ -108,10 +117,14 @@ def output_folder(run: Run) -> Path:
 def read_config(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        # Not all of it: what is given may have no end.
+        with at_home(path).open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"cannot read the config file {path}: {reason}") from None
+    if len(text) > LONGEST:
+        raise InputError(f"the config file {path} is longer than {LONGEST:,} characters")
     values = _parse(text, f"the config file {path}")
     if values is None:
         return {}
@@ -132,12 +145,47 @@ def read_setting(text: str, option: str = "--set", inside: tuple[str, ...] = ())
     return parsed
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads what JSON can say too, as configurations are kept as JSON. A date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in JSON_TYPES
+}
+
+
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if _size(node, {}) > LARGEST:
+            raise ValueError("it holds too many values")
+        return None if node is None else loader.construct_document(node)
     except Exception as error:  # an impossible date is a ValueError, !!bool x a KeyError, ...
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         reason = str(error) if isinstance(error, ValueError) else "it cannot be read"
         problem = getattr(error, "problem", None) or reason
         raise InputError(f"{where} is not valid YAML{line}: {problem}") from None
+
+
+def _size(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many values a node stands for, those that aliases repeat counted each time.
+
+    A node that is inside itself stands for infinitely many.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]

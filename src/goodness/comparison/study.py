@@ -27,6 +27,12 @@ from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
 from goodness.training.lock import check_free, locked
 
+WORKER = (
+    "import sys; sys.path[:] = [place for place in sys.path if place]\n"
+    "from goodness.comparison.worker import main; sys.exit(main(*sys.argv[1:]))"
+)
+"""Nothing is imported from the folder one stands in, as ``python -m`` would (``-P`` of Python 3.11
+is this)."""
 SCHEMA = 2
 """Version of the folder; it rises where runs would no longer be on the same terms."""
 FILE = "study.json"
@@ -247,7 +253,7 @@ class Study:
         if self.folder(entry).finished:
             log(f"{entry.name}: done before")
             return
-        command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), entry.name]
+        command = [sys.executable, "-c", WORKER, str(self.path), entry.name]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
             command,

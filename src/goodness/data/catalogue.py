@@ -6,6 +6,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from goodness.files import at_home
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -44,4 +46,4 @@ def data_names() -> list[dict[str, str | int]]:
 
 def data_root(root: str | Path | None) -> Path:
     """The folder names are looked up in: ``root``, else $GOODNESS_DATA, else ~/.cache/goodness."""
-    return Path(root or os.environ.get("GOODNESS_DATA") or "~/.cache/goodness").expanduser()
+    return at_home(root or os.environ.get("GOODNESS_DATA") or "~/.cache/goodness")

@@ -11,6 +11,7 @@ from typing import TypeVar
 from goodness.data.images import EXTENSIONS
 from goodness.data.source import Files, Source, make_source
 from goodness.errors import InputError
+from goodness.files import at_home
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def _files(place: Path) -> list[Path]:
         return files
     # A file may have brackets in its name.
     if glob.has_magic(str(place)) and not os.path.exists(place):
-        found = sorted(glob.glob(str(place.expanduser()), recursive=True))
+        found = sorted(glob.glob(str(at_home(place)), recursive=True))
         files = [Path(name) for name in found if Path(name).is_file()]
         if not files:
             raise InputError(f"there is no file like '{place}'")

@@ -52,15 +52,18 @@ class PillowItems:
         """The row."""
         return f"item {row} of the data set"
 
-    def open(self, row: int) -> Image.Image:
-        """The image of the row."""
-        with _LOCK:
-            return cast(Image.Image, self.dataset[row][0])
+    def open(self, row: int, max_pixels: int) -> Image.Image:
+        """The image of the row, of any size: the program that gives it has opened it."""
+        return self._image(row)
 
     def size(self, row: int) -> tuple[int, int]:
         """That of the image, which may have to be decoded for it."""
-        image = self.open(row)
+        image = self._image(row)
         return image.height, image.width
+
+    def _image(self, row: int) -> Image.Image:
+        with _LOCK:
+            return cast(Image.Image, self.dataset[row][0])
 
 
 def kind_of(data: Any) -> str:

@@ -30,9 +30,9 @@ class HubImages:
         """The data set and the row."""
         return f"{self.title} row {row}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image of the row."""
-        return open_image(self._file(row))
+        return open_image(self._file(row), max_pixels)
 
     def size(self, row: int) -> tuple[int, int]:
         """From the image's header."""

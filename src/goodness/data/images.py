@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from goodness.data.settings import MAX_PIXELS
+from goodness.errors import InputError
+from goodness.files import check_regular
 
 Pixels = NDArray[np.uint8]
 
@@ -18,9 +25,26 @@ ORIENTATION = ExifTags.Base.Orientation
 EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def open_image(file: Path | IO[bytes]) -> Image.Image:
-    """The image in a file, decoded and upright; raises what Pillow raises on a broken one."""
-    with Image.open(file, formats=FORMATS) as image:
+def open_image(file: Path | IO[bytes], max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image in a file, decoded and upright; raises what Pillow raises on a broken one.
+
+    Args:
+        file: its path, or its content.
+        max_pixels: height times width; an image of more is refused before it is decoded.
+
+    Raises:
+        InputError: it has more pixels, or is a pipe or a device.
+    """
+    with _header(file) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise InputError(
+                f"{width}x{height} is more than {max_pixels:,} pixels (--max-pixels raises the"
+                " limit)"
+            )
+        if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+            # Some decoders of Pillow look at its own limit again. It is never lowered here.
+            Image.MAX_IMAGE_PIXELS = max_pixels
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # else even an upright image is copied
     if image.mode == "F":
@@ -30,11 +54,38 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
 
 def image_size(file: Path | IO[bytes]) -> tuple[int, int]:
     """(height, width) of the upright image in a file, from its header alone."""
-    with Image.open(file, formats=FORMATS) as image:
+    with _header(file) as image:
         width, height = image.size
         # Asking for EXIF that is not there would decode a PNG.
         turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
     return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _header(file: Path | IO[bytes]) -> Iterator[ImageFile.ImageFile]:
+    """What `PIL.Image.open` gives, without its own limit, which holds for the whole process."""
+    if isinstance(file, Path):
+        check_regular(file)
+        with file.open("rb") as content:
+            yield _identified(content)
+    else:
+        yield _identified(file)
+
+
+def _identified(content: IO[bytes]) -> ImageFile.ImageFile:
+    start = content.read(16)
+    for name in FORMATS:
+        if name not in Image.OPEN:
+            Image.init()
+        make, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(start) is not True:
+            continue
+        content.seek(0)
+        try:
+            return make(content, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # not this format after all
+            continue
+    raise UnidentifiedImageError(f"no image of a format that is read ({', '.join(FORMATS)})")
 
 
 def to_pixels(

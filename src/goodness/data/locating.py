@@ -16,6 +16,7 @@ from goodness.data.named import read_named
 from goodness.data.parquet import read_parquet
 from goodness.data.source import Source
 from goodness.errors import InputError, unknown
+from goodness.files import at_home
 
 T = TypeVar("T")
 
@@ -51,15 +52,16 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
         InputError: there is nothing of this name, or the folder holds no images.
     """
     text = os.fspath(name_or_folder)
-    base = data_root(root)
     if isinstance(name_or_folder, str) and Path(text).name == text and text != "..":
+        base = data_root(root)
         if any((base / text).glob("*.parquet")):
             return Located(text, _parquet_parts(base / text))
         if text in CATALOGUE:
             return Located(text, read_named(text, base))
-    folder = Path(text).expanduser()
+    folder = at_home(text)
     if folder.is_dir():
         return _locate_in_folder(folder)
+    base = data_root(root)  # not before: a folder needs no home
     family, _, name = text.partition("/")
     if isinstance(name_or_folder, str) and name and family == HUB:
         return Located(name, _by_part(text, read_hub(name, base)))
@@ -74,6 +76,14 @@ def locate(name_or_folder: str | Path, root: str | Path | None = None) -> Locate
         raise InputError(f"there is no folder '{folder}'")
     stored = [file.parent.name for file in base.glob("*/*.parquet")]
     raise InputError(f"{unknown('data set', text, {*CATALOGUE, *stored})}; or give a folder's path")
+
+
+def class_folders_in(folder: Path) -> list[Path]:
+    """Where every folder is a class: the folder of a data set, or those of its parts."""
+    if any(folder.glob("*.parquet")):
+        return []
+    parts = [folder / name for names in NAMES.values() for name in names]
+    return [part for part in parts if part.is_dir()] or [folder]
 
 
 def _locate_in_folder(folder: Path) -> Located:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +28,28 @@ def read_named(name: str, root: Path) -> dict[str, Source]:
         return _digits()
     read = _READERS[name]
     try:
-        return {part: read(root, part) for part in PARTS}
-    except (OSError, RuntimeError) as error:  # torchvision raises both
-        reason = " ".join(str(error).split())
+        parts = {part: read(root, part) for part in PARTS}
+    except InputError:
+        raise
+    except _OF_TORCHVISION as error:
+        why = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"cannot fetch '{name}' ({reason}); put its files into '{root}' as torchvision lays "
+            f"cannot fetch '{name}' ({why}); put its files into '{root}' as torchvision lays "
             f"them out, or train-*.parquet and test-*.parquet into '{root / name}'"
         ) from error
+    if len(parts["train"]) < len(parts["test"]):
+        raise InputError(
+            f"'{name}' in '{root}' has {len(parts['train'])} training images and"
+            f" {len(parts['test'])} for the test: its files have each other's names"
+        )
+    return parts
+
+
+_OF_TORCHVISION = (
+    *(OSError, RuntimeError),  # a download that fails
+    *(ValueError, AssertionError, LookupError, EOFError, TypeError, UnpicklingError),
+)
+"""What torchvision raises; of files that are damaged it asserts, or reads on."""
 
 
 # scikit-learn and torchvision are imported where they are used: each takes seconds, and a folder
@@ -52,15 +69,28 @@ def _mnist(root: Path, part: str) -> Source:
 
     data = MNIST(root, train=part == "train", download=True)
     # torchvision calls the classes "0 - zero", where the Parquet files of the hub say "0".
-    return make_source(Arrays("mnist", data.data.numpy()), data.targets.numpy(), DIGITS)
+    return _of_idx("mnist", data, DIGITS)
 
 
 def _fashion_mnist(root: Path, part: str) -> Source:
     from torchvision.datasets import FashionMNIST
 
     data = FashionMNIST(root, train=part == "train", download=True)
-    pixels = Arrays("fashion_mnist", data.data.numpy())
-    return make_source(pixels, data.targets.numpy(), data.classes)
+    return _of_idx("fashion_mnist", data, data.classes)
+
+
+def _of_idx(name: str, data: Any, classes: Sequence[str]) -> Source:
+    """Images and labels of IDX files, which have no checksum.
+
+    Raises:
+        ValueError: they are others than their names say.
+    """
+    images, labels = np.asarray(data.data), np.asarray(data.targets)
+    if images.ndim != 3 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise ValueError(f"images of shape {images.shape} with labels of {labels.shape}")
+    if not images.size:
+        raise ValueError("there are no images in the files")
+    return make_source(Arrays(name, images), labels, classes)
 
 
 def _cifar10(root: Path, part: str) -> Source:

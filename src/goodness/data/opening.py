@@ -12,6 +12,7 @@ from goodness.data.given import Given, locate_given
 from goodness.data.locating import Located, locate
 from goodness.data.preprocessing import Preprocessing, are_pixels, channel_statistics
 from goodness.data.reading import SeveralSizes, read_split
+from goodness.data.settings import MAX_PIXELS
 from goodness.data.sizing import default_side, sizes_of, told
 from goodness.data.source import Source
 from goodness.data.split import Split
@@ -76,6 +77,7 @@ def open_data(
     val_fraction: float = VAL_FRACTION,
     skip_unreadable: bool = False,
     subset: Subset = Subset(),  # noqa: B008
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """Read a data set to train on.
 
@@ -97,6 +99,7 @@ def open_data(
             validation part of its own.
         skip_unreadable: leave unreadable images out instead of raising.
         subset: which images are used.
+        max_pixels: an image of more (height times width) is refused before it is decoded.
 
     Returns:
         Three splits, and the preprocessing that a network trained on them needs.
@@ -104,15 +107,15 @@ def open_data(
     Raises:
         InputError: the data cannot be found, read or split; the message says which and why.
     """
-    located = _located(data, data_root)
+    located = _located(data, data_root, max_pixels)
     _check_several_classes(located)
     if subset.classes is not None and len(subset.classes) < 2:
         raise InputError("classes: telling classes apart needs at least 2")
     parts = {part: subset.chosen(source) for part, source in located.parts.items()}
     sources = split_parts(located.parts, val_fraction, subset)
     classes = sources["train"].classes
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size is {image_size}; it should be at least 1")
+    if image_size is not None:
+        _check_side(image_size, max_pixels)
     sources = {part: source.relabel(classes) for part, source in sources.items()}
     splits = _read(sources, image_size, skip_unreadable)
     _tell_lacking(splits, classes)
@@ -147,6 +150,7 @@ def open_split(
     skip_unreadable: bool = False,
     whole: bool = True,
     subset: Subset = Subset(),  # noqa: B008
+    max_pixels: int = MAX_PIXELS,
 ) -> Split:
     """Read one part of a data set in the form a trained network expects.
 
@@ -163,13 +167,14 @@ def open_split(
             ``split`` is; pass False for the data the run was trained on, to hold the same
             images out as `open_data` did.
         subset: which images are used.
+        max_pixels: as in `open_data`.
 
     Raises:
         InputError: the data cannot be found, read or split, or has an unknown class.
     """
     if split not in ("train", "val", "test"):
         raise unknown("split", split, ("train", "val", "test"))
-    located = _located(data, data_root)
+    located = _located(data, data_root, max_pixels)
     if located.flat and whole:
         source = located.parts["train"]
     elif split != "train" and split in located.parts:
@@ -185,8 +190,20 @@ def open_split(
     )
 
 
-def _located(data: str | Path | Given, root: str | Path | None) -> Located:
-    return locate(data, root) if isinstance(data, str | Path) else locate_given(data)
+def _located(data: str | Path | Given, root: str | Path | None, max_pixels: int) -> Located:
+    found = locate(data, root) if isinstance(data, str | Path) else locate_given(data)
+    limited = {part: replace(one, max_pixels=max_pixels) for part, one in found.parts.items()}
+    return replace(found, parts=limited)
+
+
+def _check_side(side: int, max_pixels: int) -> None:
+    if side < 1:
+        raise InputError(f"image_size is {side}; it should be at least 1")
+    if side**2 > max_pixels:
+        raise InputError(
+            f"image_size is {side}: {side}x{side} is more than {max_pixels:,} pixels (--max-pixels"
+            " raises the limit)"
+        )
 
 
 def _read(

@@ -19,9 +19,16 @@ from PIL import Image
 from goodness.data.images import image_size, open_image
 from goodness.data.source import Source, make_source
 from goodness.errors import InputError
+from goodness.files import check_regular
+from goodness.memory import available_memory, in_units
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
+LEAST_ROOM, EXPANSION, BATCH = 2**28, 100, 2**24
+"""Bytes that a file may always unpack to, and times its own size, as encoded images hardly shrink;
+bytes that are read at a time."""
+ROWS = 4096
+"""At most so many are read at a time."""
 UNSEEN = 10_000
 """So many classes without an image there may be where only the labels tell how many there are."""
 
@@ -39,9 +46,9 @@ class ParquetImages:
         file = bisect_right(self.starts, row) - 1
         return f"{self.files[file]} row {row - self.starts[file]}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image of the row."""
-        return open_image(self._bytes(row))
+        return open_image(self._bytes(row), max_pixels)
 
     def size(self, row: int) -> tuple[int, int]:
         """From the image's header."""
@@ -89,20 +96,45 @@ def read_parquet(files: Sequence[Path]) -> Source:
 
 def _read_table(file: Path) -> pa.Table:
     """The encoded images and the labels of a file, as columns ``image`` and ``label``."""
+    check_regular(file)
     try:
         schema = pq.read_schema(file)
         image, label = _column(file, schema, IMAGE_COLUMNS), _column(file, schema, LABEL_COLUMNS)
-        table = pq.read_table(file, columns=[image, label])
         if not pa.types.is_struct(schema.field(image).type) or (
             schema.field(image).type.get_field_index("bytes") < 0
         ):
             raise InputError(f"column '{image}' of {file} should be a struct with a field 'bytes'")
-        if not pa.types.is_integer(schema.field(label).type) or table[label].null_count:
-            raise InputError(f"column '{label}' of {file} should hold an integer in every row")
+        no_integers = InputError(f"column '{label}' of {file} should hold an integer in every row")
+        if not pa.types.is_integer(schema.field(label).type):
+            raise no_integers
+        table = _read_columns(file, [image, label])
+        if table[label].null_count:
+            raise no_integers
         encoded = pc.struct_field(table[image], "bytes").cast(pa.binary())
         return pa.table({"image": encoded, "label": table[label].cast(pa.int64())})
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {file}: {error}") from error
+
+
+def _read_columns(file: Path, names: list[str]) -> pa.Table:
+    """Columns of a file, some rows at a time: a few bytes may stand for more than memory holds."""
+    limit = min(available_memory() // 2, max(LEAST_ROOM, EXPANSION * file.stat().st_size))
+    with pq.ParquetFile(file) as opened:
+        groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+        # No value is larger than the columns of its group; a dictionary may repeat it in every row.
+        largest = max((group.total_byte_size for group in groups), default=0)
+        rows = int(min(ROWS, max(1, BATCH // max(largest, 1))))
+        batches, size = [], 0
+        for batch in opened.iter_batches(rows, columns=names):
+            size += batch.nbytes
+            if size > limit:
+                raise InputError(
+                    f"{file} holds more than {in_units(limit)} of encoded images, far more than its"
+                    f" size of {in_units(file.stat().st_size)}, or than memory has room for"
+                )
+            batches.append(batch)
+        schema = pa.schema([opened.schema_arrow.field(name) for name in names])
+    return pa.Table.from_batches(batches, schema)
 
 
 def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
@@ -120,7 +152,7 @@ def _class_names(file: Path) -> list[str] | None:
     metadata = pq.read_schema(file).metadata or {}
     try:
         content = json.loads(metadata.get(b"huggingface", b"{}"))
-    except ValueError:  # another program's
+    except (ValueError, RecursionError):  # another program's
         return None
     for column in LABEL_COLUMNS:
         names = content

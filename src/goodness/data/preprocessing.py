@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from goodness.data.images import to_pixels
+from goodness.data.settings import MAX_PIXELS
 from goodness.data.source import Files, make_source
 from goodness.data.split import Split
 from goodness.data.tensors import as_image
@@ -84,8 +86,12 @@ class Preprocessing(BaseModel):
             return list(images)
         return [images] if isinstance(images, str | Path | Image.Image | Tensor) else images
 
-    def load(self, image: ImageLike) -> Tensor:
+    def load(self, image: ImageLike, max_pixels: int = MAX_PIXELS) -> Tensor:
         """One image as uint8 (C, H, W), upright and resized as in training; floats stay floats.
+
+        Args:
+            image: one, as calling it takes it.
+            max_pixels: a file of more (height times width) is refused before it is decoded.
 
         Raises:
             InputError: as calling it does.
@@ -102,7 +108,8 @@ class Preprocessing(BaseModel):
                 f" its training, ({self.channels}, {self.height}, {self.width})"
             )
         if not isinstance(image, Image.Image):
-            image = make_source(Files([Path(image)]), [0], ["image"]).open(0)
+            source = make_source(Files([Path(image)]), [0], ["image"])
+            image = replace(source, max_pixels=max_pixels).open(0)
         # A file's has no such mark any more.
         upright = ImageOps.exif_transpose(image)
         if upright.mode == "F":

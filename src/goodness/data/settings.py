@@ -13,6 +13,9 @@ Padding = Literal["zeros", "reflect"]
 Mixture = Literal["mixup", "cutmix", "attentive_cutmix"]
 ATTENTION_GRID = 8
 """Cells per side of an image whose parts are compared."""
+MAX_PIXELS = 64_000_000
+"""An image of more is refused unless a larger limit is asked for: a file of 600 kB may hold 170
+million pixels, whose decoding takes 3 GB."""
 HueStrength = Annotated[float, Field(ge=0, le=0.5)]
 
 

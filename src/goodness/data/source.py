@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from goodness.data.images import Pixels, image_size, open_image
+from goodness.data.settings import MAX_PIXELS
 from goodness.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -24,8 +25,8 @@ class Reader(Protocol):
     def name(self, row: int) -> str:
         """What to call the image in a message."""
 
-    def open(self, row: int) -> Image.Image:
-        """The image; raises whatever Pillow raises on a broken one."""
+    def open(self, row: int, max_pixels: int) -> Image.Image:
+        """The image, see `goodness.data.images.open_image`."""
 
     def size(self, row: int) -> tuple[int, int]:
         """Its (height, width), without decoding it; raises likewise."""
@@ -41,9 +42,9 @@ class Files:
         """The path."""
         return str(self.paths[row])
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image in the file."""
-        return open_image(self.paths[row])
+        return open_image(self.paths[row], max_pixels)
 
     def size(self, row: int) -> tuple[int, int]:
         """From the file's header."""
@@ -69,7 +70,7 @@ class Arrays:
         """The title and the row."""
         return f"{self.title} image {row}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image of the row."""
         return Image.fromarray(self.pixels[row])
 
@@ -96,12 +97,14 @@ class Source:
         rows: the reader's rows that belong to this source, in order (N,).
         labels: the class index of each (N,), in 0 .. len(classes) - 1.
         classes: the class names.
+        max_pixels: an image of more is refused.
     """
 
     reader: Reader
     rows: Rows
     labels: Rows
     classes: tuple[str, ...]
+    max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,10 +117,10 @@ class Source:
         """Image ``index``, decoded.
 
         Raises:
-            InputError: the image is missing, corrupt or truncated.
+            InputError: the image is missing, corrupt, truncated or too large.
         """
         try:
-            return self.reader.open(int(self.rows[index]))
+            return self.reader.open(int(self.rows[index]), self.max_pixels)
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
             raise InputError(f"cannot read the image {self.name(index)}: {error}") from error

@@ -119,7 +119,7 @@ class Tensors:
         """The title and the row."""
         return f"{self.title} image {row}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """None of them is a Pillow image."""
         _no_pillow()
 
@@ -172,7 +172,7 @@ class Items:
         """The title and the row."""
         return f"{self.title} item {row}"
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, max_pixels: int) -> Image.Image:
         """None of them is a Pillow image."""
         _no_pillow()
 

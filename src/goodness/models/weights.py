@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from goodness.errors import InputError, reason
+from goodness.files import check_regular
 from goodness.models.classifier import last_linear
 from goodness.sharing.locating import is_name
 from goodness.types import Shape
@@ -67,20 +70,51 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
         return Run(path, "cpu").network.backbone_state()
     path = Path(path)
+    check_regular(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return _checked(load_file(path), path)
+        _check_size(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sparse tensors, which are refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there are no weights at '{path}'") from None
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"'{path}' holds no weights: {reason(error)}") from None
+    except InputError:
+        raise
     except Exception as error:  # torch's unpickler refuses what is no tensor
         raise InputError(
             f"'{path}' holds more than tensors ({type(error).__name__}); save a state_dict"
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    return _checked(state, path)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive that is larger unpacked: torch compresses none."""
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise InputError(f"'{path}' is compressed, and no file of torch.save")
+
+
+def _checked(state: object, path: Path) -> dict[str, Tensor]:
+    """A state_dict whose tensors are as those of a network's parameters.
+
+    Raises:
+        InputError: it is none, or a tensor is sparse, quantised, complex or without values.
+    """
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise InputError(f"'{path}' is no state_dict: a mapping of names to tensors")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise InputError(f"'{path}': tensor '{key}' is sparse, quantised or without values")
+        if value.is_complex():
+            raise InputError(f"'{path}': tensor '{key}' holds complex numbers")
     return dict(state)
 
 
@@ -120,7 +154,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         given = state.get(key)
         if given is None:
             continue
-        colour = given.dim() == 4 and given.shape[1] == 3
+        colour = given.dim() == 4 and given.shape[1] == 3 and len(value.shape) == 4
+        # Its other sides are right: a view of few values may pretend to be large.
+        colour = colour and (given.shape[0], *given.shape[2:]) == (len(value), *value.shape[2:])
         if colour and given.shape != value.shape and key == f"{_first_conv(model)}.weight":
             from timm.models import adapt_input_conv
 

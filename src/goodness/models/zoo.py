@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal
@@ -17,6 +18,11 @@ from goodness.models.base import FAMILIES
 from goodness.models.stem import fit_stem
 from goodness.types import Shape
 
+OF_BUILDERS = {
+    *("bn_eps", "bn_momentum", "bn_tf", "drop_connect_rate"),  # timm's EfficientNet
+    *("width_mult", "reduced_tail", "dilated"),  # torchvision's MobileNetV3
+}
+"""Arguments that functions around a constructor turn into some of its own."""
 Stem = Literal["auto", "own"]
 
 
@@ -58,6 +64,7 @@ def from_family(family: str, model: str) -> Callable[..., nn.Module]:
             stem: ``"auto"`` leaves out early strides and poolings where the last map would have
                 fewer than 4 pixels a side, as is usual for 32-pixel images.
         """
+        _check_arguments(family, model, args)
         try:
             network = _construct(family, model, image_shape, num_classes, args, pretrained=False)
         except Exception as error:  # whatever a constructor makes of values it does not expect
@@ -82,6 +89,7 @@ def pretrained_state(
     family, _, model = name.partition("/")
     if family not in FAMILIES:
         raise InputError(f"--pretrained: there are no published weights of '{name}'")
+    _check_arguments(family, model, args)
     try:
         return _construct(
             family, model, image_shape, num_classes, args, pretrained=True
@@ -91,6 +99,37 @@ def pretrained_state(
             f"the published weights of '{name}' cannot be had: {reason(error)}"
             " (give a file with --init-from)"
         ) from None
+
+
+def _check_arguments(family: str, model: str, args: Mapping[str, Any]) -> None:
+    """Allow the arguments of a network's own constructor alone, as the configuration may be of
+    somebody else: those of the libraries' functions around it read files and download.
+
+    Raises:
+        InputError: another one.
+    """
+    known = _arguments(family, model.partition(".")[0])
+    for name in args:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise InputError(
+                f"model.args.{name} is no argument of {family}/{model}'s constructor{hint} (weights"
+                " are read by --init-from and --pretrained alone)"
+            )
+
+
+@cache
+def _arguments(family: str, model: str) -> frozenset[str]:
+    """The parameters of the modules in the file that a network comes from."""
+    if family == "timm":
+        builder = timm.models.model_entrypoint(model)
+    else:
+        builder = torchvision.models.get_model_builder(model)
+    parts = vars(sys.modules[builder.__module__]).values()
+    modules = [part for part in parts if inspect.isclass(part) and issubclass(part, nn.Module)]
+    found = {name for module in modules for name in inspect.signature(module).parameters}
+    return frozenset(found | OF_BUILDERS) - {"self", "args", "kwargs"}
 
 
 def _construct(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -57,14 +58,34 @@ def _device_name(device: torch.device | None) -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit of the current folder's repository; None without git, repository or commit."""
+    """Commit of the current folder's repository; None without git, repository or commit.
+
+    The repository may be somebody else's: no program that its configuration names is run.
+    """
     try:
-        commit = _output("git", "rev-parse", "--verify", "HEAD")
-        return {"commit": commit, "dirty": bool(_output("git", "status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
+        commit = _output("rev-parse", "--verify", "HEAD")
+        # Filters bring files into the form of the repository, by programs of their own.
+        names = _output("config", "--includes", "--name-only", "--list").splitlines()
+        filters = [name for name in names if name.startswith("filter.")]
+        if any("=" in name for name in filters):  # which no `-c` can overrule
+            return None
+        words = ["status", "--porcelain", "--ignore-submodules=all"]
+        return {"commit": commit, "dirty": bool(_output(*words, without=filters))}
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+def _output(*words: str, without: Sequence[str] = ()) -> str:
+    """What git says, with some of its configuration overruled."""
+    ruled = ["core.fsmonitor=false", f"core.hooksPath={os.devnull}", *(f"{n}=" for n in without)]
+    # Nor does it fetch what is missing, which may run a program, too.
+    alone = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
+    done = subprocess.run(
+        ["git", *(word for value in ruled for word in ("-c", value)), *words],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+        env={**os.environ, **alone},
+    )
     return done.stdout.strip()

@@ -29,8 +29,6 @@ NEEDED = ("config.json", PREPROCESSING, WEIGHTS)
 """The files without which a network cannot answer."""
 FILES = (*NEEDED, "result.json", CARD, CURVES)
 """All that a shared network may have."""
-READS_FILES = ("checkpoint_path", "file", "url", "weights", "pretrained")
-"""Arguments of constructors of torchvision and timm that begin so read or download something."""
 
 
 class SharedFolder(NetworkFolder):
@@ -55,7 +53,7 @@ class SharedFolder(NetworkFolder):
         """The resolved configuration, which comes from somebody else: it may run no code.
 
         Raises:
-            InputError: it is missing or damaged, or names files to import or to read.
+            InputError: it is missing or damaged, or names files to import.
         """
         if not self.config_file.is_file():
             raise InputError(f"'{self.path}' holds no network (no config.json)")
@@ -65,14 +63,6 @@ class SharedFolder(NetworkFolder):
                 f"'{self.config_file}' names Python files to import, which a shared network may"
                 " not; import what it needs yourself, and empty the list 'imports'"
             )
-        model = values["model"]
-        arguments = model.get("args", {}) if isinstance(model, dict) else {}
-        for name in arguments if isinstance(arguments, dict) else ():
-            if str(name).startswith(READS_FILES):
-                raise InputError(
-                    f"'{self.config_file}': model.args.{name} would read other weights, which a"
-                    " shared network may not"
-                )
         try:
             return complete(values)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
