@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,15 @@ def check_file(path: Path) -> None:
     if not path.parent.exists():
         raise InputError(f"there is no folder '{path.parent}' for --out; make it first")
     check_folder(path.parent)
+
+
+def file_name(text: str) -> str:
+    """A text without the characters that Windows refuses in the name of a file.
+
+    >>> file_name("cifar:small")
+    'cifar-small'
+    """
+    return re.sub(r'[<>:"/\\|?*]', "-", text)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -78,6 +78,7 @@ def main(args: Sequence[str] | None = None) -> None:
             128 + signal number for an interruption.
     """
     _wait_briefly()
+    _suit_the_system()
     try:
         with _notes_shown():
             app(args, prog_name="goodness")
@@ -127,6 +128,15 @@ def _wait_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def _suit_the_system() -> None:
+    """Text as UTF-8 also in Windows' files and pipes; on a Mac the CPU for what MPS cannot do."""
+    if sys.platform == "win32":
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    if sys.platform == "darwin":
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -82,14 +82,14 @@ class EntryFolder:
     @property
     def refused(self) -> str | None:
         """Why the entry could not be trained; None where it could."""
-        return self._refused.read_text().strip() if self._refused.exists() else None
+        return self._refused.read_text("utf-8").strip() if self._refused.exists() else None
 
     def refuse(self, reason: str | None) -> None:
         """Keep why the entry could not be trained; None: it could."""
         if reason is None:
             self._refused.unlink(missing_ok=True)
         else:
-            self._refused.write_text(f"{reason}\n")
+            self._refused.write_text(f"{reason}\n", "utf-8")
 
     @property
     def finished(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from goodness.files import check_folder, write_json
 from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
+from goodness.training.signals import apart, ask_to_end
 
 SCHEMA = 2
 """Version of the folder; it rises where runs would no longer be on the same terms."""
@@ -234,13 +236,17 @@ class Study:
             log(f"{entry.name}: done before")
             return
         command = [sys.executable, "-m", "goodness.comparison.worker", str(self.path), entry.name]
-        # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
+        # Apart from this one: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            **apart(),
         ) as process:
             self._processes.append(process)
             if self._stopping.is_set():  # `_stop` may have looked before it was there
-                process.terminate()
+                ask_to_end(process)
             assert process.stdout is not None
             for line in process.stdout:
                 log(line.rstrip())
@@ -252,7 +258,7 @@ class Study:
         self._stopping.set()
         for process in self._processes:
             if process.poll() is None:
-                process.terminate()
+                ask_to_end(process)
 
     def train(
         self, name: str, log: Callable[[str], None], callbacks: Sequence[Callback] = ()

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from goodness.data.images import image_size, open_image
 from goodness.data.source import Source, make_source
 from goodness.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -58,8 +59,15 @@ def read_parquet(files: Sequence[Path]) -> Source:
     """The images of these files; the encoded bytes stay in memory.
 
     Raises:
-        InputError: a file is damaged, lacks a column, or has a label out of range.
+        InputError: a file is damaged, lacks a column, or has a label out of range; or pyarrow is
+            not installed.
     """
+    try:
+        import pyarrow as pa  # late: it is large, and few need it
+    except ImportError:
+        raise InputError(
+            f"{files[0]}: Parquet files need pyarrow (pip install 'goodness[hub]')"
+        ) from None
     tables = [_read_table(file) for file in files]
     chunks = [chunk for table in tables for chunk in table["image"].chunks]
     labels = np.concatenate([table["label"].to_numpy() for table in tables])
@@ -81,6 +89,10 @@ def read_parquet(files: Sequence[Path]) -> Source:
 
 def _read_table(file: Path) -> pa.Table:
     """The encoded images and the labels of a file, as columns ``image`` and ``label``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     try:
         schema = pq.read_schema(file)
         image, label = _column(file, schema, IMAGE_COLUMNS), _column(file, schema, LABEL_COLUMNS)
@@ -109,6 +121,8 @@ def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
 
 def _class_names(file: Path) -> list[str] | None:
     """The class names in the file's metadata, where it has them."""
+    import pyarrow.parquet as pq
+
     metadata = pq.read_schema(file).metadata or {}
     try:
         content = json.loads(metadata.get(b"huggingface", b"{}"))
