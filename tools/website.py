@@ -11,6 +11,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,17 @@ def places() -> dict[str, str]:
     return found
 
 
+@cache
+def titles() -> dict[str, str]:
+    """The first heading of every page that is made of a file, by its place in the site."""
+    found = {}
+    for file, page in places().items():
+        if file.endswith(".md"):
+            first = next(headings((ROOT / file).read_text("utf-8")))
+            found[page] = first[2]
+    return {**found, "index.md": "Start"}
+
+
 def records() -> list[Path]:
     """The measured numbers, which pages link to."""
     return sorted((ROOT / "results").glob("*.json"))
@@ -123,7 +135,10 @@ def relinked(text: str, file: str, page: str, known: dict[str, str]) -> str:
         there, _, anchor = target.partition("#")
         relative = posixpath.relpath(there, posixpath.dirname(page) or ".") if there != page else ""
         place = relative + (f"#{anchor}" if anchor else "")
-        return f"{found['mark']}[{found['text']}]({place or posixpath.basename(page)})"
+        text = found["text"]
+        if text.endswith((".md", "/")):  # a file's name says more in the repository than here
+            text = titles().get(there, text)
+        return f"{found['mark']}[{text}]({place or posixpath.basename(page)})"
 
     return LINK.sub(link, text)
 
@@ -152,7 +167,9 @@ def command_line() -> str:
 
     from goodness.cli.app import app
 
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    for each in command.commands.values():  # else cut after 45 letters
+        each.short_help = each.help.partition("\n")[0]
     with typer.Context(command, info_name="goodness") as context:
         text = get_docs_for_click(obj=command, ctx=context, name="goodness")
     codes = (
@@ -227,7 +244,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if not item.endswith("/"):
             return item
         own = [page for page in made if posixpath.dirname(page) == item.rstrip("/")]
-        return sorted(own, key=_order)
+        ordered = sorted(own, key=_order)
+        if item != "methods/":
+            return ordered
+        # By their names alone, which are what one types.
+        return [page if "README" in page else {Path(page).stem: page} for page in ordered]
 
     config.nav = filled(config.nav)
     if "project/security.md" in made:
