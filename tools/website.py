@@ -195,7 +195,11 @@ def schemas() -> dict[str, str]:
         "metrics": ("a line of `metrics.jsonl`", TypeAdapter(results.EpochRow).json_schema()),
         "result": ("`result.json`", TypeAdapter(results.Result).json_schema()),
     }
-    lines = ["# JSON Schemas", "", "For editors that check what is written, and for other programs."]
+    lines = [
+        "# JSON Schemas",
+        "",
+        "For editors that check what is written, and for other programs.",
+    ]
     lines += ["Made from the types of the code.", "", "| of | schema |", "|---|---|"]
     found = {}
     for name, (what, schema) in kinds.items():
