@@ -1,9 +1,10 @@
-.PHONY: attack check format test readme
+.PHONY: attack check format test test-fast test-slow coverage bench-smoke readme docs dist
 
 check:
 	ruff check .
 	ruff format --check .
 	mypy
+	codespell
 	python tools/readme.py --check
 	python tools/methods.py --check
 	python tools/configuration.py --check
@@ -14,8 +15,19 @@ format:
 	ruff check --fix .
 	ruff format .
 
-test:
+test test-fast:
 	pytest
+
+test-slow:
+	pytest -m "slow or not slow"
+
+coverage:
+	pytest --cov --cov-report=term:skip-covered
+
+bench-smoke:
+	for script in $$(grep -l parse_args benchmarks/*.py); do python $$script --help > /dev/null || exit 1; done
+	python -m goodness bench sff --model small-cnn --image-size 8 --channels 1 --batch-size 8 --steps 1
+	python -m goodness profile --method sff --model small-cnn --image-size 8 --channels 1 --batch-size 8 --steps 1
 
 # Minutes, shared by all attacks in tests/attacks.
 MINUTES ?= 20
@@ -29,3 +41,11 @@ readme:
 	python tools/configuration.py
 	python tools/history.py
 	python tools/links.py
+
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+dist:
+	rm -rf dist
+	python -m build
+	twine check --strict dist/*

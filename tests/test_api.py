@@ -50,7 +50,7 @@ def pictures(tmp_path_factory):
 def test_the_run_folder_has_the_agreed_files(run):
     assert {path.name for path in run.folder.iterdir()} >= {
         *("config.json", "environment.json", "metrics.jsonl", "result.json"),
-        *("curves.png", "tensorboard", "best", "last"),
+        *("curves.png", "best", "last"),
     }
     assert json.loads((run.folder / "environment.json").read_text())["command"] == "a test"
     pickles = [p for p in run.folder.rglob("*") if p.suffix in (".pt", ".pth", ".pkl", ".ckpt")]
@@ -303,8 +303,8 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path):
         ({"method": "asge", "image_size": 8}, "--image-size"),
         ({"data": "digist"}, "digits"),
         ({"device": "cuda:99"}, "--device cpu"),
-        ({"device": "meta"}, "only cpu and cuda"),
-        ({"device": "privateuseone"}, "only cpu and cuda"),
+        ({"device": "meta"}, "only cpu, cuda, mps"),
+        ({"device": "privateuseone"}, "only cpu, cuda, mps"),
         ({"epochs": 0}, "epochs"),
     ],
     ids=str,

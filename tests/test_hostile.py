@@ -25,7 +25,7 @@ from goodness.config import resolve
 from goodness.data import open_data
 from goodness.data.images import open_image
 from goodness.errors import InputError
-from goodness.files import at_home, check_regular, shortened
+from goodness.files import at_home, check_regular, file_name
 from goodness.models import MODELS
 from goodness.models.weights import load_weights, read_weights
 from goodness.models.zoo import _arguments
@@ -288,9 +288,9 @@ def test_a_home_that_is_not_known(tmp_path):
 
 
 def test_a_name_is_shortened_to_what_systems_allow():
-    assert shortened("abc") == "abc"
-    assert len(shortened("é" * 300).encode()) <= 201
-    assert shortened(os.fsdecode(b"caf\xe9")) == "caf_"
+    assert file_name("abc") == "abc"
+    assert len(file_name("é" * 300).encode()) <= 201
+    assert file_name(os.fsdecode(b"caf\xe9")) == "caf_"
 
 
 def test_a_run_folder_is_no_class(tmp_path):

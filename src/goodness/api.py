@@ -25,9 +25,10 @@ from goodness.data.folder import expanded
 from goodness.data.given import Given, batch_size_of, kind_of
 from goodness.data.locating import class_folders_in
 from goodness.data.preprocessing import ImageLike
+from goodness.devices import synchronize
 from goodness.errors import InputError
 from goodness.exits.records import Calibration, ExitReport
-from goodness.files import shortened, write_json
+from goodness.files import file_name, write_json
 from goodness.keywords import ConfigValues
 from goodness.learning.learner import Learner
 from goodness.network.build import build
@@ -892,8 +893,7 @@ def _time_step(trainer: Trainer, steps: int = 4) -> float:
             examples = trainer.mixed(trainer.prepare(images), y)
         learner.steps = place
         learner.step(*examples, first)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
     return (time.perf_counter() - started) / (steps - 1) * batch / size
 
 
@@ -931,7 +931,7 @@ def _check_outside(folder: Path, data: str) -> None:
 def _new_folder(config: Config) -> Path:
     """An empty folder that is this run's alone, though others may begin in the same second."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / shortened(f"{now}-{config.method}-{Path(config.data).name}")
+    base = Path("runs") / file_name(f"{now}-{config.method}-{Path(config.data).name}")
     path, number = base, 1
     while True:
         try:

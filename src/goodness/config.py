@@ -155,7 +155,7 @@ class Config(BaseModel):
         default_factory=lambda: CheckpointConfig.model_validate({})
     )
     """How often the state is saved, and how many epochs' weights are kept."""
-    log: Annotated[list[str], Key("run", "A,B,…", resume=True)] = ["tensorboard"]
+    log: Annotated[list[str], Key("run", "A,B,…", resume=True)] = []
     """Where the numbers of every epoch are written beside the run's own files: csv, tensorboard,
     wandb, mlflow."""
 
@@ -197,7 +197,7 @@ class Config(BaseModel):
     """Weigh each block's losses by how often it has a class wrong, with this exponent."""
 
     device: Annotated[str, Key("machine", "NAME", resume=True)] = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1 …"""
+    """Where to compute: auto, cpu, cuda, cuda:1 …, mps (Apple); auto is CUDA or the CPU."""
     num_workers: Annotated[NonNegativeInt, Key("machine", "N", resume=True)] = 0
     """Processes that decode images when they do not fit in memory."""
     num_threads: Annotated[PositiveInt | None, Key("machine", "N", resume=True)] = None

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from goodness.devices import wide
+
 T = TypeVar("T")
 
 
@@ -306,7 +308,7 @@ def effective_rank(matrix: Tensor) -> float:
     3.0
     """
     rows, columns = matrix.shape
-    thin = (matrix if rows > columns else matrix.T).double()
+    thin = wide(matrix if rows > columns else matrix.T)
     values = torch.linalg.eigvalsh(thin.T @ thin).clamp_min(0).sqrt()
     # Of a singular value below the root of the precision nothing is left in its square.
     values = values[values > 1e-7 * values.max()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")
@@ -47,7 +46,10 @@ def memory_line(images: int, step: int | None) -> str:
 
 def _of_machine() -> int:
     try:
-        lines = dict(line.split(":", 1) for line in INFO.read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in INFO.read_text("utf-8").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # not Linux: all that there is
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, KeyError):  # not Linux
+        import psutil
+
+        free: int = psutil.virtual_memory().available
+        return free

@@ -40,12 +40,17 @@ def seed_generators(device: torch.device, seed: int) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def kept_generators(device: torch.device) -> AbstractContextManager[None]:
     """Leave the default generators of the CPU and ``device`` as they were: they are the user's."""
     kept: AbstractContextManager[None]
-    kept = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    if device.type == "cpu":
+        kept = torch.random.fork_rng([])
+    else:
+        kept = torch.random.fork_rng([device], device_type=device.type)
     return kept
 
 

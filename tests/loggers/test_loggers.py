@@ -295,7 +295,7 @@ def test_without_a_run_folder_nothing_is_written(trainer, wandb, mlflow, tmp_pat
     assert not mlflow.calls
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_a_package_that_is_missing_is_told_of_before_anything_is_made(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(goodness.InputError, match=rf"pip install 'goodness\[{name}\]'"):
@@ -308,7 +308,7 @@ def test_unknown_loggers_are_refused_and_one_may_stand_alone():
         goodness.resolve({"log": ["tensorboard", "cvs"]})
     assert goodness.resolve({"log": "csv"}).log == ["csv"]
     assert goodness.resolve({"log": []}).log == []
-    assert goodness.resolve({}).log == ["tensorboard"]
+    assert goodness.resolve({}).log == []
 
 
 def test_a_run_that_is_stopped_and_resumed_has_one_log(tmp_path, wandb, monkeypatch):

@@ -57,10 +57,12 @@ def test_what_is_paused_takes_no_time(clock):
     assert watch.seconds == 3.0
 
 
-@pytest.mark.parametrize(("device", "share", "waits"), [("cpu", 10 / 44, 0), ("cuda", 4 / 8, 6)])
+@pytest.mark.parametrize(
+    ("device", "share", "waits"), [("cpu", 10 / 44, 0), ("cuda", 4 / 8, 6), ("mps", 4 / 8, 6)]
+)
 def test_a_gpu_is_waited_for_on_some_steps_only(clock, monkeypatch, device, share, waits):
     waited = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(clock[0]))
+    monkeypatch.setattr(throughput, "synchronize", lambda _: waited.append(clock[0]))
     watch = Throughput(torch.device(device), images=8, every=4)
     for step in range(8):
         data, training = (2.0, 2.0) if step % 4 == 0 else (1.0, 5.0)

@@ -89,6 +89,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _wait_briefly()
     prepare_streams()
+    _suit_the_system()
     try:
         _run(args)
     finally:
@@ -150,6 +151,15 @@ def _wait_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def _suit_the_system() -> None:
+    """Text as UTF-8 also in Windows' files and pipes; on a Mac the CPU for what MPS cannot do."""
+    if sys.platform == "win32":
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    if sys.platform == "darwin":
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -10,6 +10,7 @@ import typer
 from goodness.cli.options import Values, takes
 from goodness.cli.output import console, show, table
 from goodness.config import KEYS, Config, with_recipe
+from goodness.files import file_name
 from goodness.training.signals import interruptible
 
 SHARED = [name for name, key in KEYS.items() if key.option and not key.compare]
@@ -88,7 +89,7 @@ def compare(
     asked.pop("data", None)
     keys = tuple(key.strip() for key in search.split(",") if key.strip())
     terms = Terms(data, budget, protocol, asked.pop("data_root", None), asked, keys, trial_share)
-    folder = out or Path("comparisons") / f"{Path(data).name}-{protocol}-{budget:g}s"
+    folder = out or Path("comparisons") / file_name(f"{Path(data).name}-{protocol}-{budget:g}s")
     named = methods_of(methods, baseline)
     study = Study.create(folder, terms, named, seeds, match_parameters or (), target)
     log = console()

@@ -10,7 +10,7 @@ import typer
 from goodness.cli.options import AsJson, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
 from goodness.cli.values import load_run, output_folder
-from goodness.files import shortened
+from goodness.files import file_name
 
 if TYPE_CHECKING:
     from goodness.api import Run
@@ -53,7 +53,7 @@ def evaluate(
     # Of other data a picture of its own, beside that of the run's.
     name = Path(result.data).name
     of = "" if "data" not in asked else f"{name}-"
-    picture = output_folder(loaded) / f"{shortened(f'confusion-{of}{split}')}.png"
+    picture = output_folder(loaded) / f"{file_name(f'confusion-{of}{split}')}.png"
     title = f"{name} {split}: {percent(result.accuracy)} right"
     draw_confusion(result.confusion, loaded.classes, picture, title)
     if not as_json:

@@ -12,7 +12,7 @@ import typer
 from goodness.cli.options import Images, Overwrite, RunName, Values, takes
 from goodness.cli.output import console
 from goodness.cli.values import load_run, output_folder
-from goodness.files import check_folder, check_new, shortened
+from goodness.files import check_folder, check_new, file_name
 
 
 @takes("max_pixels", "num_threads", "device", settings=False)
@@ -47,7 +47,7 @@ def _pictures(images: Sequence[Path], folder: Path) -> list[Path]:
     """Where the picture of each image goes; two images of one name, from two folders, get two."""
     taken: dict[str, None] = {}
     for image in images:
-        stem = shortened(image.stem)
+        stem = file_name(image.stem)
         names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         taken[next(name for name in names if name not in taken)] = None
     return [folder / f"{name}.png" for name in taken]

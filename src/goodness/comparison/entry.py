@@ -85,14 +85,14 @@ class EntryFolder:
         """Why the entry could not be trained; None where it could."""
         if not self._refused.exists():
             return None
-        return self._refused.read_text(errors="replace").strip()
+        return self._refused.read_text("utf-8", "replace").strip()
 
     def refuse(self, reason: str | None) -> None:
         """Keep why the entry could not be trained; None: it could."""
         if reason is None:
             self._refused.unlink(missing_ok=True)
         else:
-            self._refused.write_text(f"{reason}\n")
+            self._refused.write_text(f"{reason}\n", "utf-8")
 
     @property
     def finished(self) -> bool:

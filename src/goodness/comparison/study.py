@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
 from goodness.training.lock import check_free, locked
+from goodness.training.signals import apart, ask_to_end
 
 WORKER = (
     "import sys; sys.path[:] = [place for place in sys.path if place]\n"
@@ -254,17 +256,18 @@ class Study:
             log(f"{entry.name}: done before")
             return
         command = [sys.executable, "-c", WORKER, str(self.path), entry.name]
-        # A session of its own: Ctrl-C reaches this process alone, which then stops the others.
+        # Apart from this one: Ctrl-C reaches this process alone, which then stops the others.
         with subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # which tells it that this process lives
             stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            **apart(),
         ) as process:
             self._processes.append(process)
             if self._stopping.is_set():  # `_stop` may have looked before it was there
-                process.terminate()
+                ask_to_end(process)
             assert process.stdout is not None
             for line in process.stdout:
                 log(line.rstrip())
@@ -276,7 +279,7 @@ class Study:
         self._stopping.set()
         for process in self._processes:
             if process.poll() is None:
-                process.terminate()
+                ask_to_end(process)
 
     def train(
         self, name: str, log: Callable[[str], None], callbacks: Sequence[Callback] = ()

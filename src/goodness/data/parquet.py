@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from goodness.data.images import image_size, open_image
@@ -21,6 +19,9 @@ from goodness.data.source import Source, make_source
 from goodness.errors import InputError
 from goodness.files import check_regular
 from goodness.memory import available_memory, in_units
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -73,8 +74,15 @@ def read_parquet(files: Sequence[Path]) -> Source:
     """The images of these files; the encoded bytes stay in memory.
 
     Raises:
-        InputError: a file is damaged, lacks a column, or has a label out of range.
+        InputError: a file is damaged, lacks a column, or has a label out of range; or pyarrow is
+            not installed.
     """
+    try:
+        import pyarrow as pa  # late: it is large, and few need it
+    except ImportError:
+        raise InputError(
+            f"{files[0]}: Parquet files need pyarrow (pip install 'goodness[hub]')"
+        ) from None
     tables = [_read_table(file) for file in files]
     chunks = [chunk for table in tables for chunk in table["image"].chunks]
     labels = np.concatenate([table["label"].to_numpy() for table in tables])
@@ -96,6 +104,10 @@ def read_parquet(files: Sequence[Path]) -> Source:
 
 def _read_table(file: Path) -> pa.Table:
     """The encoded images and the labels of a file, as columns ``image`` and ``label``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     check_regular(file)
     try:
         schema = pq.read_schema(file)
@@ -118,6 +130,8 @@ def _read_table(file: Path) -> pa.Table:
 
 def _read_columns(file: Path, names: list[str]) -> pa.Table:
     """Columns of a file, some rows at a time: a few bytes may stand for more than memory holds."""
+    import pyarrow.parquet as pq
+
     limit = min(available_memory() // 2, max(LEAST_ROOM, EXPANSION * file.stat().st_size))
     with pq.ParquetFile(file) as opened:
         groups = map(opened.metadata.row_group, range(opened.num_row_groups))
@@ -149,6 +163,8 @@ def _column(file: Path, schema: pa.Schema, choices: Sequence[str]) -> str:
 
 def _class_names(file: Path) -> list[str] | None:
     """The class names in the file's metadata, where it has them."""
+    import pyarrow.parquet as pq
+
     metadata = pq.read_schema(file).metadata or {}
     try:
         content = json.loads(metadata.get(b"huggingface", b"{}"))

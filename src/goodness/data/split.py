@@ -174,7 +174,7 @@ class Split:
     def _from_memory(
         self, images: Tensor, order: Tensor, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        if device.type == "cuda":
+        if device.type != "cpu":
             # Once, for good: from here on no batch crosses from host to device.
             self._images = images = images.to(device)
         labels = self.labels.to(images.device)

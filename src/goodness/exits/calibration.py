@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from goodness.devices import wide
+
 BINS = 15
 LEAST, MOST = 1e-3, 1e3
 """Of a temperature."""
@@ -35,7 +37,8 @@ def fit_temperature(scores: Tensor, y: Tensor) -> float:
         scores: (N, K).
         y: labels (N,).
     """
-    scores = scores.detach().double()
+    scores = wide(scores.detach())
+    y = y.to(scores.device)
     log_t = torch.zeros((), dtype=torch.float64, device=scores.device, requires_grad=True)
     search = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
     smoothing = 1 / (len(y) + 2)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
 from torch import Tensor
 
 from goodness.errors import InputError
 from goodness.learning import Learner
 from goodness.network.network import Network
+
+try:
+    import lightning
+except ImportError:
+    raise InputError("lightning is not installed: pip install 'goodness[lightning]'") from None
 
 
 class GoodnessModule(lightning.LightningModule):

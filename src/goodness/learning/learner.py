@@ -17,6 +17,7 @@ from goodness.checks import (
     check_own_loop,
 )
 from goodness.clock import Clock
+from goodness.devices import placed
 from goodness.errors import Diverged, InputError
 from goodness.functional import at_labels, stretch
 from goodness.learning.gradients import Gradients
@@ -577,7 +578,7 @@ class Learner:
             owner, index, key = place.rsplit("/", 2)
             if owner == PENDING:
                 if (objective := self._objectives().get(int(index))) is not None:
-                    objective.pending[key] = value.to(self.network.device)
+                    objective.pending[key] = placed(value, self.network.device)
             elif owner.startswith(HELD):
                 held[place.removeprefix(f"{HELD}/")] = value
             elif key == GROUP_STEP:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class TensorBoard(Logger):
     """Events in ``tensorboard/`` in the run folder: scalars, and two texts."""
 
+    package = "tensorboard"
+
     def begin(self, folder: Path, config: Mapping[str, Any], history: Sequence[EpochRow]) -> None:
         """Open the events; what an interrupted run wrote from its last epoch on is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # late: it takes a second

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.devices import wide
 from goodness.errors import InputError
 from goodness.types import Shape
 
@@ -69,7 +70,7 @@ class Whitening(nn.Module):
         moment = torch.zeros(len(self.weight) // 2, len(self.weight) // 2, dtype=torch.float64)
         count = 0
         for images in batches:
-            patches = F.unfold(images.double(), side).transpose(0, 1).flatten(1)  # (P, patches)
+            patches = F.unfold(wide(images), side).transpose(0, 1).flatten(1)  # (P, patches)
             moment += (patches @ patches.T).cpu()
             count += patches.shape[1]
         values, vectors = torch.linalg.eigh(moment / count)

@@ -116,7 +116,8 @@ class Boosted(Convolutional):
         """Set the thresholds by the answers of the epoch, and forget these."""
         if not self.pending:
             return
-        seen = {name: self.pending.pop(name) for name in list(self.pending)}
+        # Once an epoch, in double precision, which not every device has.
+        seen = {name: self.pending.pop(name).cpu() for name in list(self.pending)}
         groups = class_groups(seen["whole"], len(self.thresholds), self.support)
         targets = precision(seen["whole"], seen["whole_right"], groups) - self.margin
         own = seen["confidence"], seen["answers"], seen["right"]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from goodness.devices import wide
 from goodness.objective.base import OBJECTIVES, BlockSpec, Context, Objective
 from goodness.objective.classifier import Classifier, feature_grid
 from goodness.types import NonNegative, PositiveInt
@@ -58,8 +59,8 @@ class LeastSquares(Objective):
     @torch.no_grad()
     def observe(self, h: Tensor, y: Tensor) -> None:
         """Add the batch to F'F and F'Y."""
-        f = self.features(h).double()
-        target = F.one_hot(y, self.weight.shape[1]).to(f.dtype)
+        f = wide(self.features(h))
+        target = F.one_hot(y, self.weight.shape[1]).to(f)
         for name, product in (("FtF", f.T @ f), ("FtY", f.T @ target)):
             held = self.pending.get(name)
             self.pending[name] = product if held is None else held.add_(product)

@@ -33,9 +33,9 @@ class ClassDifficulty(nn.Module):
     def __init__(self, num_classes: int, kappa: float) -> None:
         super().__init__()
         self.kappa = kappa
-        # In double precision sums do not depend on how many batches they are made of.
+        # Counts: exact up to 2^24, so they do not depend on how many batches they are made of.
         for name in ("right", "seen"):
-            self.register_buffer(name, torch.zeros(num_classes, dtype=torch.float64))
+            self.register_buffer(name, torch.zeros(num_classes))
         self.register_buffer("difficulty", torch.zeros(num_classes))
         self.register_buffer("known", torch.zeros(num_classes, dtype=torch.bool))
 

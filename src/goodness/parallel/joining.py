@@ -40,6 +40,10 @@ def join(config: Config) -> Iterator[Ranks]:
             f" -m goodness train --parallel {config.parallel} ... (one process: --parallel none)"
         )
     device = set_machine(config.device, config.num_threads)
+    if device.type == "mps":
+        raise InputError(
+            f"--parallel {config.parallel}: an Apple GPU is used by one process (try --device cpu)"
+        )
     if device.type == "cuda":
         if here.local_rank >= torch.cuda.device_count():
             raise InputError(

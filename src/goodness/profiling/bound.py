@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodness.devices import synchronize
 from goodness.modes import evaluating
 from goodness.network.network import Network
 
@@ -125,6 +126,5 @@ def seconds(call: Call, repeats: int, device: torch.device) -> float:
 
 def now(device: torch.device) -> float:
     """The time in seconds at which all work given to the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronize(device)
     return time.perf_counter()

@@ -72,4 +72,6 @@ def step_memory(trainer: Trainer) -> StepMemory | None:
 
 def free_memory(device: torch.device) -> int:
     """Bytes that a step can take on a device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return available_memory()  # MPS shares it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -108,7 +109,7 @@ def load(
     for name in groups:
         path = _checked(found / f"{name}.safetensors", meta)
         try:
-            tensors[name] = load_file(path)
+            tensors[name] = _detached(load_file(path))
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"checkpoint file '{path}' is missing or truncated ({error})"
@@ -223,13 +224,26 @@ def put(state: Mapping[str, Tensor], network: Network, source: str) -> None:
     network.load_state_dict(state)
 
 
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, no longer views of the file where that would keep it from being replaced."""
+    if sys.platform != "win32":
+        return tensors
+    return {key: value.clone() for key, value in tensors.items()}
+
+
 def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until a file, or a folder's entries, are on the disk.
+
+    Windows opens no folder, and flushes only what is open for writing.
+    """
+    folder = path.is_dir()
+    if folder and sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from goodness.devices import widest
 from goodness.learning.learner import StepResult
 from goodness.results import BlockTraining
 
@@ -13,7 +14,7 @@ class EpochMetrics:
     """Sums over the steps of an epoch, per block, kept on the device."""
 
     def __init__(self, blocks: int, device: torch.device) -> None:
-        self.sums = torch.zeros(4, blocks, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(4, blocks, dtype=widest(device), device=device)
 
     def add(self, result: StepResult, y: Tensor) -> None:
         """Count one step's losses and right answers; of soft labels (N, K) the answers' shares."""

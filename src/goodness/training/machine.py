@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import sys
 
 import torch
 
 from goodness.errors import InputError
 
+DEVICES = ("cpu", "cuda", "mps")
+
 
 def set_machine(device: str, threads: int | None) -> torch.device:
     """Prepare the process for training.
 
     Args:
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         threads: CPU threads of an operation; None leaves torch's choice.
 
     Returns:
@@ -41,15 +42,16 @@ def choose_device(name: str) -> torch.device:
     """A device by name; ``auto`` takes CUDA where there is one.
 
     Raises:
-        InputError: no such device on this machine, or of a kind that cannot train: totals need
-            float64, which MPS has not.
+        InputError: no such device on this machine, or of a kind that is not known here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise InputError(f"device '{name}': only cpu and cuda can be used (try --device cpu)")
+        if device.type not in DEVICES:
+            raise InputError(
+                f"device '{name}': only {', '.join(DEVICES)} can be used (try --device cpu)"
+            )
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device '{name}' is not available here (try --device cpu)") from None
@@ -73,8 +75,21 @@ def _keep_freed_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the allocator's peak on a CUDA device, the process's largest resident set on CPU."""
+    """Bytes, by kind of device.
+
+    CUDA: the allocator's peak. MPS, which keeps no peak: what the driver holds for the process,
+    which rarely shrinks. CPU: the process's largest resident set.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        peak: int = psutil.Process().memory_info().peak_wset
+        return peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

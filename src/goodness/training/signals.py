@@ -1,13 +1,15 @@
-"""Ctrl-C and SIGTERM: the first one asks the loop to save and end, the second one ends at once."""
+"""Ctrl-C, SIGTERM, Ctrl-Break: the first asks the loop to save and end, a second ends at once."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from goodness.errors import Interrupted
 from goodness.training.callbacks import Callback
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from goodness.training.trainer import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if sys.platform == "win32":
+    # What a process gets there that shall end; SIGTERM ends it unasked.
+    SIGNALS += (signal.SIGBREAK,)
 
 
 class Ended(SystemExit):
@@ -85,6 +90,21 @@ def ended_at_once() -> AbstractContextManager[None]:
 def ignored() -> AbstractContextManager[None]:
     """Inside it signals do nothing."""
     return _handled_by(signal.SIG_IGN)
+
+
+def apart() -> dict[str, Any]:
+    """For `subprocess.Popen`: a process that Ctrl-C does not reach, but `ask_to_end` does."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def ask_to_end(process: subprocess.Popen[str]) -> None:
+    """Ask a process that was started `apart` to save and end."""
+    if sys.platform == "win32":
+        process.send_signal(signal.CTRL_BREAK_EVENT)
+    else:
+        process.send_signal(signal.SIGTERM)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from goodness.devices import synchronize
+
 WARM_STEPS = 10
 """First steps, which compile and allocate, are left out of images per second."""
 
@@ -24,7 +26,8 @@ class Throughput:
     """
 
     def __init__(self, device: torch.device, images: int, every: int) -> None:
-        self._waits = device.type == "cuda"
+        self._device = device
+        self._waits = device.type != "cpu"
         self._images = images
         self._every = every
         self._before = 0.0
@@ -98,5 +101,5 @@ class Throughput:
 
     def _now(self, step: int) -> float:
         if self._waits and step % self._every == 0:
-            torch.cuda.synchronize()
+            synchronize(self._device)
         return time.perf_counter()
