@@ -93,7 +93,8 @@ def assert_learns_alike(own, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in METHODS.names() if m not in LEARN])
 def test_what_the_runtime_lacks_is_named(method):
-    with pytest.raises(InputError, match=r"needs aten|learns from|plan|update|presentation") as error:
+    says = r"needs aten|learns from|plan|update|presentation"
+    with pytest.raises(InputError, match=says) as error:
         training_plans(network(method), 4)
     assert "\n" not in str(error.value)
 
