@@ -34,7 +34,7 @@ BATCHES = (1, 8)
 
 
 def main() -> None:
-    """Plan all of them and print a table."""
+    """Plan all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="where the record goes")
     asked = parser.parse_args()

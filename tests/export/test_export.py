@@ -121,7 +121,6 @@ def test_a_shared_network_stays_as_it_is(tmp_path):
         ("onnx", {"format": "onnx"}, "onnx"),
         ("onnxscript", {"format": "onnx"}, "onnx"),
         ("executorch", {"format": "executorch"}, "executorch"),
-        ("executorch", {"format": "executorch", "train": True}, "executorch"),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(

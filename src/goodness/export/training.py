@@ -179,7 +179,10 @@ def training_plans(network: Network, batch: int) -> list[TrainingPlan]:
             fixed program.
     """
     segments = _segments(network)
+    learnt = [parameter.requires_grad for parameter in network.parameters()]
     network = portable(network)
+    for parameter, own in zip(network.parameters(), learnt, strict=True):
+        parameter.requires_grad_(own)
     plans, x = [], torch.zeros(batch, *network.image_shape)
     for segment in segments:
         program = SegmentProgram(network, segment)
@@ -250,8 +253,8 @@ class _Operators(TorchDispatchMode):
 
 def _try(program: SegmentProgram, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """One step, to see which operators it takes; what gets no gradient is not trained."""
-    for parameter in program.parameters():
-        parameter.requires_grad_(program.training and bool(program.losses))
+    if not (program.training and program.losses):
+        program.requires_grad_(False)
     with _Operators() as operators, torch.enable_grad():
         outputs: tuple[Tensor, ...] = program(x, y)
         if program.losses and outputs[0].requires_grad:
@@ -273,6 +276,13 @@ def _segments(network: Network) -> tuple[Segment, ...]:
     blocks = [index for segment in segments for index in segment.blocks]
     if blocks != list(range(len(network))) or any(segment.through for segment in segments):
         raise InputError(f"plan '{name}': blocks that learn with others in turn have no program")
+    if any(segment.losses and not segment.training for segment in segments):
+        raise InputError(f"plan '{name}': heads that learn on frozen blocks have no program")
+    if network.changes_rows:
+        raise InputError(
+            f"presentation '{network.config.presentation['name']}': rows that change between"
+            " blocks have no program"
+        )
     if not isinstance(network.update, Gradient):
         raise InputError(f"update '{network.config.update['name']}' has no program of its own")
     if network.config.class_weights:
