@@ -160,11 +160,12 @@ class Run:
         Raises:
             InputError: ``exits.json`` is damaged.
         """
-        if not isinstance(self._kept, RunFolder):
-            return None
         found = self._kept.read_exits()
-        these = self._kept.weights_epoch(), self.network.readout
-        return found if found is not None and (found.epoch, found.readout) == these else None
+        if found is None or found.readout != self.network.readout:
+            return None
+        # A run goes on after it was calibrated; what is shared stays as it is.
+        old = isinstance(self._kept, RunFolder) and found.epoch != self._kept.weights_epoch()
+        return None if old else found
 
     def calibrate(
         self,

@@ -81,7 +81,9 @@ def test_the_first_block_that_is_sure_enough_answers(run, digit):
 )
 def test_where_an_answer_is_taken(best, threshold, place):
     shares = torch.tensor(best)[:, None] * torch.tensor([[1.0, 0.1]])
-    assert taken(shares, threshold) == place
+    assert taken(shares, torch.full_like(shares, threshold)) == place
+    unsure = torch.tensor([[float("inf"), 0.0]]).expand_as(shares)  # of the other class
+    assert taken(shares, unsure) == len(shares) - 1
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -31,7 +31,7 @@ client = Client(url, verbose=False)
 def ask(image, threshold, name="/predict"):
     try:
         given = None if image is None else handle_file(image)
-        label, said, table, *pictures = client.predict(given, threshold, api_name=name)
+        label, said, table, *pictures = client.predict(given, threshold, False, api_name=name)
     except Exception as error:
         return str(error)
     sizes = [Image.open(path).size for path in pictures]

@@ -10,10 +10,13 @@ import torch
 from PIL import Image
 
 from goodness import InputError, fit, load
+from goodness.checksums import write_sealed
 from goodness.cli import main
+from goodness.demo import answering
 from goodness.exits.calibrate import exits_of
 from goodness.exits.passage import answer_early
 from goodness.exits.records import Calibration
+from goodness.training.run_folder import RunFolder
 
 MODEL = {"name": "small-cnn", "widths": [16, 24, 32]}
 
@@ -69,11 +72,11 @@ def test_a_run_is_calibrated_and_measured(run):
     assert tested.accuracy_full == pytest.approx(whole.accuracy)
 
 
-def digit(run):
-    path = run.folder / "digit.png"
+def digit(run, place=0):
+    path = run.folder / f"digit-{place}.png"
     if not path.exists():
-        pixels, _ = next(run._split(None, "test", None, None).batches(1, "cpu"))
-        Image.fromarray(pixels[0, 0].numpy()).save(path)
+        pixels, _ = next(run._split(None, "test", None, None).batches(place + 1, "cpu"))
+        Image.fromarray(pixels[place, 0].numpy()).save(path)
     return path
 
 
@@ -124,10 +127,10 @@ def test_exits_are_of_the_weights_that_were_calibrated(run):
     file = run.folder / "exits.json"
     for change in ({"epoch": found.epoch + 1}, {"readout": "other"}):
         other = found.model_copy(update=change)
-        file.write_text(other.model_dump_json(by_alias=True))
+        RunFolder(run.folder).write_exits(other)
         assert load(run.folder).calibration is None
     content = json.loads(found.model_dump_json(by_alias=True))
-    file.write_text(json.dumps({**content, "more": 1}))
+    write_sealed(file, {**content, "more": 1}, RunFolder(run.folder).id)
     with pytest.raises(InputError, match="damaged, or of another version: 'more'"):
         load(run.folder).predict_early([digit(run)])
     file.write_text("{")
@@ -202,3 +205,22 @@ def test_a_calibration_without_exits_says_so(run, capsys, monkeypatch):
     assert (code, load(run.folder).calibration.margin) == (0, None)
     assert "try a larger --tolerance" in err
     assert load(run.folder).calibration.report.saved < 0.01
+
+
+def test_exits_go_with_a_shared_network_and_to_the_page(run, tmp_path, monkeypatch):
+    blank = Image.new("L", (8, 8))
+    monkeypatch.setattr(answering, "draw_explanation", lambda *given: blank.save(given[-1]))
+    images = [digit(run, place) for place in range(6)]
+    assert answering.answer(run, images[0], None).skipped == 0  # nothing is calibrated yet
+    run.calibrate(support=15, tolerance=0.02)
+    early = run.predict_early(images)
+    again = load(run.save_pretrained(tmp_path / "shared"), device="cpu")
+
+    assert again.calibration == run.calibration
+    assert again.predict_early(images) == early
+    assert "of the FLOPs saved" in (tmp_path / "shared" / "README.md").read_text()
+    for image, expected in zip(images, early, strict=True):
+        found = answering.answer(again, image, None)
+        (taken,) = (belief for belief in found.beliefs if belief.exits)
+        assert (taken.block, taken.answer) == (expected.exit, expected.class_name)
+        assert taken.probability == pytest.approx(expected.probability, abs=1e-5)

@@ -40,7 +40,7 @@ def change(file, **values):
 
 def refuses(folder, match):
     with pytest.raises(InputError, match=match) as caught:
-        goodness.load(folder)
+        goodness.load(folder).result  # noqa: B018
     assert "\n" not in str(caught.value)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from goodness.data.images import FORMATS
 from goodness.errors import InputError
+from goodness.exits.calibrate import exits_of
 from goodness.reports.explanation import draw_explanation
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Answer:
     """What every block responds to, see `goodness.explain`."""
 
 
-def answer(run: Run, image: Image.Image | str | Path, threshold: float = 1.0) -> Answer:
+def answer(run: Run, image: Image.Image | str | Path, threshold: float | None = 1.0) -> Answer:
     """Ask a network about an image.
 
     The answer is taken after the first block where the most probable class has at least
@@ -68,7 +69,8 @@ def answer(run: Run, image: Image.Image | str | Path, threshold: float = 1.0) ->
     Args:
         run: whose network.
         image: a Pillow image or a file.
-        threshold: 0 to 1; of one that no probability reaches, the last block answers.
+        threshold: 0 to 1; of one that no probability reaches, the last block answers. None: the
+            temperatures and thresholds that `goodness.Run.calibrate` has found, if it was called.
 
     Raises:
         InputError: no image, or one that is too large.
@@ -79,11 +81,13 @@ def answer(run: Run, image: Image.Image | str | Path, threshold: float = 1.0) ->
     network = run.network
     x = run.preprocessing(pixels).to(network.device)
     with torch.no_grad():
-        shares = network.exits(x)[:, 0].float().softmax(1).cpu()
+        scores = network.exits(x)[:, 0].float().cpu()
     alone = [
         None if s is None else s[0].float().softmax(0).cpu() for s in network.evaluate(x).blocks
     ]
-    place = taken(shares, threshold)
+    temperatures, thresholds = limits(run, threshold)
+    shares = (scores / temperatures).softmax(1)
+    place = taken(shares, thresholds)
     names = zip(network.names, shares, alone, strict=True)
     beliefs = [
         Belief(name, *_best(run, own), *_best(run, total), exits=index == place)
@@ -98,14 +102,36 @@ def answer(run: Run, image: Image.Image | str | Path, threshold: float = 1.0) ->
     )
 
 
-def taken(shares: Tensor, threshold: float) -> int:
+def limits(run: Run, threshold: float | None) -> tuple[Tensor, Tensor]:
+    """What scores are divided by, and the probability at which an answer is taken.
+
+    Args:
+        run: whose network.
+        threshold: the same for all blocks and classes; None: as calibrated, or never before the
+            last block.
+
+    Returns:
+        Temperatures (B, 1) and thresholds (B, K).
+    """
+    blocks = len(run.network)
+    temperatures = torch.ones(blocks, 1)
+    never = float("inf")
+    thresholds = torch.full((blocks, len(run.classes)), never if threshold is None else threshold)
+    if threshold is None and run.calibration is not None:
+        for place, exit_ in exits_of(run.calibration.exits, torch.device("cpu")).items():
+            temperatures[place], thresholds[place] = exit_.temperature, exit_.thresholds
+    return temperatures, thresholds
+
+
+def taken(shares: Tensor, thresholds: Tensor) -> int:
     """The place of the block after which an answer is taken.
 
     Args:
         shares: class probabilities (B, K) after every block; NaN where there are none yet.
-        threshold: the least that the most probable class must have.
+        thresholds: (B, K), the least that the most probable class must have.
     """
-    sure = shares.max(1).values >= threshold  # NaN never is
+    best, answer = shares.max(1)
+    sure = best >= thresholds.gather(1, answer[:, None])[:, 0]  # NaN never is
     return int(sure.nonzero()[0]) if sure.any() else len(shares) - 1
 
 

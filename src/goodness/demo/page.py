@@ -83,17 +83,21 @@ def page(run: Run) -> Any:
     preprocessing = run.preprocessing
     draws = preprocessing.channels == 1 and max(preprocessing.height, preprocessing.width) <= SMALL
 
-    def asked(image: str | Image.Image | None, threshold: float) -> tuple[Any, ...]:
+    def asked(
+        image: str | Image.Image | None, threshold: float, calibrated: bool
+    ) -> tuple[Any, ...]:
         try:
             if image is None:
                 raise InputError("drop an image first")
-            return _shown(answer(run, image, threshold))
+            return _shown(answer(run, image, None if calibrated else threshold))
         except InputError as error:
             raise gradio.Error(str(error), print_exception=False) from None
 
-    def sketched(value: dict[str, Any] | None, threshold: float) -> tuple[Any, ...]:
+    def sketched(
+        value: dict[str, Any] | None, threshold: float, calibrated: bool
+    ) -> tuple[Any, ...]:
         try:
-            return asked(drawing(run, (value or {}).get("composite")), threshold)
+            return asked(drawing(run, (value or {}).get("composite")), threshold, calibrated)
         except InputError as error:
             raise gradio.Error(str(error), print_exception=False) from None
 
@@ -107,6 +111,12 @@ def page(run: Run) -> Any:
                     *(0.0, 1.0, THRESHOLD),
                     label="Exit threshold",
                     info="The first block at which a class is this probable answers.",
+                )
+                calibrated = gradio.Checkbox(
+                    run.calibration is not None,
+                    label="Exits as calibrated",
+                    info="Temperatures and thresholds of goodness calibrate, not the one above.",
+                    visible=run.calibration is not None,
                 )
                 if draws:
                     with gradio.Tab("Draw"):
@@ -150,9 +160,9 @@ def page(run: Run) -> Any:
             label="What each block responds to", interactive=False, buttons=["download"]
         )
         shown = [label, exit_, table, seen, picture]
-        ask.click(asked, [image, threshold], shown, api_name="predict")
+        ask.click(asked, [image, threshold, calibrated], shown, api_name="predict")
         if draws:
-            draw.click(sketched, [paper, threshold], shown, api_name="draw")
+            draw.click(sketched, [paper, threshold, calibrated], shown, api_name="draw")
     return made
 
 

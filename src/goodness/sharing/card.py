@@ -55,6 +55,7 @@ def card(run: Run, name: str) -> str:
         splits=_splits(result),
         blocks=_blocks(run),
         result=result,
+        exits=None if run.calibration is None else run.calibration.report,
         curves=(run.folder / "curves.png").is_file(),
         imports=[_line(Path(path).name) for path in config.imports],
     )

@@ -27,13 +27,13 @@ PREPROCESSING, WEIGHTS, CARD, CURVES = (
 )
 NEEDED = ("config.json", PREPROCESSING, WEIGHTS)
 """The files without which a network cannot answer."""
-FILES = (*NEEDED, "result.json", CARD, CURVES)
+FILES = (*NEEDED, "result.json", "exits.json", CARD, CURVES)
 """All that a shared network may have."""
 
 
 class SharedFolder(NetworkFolder):
     """A network as others get it: ``config.json``, ``preprocessor_config.json``,
-    ``model.safetensors``, ``result.json``, ``README.md`` and ``curves.png``.
+    ``model.safetensors``, ``result.json``, ``exits.json``, ``README.md`` and ``curves.png``.
 
     Args:
         path: the folder; see `holds`.
@@ -141,6 +141,10 @@ def write(run: Run, folder: Path, name: str) -> None:
     if run.result is not None:
         data = Path(run.result.data).name
         write_json(shared.result_file, replace(run.result, data=data).to_json())
+    if run.calibration is not None:
+        found = run.calibration.model_dump(mode="json", by_alias=True)
+        found["report"]["data"] = Path(found["report"]["data"]).name
+        write_json(shared.exits_file, found)
     if (curves := run.folder / CURVES).is_file():
         write_whole(folder / CURVES, curves.read_bytes())
     write_whole(folder / CARD, text.encode())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from goodness.checksums import read_sealed
 from goodness.config import KEYS, Config, complete
 from goodness.errors import InputError
+from goodness.exits.records import Calibration
 from goodness.files import write_json
 from goodness.results import Result
 from goodness.training.migration import SCHEMA, current_config
@@ -19,7 +22,7 @@ RUN = "run"
 
 
 class NetworkFolder:
-    """A folder with ``config.json`` and ``result.json``.
+    """A folder with ``config.json``, ``result.json`` and ``exits.json``.
 
     Args:
         path: the folder; nothing is read yet.
@@ -29,6 +32,7 @@ class NetworkFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.result_file = self.path / "result.json"
+        self.exits_file = self.path / "exits.json"
 
     def read_config(self) -> Config:
         """The resolved configuration, whatever version of goodness made it.
@@ -50,6 +54,23 @@ class NetworkFolder:
             return Result.from_json(self._read(self.result_file, "the network answers without it"))
         except ValueError:
             raise InputError(f"'{self.result_file}' is damaged: values are missing") from None
+
+    def read_exits(self) -> Calibration | None:
+        """The content of ``exits.json``; None where nothing was calibrated.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if not self.exits_file.is_file():
+            return None
+        way_out = f"make it again: goodness calibrate {self.path}"
+        try:
+            return Calibration.model_validate(self._read(self.exits_file, way_out))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+            raise InputError(
+                f"'{self.exits_file}' is damaged, or of another version: '{place}' ({way_out})"
+            ) from None
 
     def _read_values(self) -> dict[str, Any]:
         """What the configuration's file holds; nothing that it names is imported or made yet."""

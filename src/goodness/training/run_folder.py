@@ -48,7 +48,6 @@ class RunFolder(NetworkFolder):
         self.epochs = self.path / "epochs"
         self.environment_file = self.path / "environment.json"
         self.metrics_file = self.path / "metrics.jsonl"
-        self.exits_file = self.path / "exits.json"
         self._id: str | None = None
 
     @classmethod
@@ -252,20 +251,6 @@ class RunFolder(NetworkFolder):
         if damaged != self.last and checkpoint.is_whole(self.last, self.id):
             ways.append(f"the last state (delete '{damaged}' and go on with --resume)")
         return f"whole are {' and '.join(ways)}" if ways else "no others are whole"
-
-    def read_exits(self) -> Calibration | None:
-        """The content of ``exits.json``; None where nothing was calibrated."""
-        if not self.exits_file.is_file():
-            return None
-        try:
-            content = self._read(self.exits_file, f"make it again: goodness calibrate {self.path}")
-            return Calibration.model_validate(content)
-        except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
-            raise InputError(
-                f"'{self.exits_file}' is damaged, or of another version: '{place}' (make it again:"
-                f" goodness calibrate {self.path})"
-            ) from None
 
     def write_exits(self, found: Calibration) -> None:
         """Keep what was calibrated."""
