@@ -107,9 +107,10 @@ class Logger(Callback):
     @contextmanager
     def _going_on(self) -> Iterator[None]:
         """Inside it what fails at a service or on the disk does not end the training."""
+        known: tuple[type[Exception], ...] = (OSError, *self.failures)
         try:
             yield
-        except (OSError, *self.failures) as error:
+        except known as error:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
