@@ -11,6 +11,7 @@ from comparing import study_of
 
 from goodness.comparison import worker
 from goodness.training.lock import Busy, locked
+from goodness.training.signals import ended_at_once
 
 
 def test_a_worker_saves_and_ends_when_its_comparison_has_gone(monkeypatch):
@@ -19,7 +20,8 @@ def test_a_worker_saves_and_ends_when_its_comparison_has_gone(monkeypatch):
     monkeypatch.setattr(worker._thread, "interrupt_main", lambda number: done.append(number))
     monkeypatch.setattr(worker.time, "sleep", done.append)
     monkeypatch.setattr(worker.os, "_exit", done.append)
-    worker._end_with_the_comparison()
+    with ended_at_once():
+        worker._end_with_the_comparison()
     assert done == [signal.SIGTERM, worker.PATIENCE, 143]
 
 

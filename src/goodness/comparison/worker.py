@@ -46,6 +46,8 @@ def main(folder: str, entry: str) -> int:
 
 def _end_with_the_comparison() -> None:
     os.read(sys.stdin.fileno(), 1)  # not a buffered read, whose lock Python wants when it ends
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nothing has begun
+        os._exit(128 + signal.SIGTERM)
     _thread.interrupt_main(signal.SIGTERM)
     time.sleep(PATIENCE)
     os._exit(128 + signal.SIGTERM)

@@ -106,10 +106,10 @@ class Logger(Callback):
     @contextmanager
     def _going_on(self) -> Iterator[None]:
         """Inside it what fails at a service or on the disk does not end the training."""
-        failures: tuple[type[Exception], ...] = (OSError, *self.failures)
+        known: tuple[type[Exception], ...] = (OSError, *self.failures)
         try:
             yield
-        except failures as error:
+        except known as error:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
