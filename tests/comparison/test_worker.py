@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 import signal
 from types import SimpleNamespace
 
@@ -16,12 +16,15 @@ from goodness.training.signals import ended_at_once
 
 def test_a_worker_saves_and_ends_when_its_comparison_has_gone(monkeypatch):
     done = []
-    monkeypatch.setattr(worker.sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    pipe, end = os.pipe()
+    os.close(end)
+    monkeypatch.setattr(worker.sys, "stdin", SimpleNamespace(fileno=lambda: pipe))
     monkeypatch.setattr(worker._thread, "interrupt_main", lambda number: done.append(number))
     monkeypatch.setattr(worker.time, "sleep", done.append)
     monkeypatch.setattr(worker.os, "_exit", done.append)
     with ended_at_once():
         worker._end_with_the_comparison()
+    os.close(pipe)
     assert done == [signal.SIGTERM, worker.PATIENCE, 143]
 
 

@@ -282,7 +282,9 @@ def test_a_block_is_compiled_without_a_break(batch, monkeypatch):
         return graph.forward
 
     compile = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda s: compile(s, backend=count, fullgraph=True))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda s, mode: compile(s, backend=count, fullgraph=True)
+    )
     model = {"name": "cnn", "widths": [2], "pools": [], "norm": "batch"}
     network = build("sff", image_shape=IMAGE, num_classes=CLASSES, model=model, compile=True)
     x, y = batch(4, IMAGE, CLASSES)
@@ -296,7 +298,7 @@ def test_torch_keeps_as_many_versions_as_there_are_blocks_of_all_networks(monkey
     """It takes them for one function, and gives up after eight versions."""
     from torch._dynamo import config
 
-    monkeypatch.setattr(nn.Module, "compile", lambda self: None)
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: None)
     model = {"name": "cnn", "widths": [2] * 9, "pools": [], "norm": "none"}
     with config.patch(recompile_limit=8):
         for _ in range(2):
@@ -307,9 +309,11 @@ def test_torch_keeps_as_many_versions_as_there_are_blocks_of_all_networks(monkey
 
 def test_every_block_is_compiled(batch, monkeypatch):
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
-    network = make(compile=True)
-    assert compiled == [block.body for block in network]
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: compiled.append((self, mode)))
+    for value, mode in ((True, None), ("reduce-overhead", "reduce-overhead")):
+        compiled.clear()
+        network = make(compile=value)
+        assert compiled == [(block.body, mode) for block in network]
     compiled.clear()
     make()
     assert not compiled

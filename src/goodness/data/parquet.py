@@ -130,6 +130,7 @@ def _read_table(file: Path) -> pa.Table:
 
 def _read_columns(file: Path, names: list[str]) -> pa.Table:
     """Columns of a file, some rows at a time: a few bytes may stand for more than memory holds."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     limit = min(available_memory() // 2, max(LEAST_ROOM, EXPANSION * file.stat().st_size))

@@ -57,7 +57,7 @@ def read_batches(
         yield from loader
     except InputError as error:
         # That of another process comes as its traceback in one text.
-        *trace, last = str(error).rstrip().splitlines() or [""]
+        *trace, last = str(error.args[0]).rstrip().splitlines() or [""]
         raise InputError(last.partition("Error: ")[2]) if trace else error from None
 
 

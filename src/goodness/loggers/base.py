@@ -72,7 +72,7 @@ class Logger(Callback):
         except self.failures as error:
             raise InputError(f"log: {self.package} cannot begin: {reason(error)}") from error
         except OSError as error:
-            if self.package:
+            if self.failures:  # a service, whose error this may be
                 raise
             self._warn(error)
             return
