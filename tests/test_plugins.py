@@ -108,6 +108,7 @@ def check_used(folder, plugin, *options):
     return config
 
 
+@pytest.mark.slow
 def test_a_method_of_an_installed_package_is_found_by_name(package, tmp_path):
     check_used(tmp_path, {"package": "group-means", "version": "1.2"})
 

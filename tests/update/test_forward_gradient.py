@@ -64,6 +64,7 @@ CASES = {
         "model": {"name": "small-cnn", "widths": [3, 4], "pools": [], "norm": "none"},
     },
 }
+QUICK = ("patches and groups", "batch norm", "two layers in a block")
 
 
 def make(**values):
@@ -86,7 +87,10 @@ def gradients(network, update, images, y, step=0):
     return found
 
 
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(
+    "case",
+    [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_the_mean_of_many_draws_is_the_gradient(case, batch):
     network = make(**CASES[case])
     for block in network:
