@@ -19,7 +19,7 @@ from goodness.export.torch import to_bytes
 from helpers import random_batch
 
 
-@pytest.mark.parametrize("method", ["sff", "ff", "predsim-fast"])
+@pytest.mark.parametrize("method", ["sff", "ff"])
 def test_a_torch_program_has_the_network_s_own_scores(method):
     network = trained(method).eval()
     answering = Answering(network, PREPROCESSING, exits=True, keep_layout=True)
