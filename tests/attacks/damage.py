@@ -89,14 +89,15 @@ def _try(
 ) -> str:
     """One damage to one file of a copy; its outcome."""
     damage = draw.choice(DAMAGES)
-    damage(copy / name, other / name, draw)
+    # The names by which a damaged file may be called.
+    names = {Path(name).name, damage(copy / name, other / name, draw)}
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         try:
             same = _equal(reading(copy), truth)
         except InputError as error:
             text = str(error)
-            named = Path(name).name in text and "\n" not in text
+            named = any(each and each in text for each in names) and "\n" not in text
             return "refused" if named else _fault("unnamed", name, damage, text)
         except Exception as error:
             return _fault("tracebacks", name, damage, repr(error))
@@ -257,15 +258,17 @@ def foreign(file: Path, other: Path, draw: random.Random) -> None:
     shutil.copy(other, file)
 
 
-def swapped(file: Path, other: Path, draw: random.Random) -> None:
-    """With a neighbour of the same kind."""
+def swapped(file: Path, other: Path, draw: random.Random) -> str | None:
+    """With a neighbour of the same kind, whose name it returns: that one is damaged too."""
     copy = next(folder for folder in file.parents if folder.name == COPY)
     near = [path for path in copy.rglob(f"*{file.suffix}") if path != file]
-    if near:
-        chosen = draw.choice(sorted(near))
-        here, there = file.read_bytes(), chosen.read_bytes()
-        file.write_bytes(there)
-        chosen.write_bytes(here)
+    if not near:
+        return None
+    chosen = draw.choice(sorted(near))
+    here, there = file.read_bytes(), chosen.read_bytes()
+    file.write_bytes(there)
+    chosen.write_bytes(here)
+    return chosen.name
 
 
 def other_json(file: Path, other: Path, draw: random.Random) -> None:
