@@ -86,6 +86,26 @@ def pretrained() -> str:
     return "\n".join(rows) + "\n"
 
 
+def exits() -> str:
+    """One row per data set of ``benchmarks/exits.py``."""
+    rows = [
+        "| data | FLOPs saved, % | accuracy with exits, % | without, % | aim | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for data, found in json.loads((ROOT / "results" / "exits.json").read_text())["data"].items():
+        aim, test = found["aim"], found["test"]
+        cells = [
+            data,
+            f"{100 * found['saved']:.1f}",
+            f"{100 * test['accuracy']:.2f}",
+            f"{100 * test['accuracy_full']:.2f}",
+            f">= {100 * aim['saved']:.0f} % at <= {aim['points_lost']:.1f} points",
+            "reached" if aim["reached"] else "missed",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def gpu() -> str:
     """One row per record of ``benchmarks/gpu.sh``."""
     records = sorted((ROOT / "results" / "gpu").glob("*.json"))
@@ -142,7 +162,7 @@ def _planned(row: dict[str, Any]) -> str:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {"costs": costs, "results": results},
+    ROOT / "README.md": {"costs": costs, "results": results, "exits": exits},
     ROOT / "docs" / "usage.md": {"pretrained": pretrained},
     ROOT / "docs" / "performance.md": {"gpu": gpu},
     ROOT / "docs" / "export.md": {"device": device},
