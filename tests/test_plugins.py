@@ -55,7 +55,8 @@ METHODS.register("group-means")(
 )
 '''
 WORDS = [
-    *("compare", "group-means", "--protocol", "paper", "--budget", "1", "--num-threads", "1"),
+    *("compare", "group-means", "--no-baseline", "--protocol", "paper", "--budget", "1"),
+    "--num-threads=1",
     *("--set", "model={name: small-cnn, widths: [10, 20], pools: [1]}", "--out", "study"),
 ]
 LOAD = """
