@@ -139,3 +139,9 @@ def test_the_reference_has_every_command_and_schema(website):
     made = website.schemas()
     assert "lr_schedule" in made["reference/config.schema.json"]
     assert "peak_memory_bytes" in made["reference/result.schema.json"]
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    """usage.md is there as guides, one for each of its sections."""
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"usage.md"}
+    assert pages <= set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text()))
