@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def costs() -> str:
     """One row per way of the records of ``benchmarks/speed.py``."""
     rows = [
-        "| network | way | speed, of backprop's | activations, of backprop's | record |",
+        "| network | way | speed relative to backprop | activations relative to it | record |",
         "|---|---|---|---|---|",
     ]
     for name in ("vgg16l", "vgg8"):
@@ -89,7 +89,7 @@ def pretrained() -> str:
 def exits() -> str:
     """One row per data set of ``benchmarks/exits.py``."""
     rows = [
-        "| data | FLOPs saved, % | accuracy with exits, % | without, % | aim | |",
+        "| data | FLOPs saved, % | accuracy with exits, % | without, % | aim: save, lose | |",
         "|---|---|---|---|---|---|",
     ]
     for data, found in json.loads((ROOT / "results" / "exits.json").read_text())["data"].items():

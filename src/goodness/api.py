@@ -164,8 +164,10 @@ class Run:
         if found is None or found.readout != self.network.readout:
             return None
         # A run goes on after it was calibrated; what is shared stays as it is.
-        old = isinstance(self._kept, RunFolder) and found.epoch != self._kept.weights_epoch()
-        return None if old else found
+        if isinstance(self._kept, RunFolder) and found.epoch != self._kept.weights_epoch():
+            return None
+        found.check(self.network.names, len(self.classes), f"'{self._kept.exits_file}'")
+        return found
 
     def calibrate(
         self,
@@ -297,6 +299,11 @@ class Run:
         )
 
     def _calibrated(self) -> Calibration:
+        if self.calibration is None and not isinstance(self._kept, RunFolder):
+            raise InputError(
+                f"'{self.name}' was shared without calibrated exits; calibrate the run and push it"
+                " again"
+            )
         if self.calibration is None:
             raise InputError(
                 f"'{self.folder}' has no exits for its best weights: run goodness calibrate"

@@ -217,6 +217,11 @@ def test_exits_go_with_a_shared_network_and_to_the_page(run, tmp_path, monkeypat
     again = load(run.save_pretrained(tmp_path / "shared"), device="cpu")
 
     assert again.calibration == run.calibration
+    foreign = json.loads((again.folder / "exits.json").read_text())
+    for exits in ([], foreign["exits"][:-1], [{**own, "index": 9} for own in foreign["exits"]]):
+        (again.folder / "exits.json").write_text(json.dumps({**foreign, "exits": exits}))
+        with pytest.raises(InputError, match="its exits are of another network"):
+            load(again.folder).predict(images[:1])
     assert again.predict_early(images) == early
     assert "of the FLOPs saved" in (tmp_path / "shared" / "README.md").read_text()
     for image, expected in zip(images, early, strict=True):
@@ -224,3 +229,14 @@ def test_exits_go_with_a_shared_network_and_to_the_page(run, tmp_path, monkeypat
         (taken,) = (belief for belief in found.beliefs if belief.exits)
         assert (taken.block, taken.answer) == (expected.exit, expected.class_name)
         assert taken.probability == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_nothing_of_an_earlier_network_stays_in_a_shared_folder(run, tmp_path):
+    run.calibrate(support=15)
+    shared = run.save_pretrained(tmp_path / "shared")
+    assert (shared / "exits.json").exists()
+    (run.folder / "exits.json").unlink()
+    again = load(run.folder, device="cpu").save_pretrained(shared, overwrite=True)
+    assert not (again / "exits.json").exists()
+    with pytest.raises(InputError, match="shared without calibrated exits"):
+        load(again).predict_early([digit(run)])

@@ -202,7 +202,7 @@ def test_where_the_data_is_gone_the_page_says_so_and_has_the_rest(
 def test_a_shared_network_has_what_its_folder_brings(tmp_path):
     run = goodness.load("pretrained/digits", device="cpu")
     found = check(run.report(tmp_path / "page.html", split="val"))
-    assert "Early exits: a shared network has no calibrated exits" in found.text
+    assert "Early exits: it was shared without calibrated exits" in found.text
     assert "Machine and versions: the folder has no environment.json" in found.text
     assert any("Loss and accuracy" in image["alt"] for image in found.images)
 

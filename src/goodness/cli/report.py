@@ -16,7 +16,14 @@ from goodness.sharing.locating import is_name
 
 
 @takes(
-    "data", "data_root", "skip_unreadable", "batch_size", "num_threads", "device", settings=False
+    "data",
+    "data_root",
+    "skip_unreadable",
+    "max_pixels",
+    "batch_size",
+    "num_threads",
+    "device",
+    settings=False,
 )
 def report(
     folder: Annotated[

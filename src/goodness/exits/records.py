@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodness.errors import InputError
 from goodness.types import Finite, NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 
@@ -122,3 +124,26 @@ class Calibration(_Strict):
     margins: list[MarginFigures]
     report: ExitReport
     """On the half of validation that nothing was chosen on."""
+
+    def check(self, blocks: Sequence[str], classes: int, where: str) -> None:
+        """Refuse what is of another network.
+
+        Args:
+            blocks: the network's.
+            classes: how many it has.
+            where: the file, for the error.
+
+        Raises:
+            InputError: exits of other blocks or classes, or none of the last block.
+        """
+        places = [own.index for own in self.exits]
+        fits = (
+            places == sorted(set(places))
+            and places[-1:] == [len(blocks) - 1]
+            and places[0] >= 0
+            and all(own.block == blocks[own.index] for own in self.exits)
+            and all(len(own.thresholds) == classes for own in self.exits)
+            and len(self.report.exits) == len(self.exits)
+        )
+        if not fits:
+            raise InputError(f"{where} is damaged: its exits are of another network")

@@ -228,7 +228,7 @@ class Page:
         found = self.run.calibration
         if found is None:
             why = (
-                "a shared network has no calibrated exits"
+                "it was shared without calibrated exits"
                 if self.is_shared
                 else "these weights are not calibrated (goodness calibrate RUN does it)"
             )

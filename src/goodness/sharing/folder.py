@@ -134,6 +134,9 @@ def write(run: Run, folder: Path, name: str) -> None:
     text = card(run, name)
     folder.mkdir(parents=True, exist_ok=True)
     shared = SharedFolder(folder)
+    for left in {*FILES} - {*NEEDED}:
+        # What this run does not bring would be another network's, exits above all.
+        (folder / left).unlink(missing_ok=True)
     own = run.network.state_dict()
     state = {key: value.detach().cpu().contiguous() for key, value in own.items()}
     write_whole(shared.weights_file, save(state, metadata={"format": "pt"}))

@@ -18,7 +18,7 @@ from goodness.files import check_folder, is_vacant, write_whole
 from goodness.notes import note
 from goodness.results import EpochRow, Result
 from goodness.training import checkpoint, replacing
-from goodness.training.lock import Busy, locked
+from goodness.training.lock import locked
 from goodness.training.metrics_file import read_rows, to_line
 from goodness.training.migration import SCHEMA
 from goodness.training.network_folder import RUN, NetworkFolder
@@ -114,7 +114,7 @@ class RunFolder(NetworkFolder):
         """
         run = cls(path, epoch)
         if replacing.is_unsettled(run.path):
-            with suppress(Busy, OSError), locked(run.path):  # unless it is being trained
+            with suppress(InputError, OSError), locked(run.path):  # unless it is being trained
                 run.settle()
         if not run.config_file.is_file():
             why = "no config.json" if run.path.exists() else "there is no such folder"
