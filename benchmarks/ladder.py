@@ -205,7 +205,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         )
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=9)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel("validation accuracy; bars: deviation between seeds")
+    axes.set_ylabel("validation accuracy, ± deviation")
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

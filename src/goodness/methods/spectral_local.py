@@ -23,6 +23,11 @@ With h_0 = GELU(whiten(x)), sg the stop of the gradient, and P the average over 
 
 The last layer answers.
 
+What each part gave is in docs/ladder.md (CIFAR-10, 1,000 images of each class, five epochs, three
+seeds, validation). With AdamW and linear heads this is 5.5 points behind backprop. Muon lifts both,
+by 11.5 and 12.0; the rest of the frame and shortcuts lift both and leave 3.8. The convolutional
+head alone brings it to 0.9, and mirrored test images to 0.6, within the seeds' deviation.
+
     goodness train --method spectral-local --data cifar10
 """
 
