@@ -711,6 +711,8 @@ def resume(
         ranks.set_run(run)
         if begun:
             trainer.restore(changed_data)
+        elif ranks.is_leader and run.metrics_file.exists():
+            run.cut_history(0)  # of an epoch that it was killed in before saving
         stopped = any(isinstance(c, EarlyStopping) and c.is_due(trainer) for c in trainer.callbacks)
         ended = (stopped or trainer.epoch >= config.epochs) and run.result_file.is_file()
         ended, stopped = ranks.broadcast((ended, stopped))

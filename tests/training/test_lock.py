@@ -11,10 +11,13 @@ import sys
 
 import pytest
 
+from goodness.config import resolve
 from goodness.errors import InputError
 from goodness.notes import Note
 from goodness.training import lock
 from goodness.training.lock import Busy, check_free, locked
+from goodness.training.replacing import REPLACED
+from goodness.training.run_folder import RunFolder
 
 HOLDER = (
     "import sys, time\nfrom pathlib import Path\nfrom goodness.training.lock import locked\n"
@@ -64,3 +67,23 @@ def test_where_there_are_no_locks_a_note_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match="nothing can be written"), locked(tmp_path):
         pass
+
+
+def test_where_nothing_can_be_locked_a_reader_changes_nothing(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.write_config(resolve({"seed": 1}))
+    (run.path / REPLACED).mkdir()
+    (run.path / "best").mkdir()
+    (run.path / "best" / "state.json").touch()  # so that the old run would be deleted
+
+    def refuse(*_, **__):
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    with pytest.warns(Note, match="cannot be locked"):
+        RunFolder.open(run.path)
+    assert (run.path / REPLACED).is_dir()
+    monkeypatch.undo()
+    RunFolder.open(run.path)
+    assert not (run.path / REPLACED).exists()

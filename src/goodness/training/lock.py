@@ -28,12 +28,15 @@ class Busy(InputError):
 
 
 @contextmanager
-def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0.0) -> Iterator[bool]:
     """Inside it the folder is this process's alone; readers are not kept out.
 
     Args:
         folder: it exists.
         wait: seconds to wait for the process that has it.
+
+    Yields:
+        Whether it is: not where the file system has no locks, which a note tells.
 
     Raises:
         Busy: another process has it; the message has its number and its machine.
@@ -50,12 +53,12 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         if not os.access(folder, os.W_OK):
             raise InputError(f"nothing can be written in '{folder}' ({error})") from None
         note(f"'{folder}' cannot be locked ({error}): see that no other process writes there")
-        yield
+        yield False
         return
     owner = folder / OWNER
     try:
         write_json(owner, {"pid": os.getpid(), "machine": socket.gethostname()})
-        yield
+        yield True
     finally:
         with suppress(OSError):
             owner.unlink()

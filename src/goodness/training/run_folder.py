@@ -114,8 +114,10 @@ class RunFolder(NetworkFolder):
         """
         run = cls(path, epoch)
         if replacing.is_unsettled(run.path):
-            with suppress(InputError, OSError), locked(run.path):  # unless it is being trained
-                run.settle()
+            # Unless it is being trained, or nobody knows.
+            with suppress(InputError, OSError), locked(run.path) as held:
+                if held:
+                    run.settle()
         if not run.config_file.is_file():
             why = "no config.json" if run.path.exists() else "there is no such folder"
             raise InputError(f"'{run.path}' holds no run ({why})")
