@@ -283,7 +283,10 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path)
     begun = RunFolder(tmp_path / "begun")
     begun.path.mkdir()
     begun.write_config(whole.config)
+    rows = RunFolder(whole.folder).history()
+    begun.append(rows[0])  # what stands there when it is killed before its checkpoint is whole
     assert same(saved_weights(goodness.resume(begun.path).folder), saved_weights(whole.folder))
+    assert [row.epoch for row in begun.history()] == [row.epoch for row in rows]
 
 
 def test_files_have_the_rights_that_the_umask_leaves(tmp_path):
