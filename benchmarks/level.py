@@ -3,9 +3,9 @@
     GOODNESS_DATA=... python benchmarks/level.py mnist cifar10
 
 Each row is one ``goodness compare``, which is printed and may be stopped and started again; a
-training has one thread, and two go side by side (``--jobs``). Writes ``results/level-<row>.json``, the
-comparison's ``report.json``; README.md's table is made from them (``make readme``). A row that has
-its file is left alone.
+training has one thread, and two go side by side (``--jobs``). Writes
+``results/level-<row>.json``, the comparison's ``report.json``; README.md's table is made from them
+(``make readme``). A row that has its file is left alone.
 """
 
 from __future__ import annotations
