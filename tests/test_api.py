@@ -218,14 +218,14 @@ def test_resume_needs_a_run(tmp_path):
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2)))
-    prepare = api._prepare
+    prepare = api.prepare
 
     def overtaken(*given, **options):
-        monkeypatch.setattr(api, "_prepare", prepare)
+        monkeypatch.setattr(api, "prepare", prepare)
         goodness.fit(seed=1, **ONE)  # chooses its folder after the other run has begun
         return prepare(*given, **options)
 
-    monkeypatch.setattr(api, "_prepare", overtaken)
+    monkeypatch.setattr(api, "prepare", overtaken)
     second = goodness.fit(seed=0, **ONE)
 
     first, other = sorted(path.name for path in (tmp_path / "runs").iterdir())
@@ -362,7 +362,7 @@ DRIVER = """
 
     torch.set_num_threads(1)
     api._with_reports = list  # no pictures, for speed
-    api.open_data("digits")  # imports what it needs
+    goodness.open_data("digits")  # imports what it needs
     folder, values = sys.argv[1], eval(sys.argv[2])
     values |= {"log": [], "checkpoint": {"every_seconds": 0}}  # after every step
     generator = random.Random(0)

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from goodness.analysis.diagnosis import diagnose as diagnose
     from goodness.analysis.explain import explain as explain
     from goodness.api import (
-        Run as Run,
-    )
-    from goodness.api import (
         dry_run as dry_run,
     )
     from goodness.api import (
@@ -65,6 +62,7 @@ if TYPE_CHECKING:
     from goodness.results import Evaluation as Evaluation
     from goodness.results import Prediction as Prediction
     from goodness.results import Result as Result
+    from goodness.run import Run as Run
     from goodness.training.callbacks import Callback as Callback
     from goodness.training.callbacks import EarlyStopping as EarlyStopping
 
@@ -74,7 +72,7 @@ _HOMES = {
     "analysis.audit": "Audit audit",
     "analysis.diagnosis": "diagnose",
     "analysis.explain": "explain",
-    "api": "Run dry_run fit load resume",
+    "api": "dry_run fit load resume",
     "config": "Config resolve",
     "data": "Preprocessing open_data",
     "errors": "GoodnessError InputError Interrupted RunError",
@@ -88,6 +86,7 @@ _HOMES = {
     "objective": "OBJECTIVES Objective",
     "objective.hierarchy": "class_tree",
     "results": "BlockDiagnosis EpochRow Evaluation Prediction Result",
+    "run": "Run",
     "training.callbacks": "Callback EarlyStopping",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

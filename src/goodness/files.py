@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,9 +17,32 @@ LEFTOVER = re.compile(r"\.lock|\.owner\.json|\..+\.\d+\.new")
 """Names of what a process that was killed may leave in a folder before anything else is there."""
 
 
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""Names of devices under Windows, with whatever ending."""
+
+
 def is_vacant(folder: Path) -> bool:
     """Whether a folder is not there, or holds nothing but what a killed process has left."""
     return not folder.exists() or all(LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
+
+
+def is_taken(folder: Path, what: str, holds: Callable[[Path], bool]) -> bool:
+    """Whether what is to be written into a folder has one there already.
+
+    Args:
+        folder: made later if it is not there.
+        what: for the message.
+        holds: whether a folder that is not empty has one of these.
+
+    Raises:
+        InputError: it holds something else, or it cannot be made or written in.
+    """
+    check_folder(folder)
+    if is_vacant(folder):
+        return False
+    if not holds(folder):
+        raise InputError(f"'{folder}' is not empty and holds no {what}; choose another folder")
+    return True
 
 
 def check_regular(path: Path) -> None:
@@ -65,7 +88,7 @@ def check_folder(path: Path) -> None:
         raise InputError(f"nothing can be written in '{nearest}'; choose another --out")
 
 
-def check_file(path: Path, overwrite: bool = True) -> None:
+def check_file(path: Path, overwrite: bool) -> None:
     """Refuse a file that cannot be written.
 
     Args:
@@ -96,14 +119,16 @@ def check_new(path: Path, overwrite: bool) -> None:
 def file_name(text: str, longest: int = 200) -> str:
     """A text made from others' names that every system takes for the name of a file.
 
-    Without the characters that Windows refuses, and of at most ``longest`` bytes in UTF-8: systems
-    allow 255.
+    Without the characters and names that Windows refuses, and of at most ``longest`` bytes in
+    UTF-8: systems allow 255.
 
-    >>> file_name("cifar:small")
-    'cifar-small'
+    >>> file_name("cifar:small"), file_name("con.txt")
+    ('cifar-small', '_con.txt')
     """
-    plain = re.sub(r'[<>:"/\\|?*]', "-", text)
-    return os.fsencode(plain)[:longest].decode(errors="replace").replace("\ufffd", "_")
+    plain = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "-", text)
+    cut = os.fsencode(plain)[:longest].decode(errors="replace").replace("\ufffd", "_")
+    kept = re.sub(r"[. ]+$", lambda end: "_" * len(end[0]), cut) or "_"
+    return f"_{kept}" if DEVICE.match(kept) else kept
 
 
 def write_json(path: Path, content: Any) -> None:

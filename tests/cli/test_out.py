@@ -44,5 +44,5 @@ def test_a_folder_of_someone_else_is_refused(monkeypatch, tmp_path):
 
 def test_a_new_folder_or_file_is_fine_and_not_made(tmp_path):
     files.check_folder(tmp_path / "a" / "b")
-    files.check_file(tmp_path / "a")
+    files.check_file(tmp_path / "a", overwrite=False)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 import goodness
 from goodness.data import open_data
 from goodness.demo import answering
-from goodness.demo.answering import answer, check_file, drawing, taken, to_pil
+from goodness.demo.answering import answer, check_image, drawing, taken, to_pil
 from goodness.errors import InputError
 from helpers import TINY
 
@@ -125,12 +125,12 @@ def test_what_is_no_image_or_too_large_is_refused_by_its_header(run, tmp_path, c
 def test_a_large_file_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "file.png"
     path.write_bytes(png(8, 8))
-    check_file(path)
+    check_image(path)
     monkeypatch.setattr(answering, "MOST_BYTES", 10)
     with pytest.raises(InputError, match="MB; at most 20 MB"):
-        check_file(path)
+        check_image(path)
     with pytest.raises(InputError, match="no image"):
-        check_file(tmp_path / "missing.png")
+        check_image(tmp_path / "missing.png")
 
 
 def test_a_truncated_image_is_refused(run, digit, tmp_path):

@@ -84,14 +84,14 @@ def poison(trainer):
 
 def on_every_rank(callbacks, rank):
     """`fit` and `resume` give callbacks to rank 0 alone; here each has its own."""
-    prepare = api._prepare
+    prepare = api.prepare
 
     def prepared(*args, **options):
         made = prepare(*args, **options)
         made.callbacks = [callbacks[rank]] if rank in callbacks else []
         return made
 
-    api._prepare = prepared
+    api.prepare = prepared
 
 
 def ranks(count, work, callbacks=None):
@@ -134,7 +134,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     api._with_reports = list  # no pictures, for speed
     group.ROLL_CALL = 2.0
-    api.open_data("digits")  # imports what it needs
+    goodness.open_data("digits")  # imports what it needs
     ended = {}
 
     def fit(name, values, count=0, callbacks=None, **more):

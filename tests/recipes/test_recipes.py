@@ -90,7 +90,7 @@ def test_a_training_takes_the_recipe_s_data_unless_told_otherwise(
         raise InputError(f"opened {name}")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("goodness.api.open_data", told)
+    monkeypatch.setattr("goodness.training.preparing.open_data", told)
 
     with pytest.raises(InputError, match=f"opened {opened}$"):
         train(recipe="cifar10-fast", **given)

@@ -95,7 +95,7 @@ def test_a_shipped_network_is_where_a_run_is_taken_and_stays_as_it_is(
     assert command("explain", "pretrained/digits", "digit.png")[0] == 0
     assert command("export", "pretrained/digits")[0] == 0
     assert command("train", "--resume", "pretrained/digits")[0] == 2
-    out = tmp_path / "runs" / "shared-pretrained-digits"
+    out = tmp_path / "runs" / "of-pretrained-digits"
     made = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
     assert made == {"confusion-test.png", "explained/digit.png", "model.safetensors"}
     assert {path: path.stat().st_mtime_ns for path in before} == before

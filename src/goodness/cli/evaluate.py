@@ -13,8 +13,8 @@ from goodness.cli.values import load_run, output_folder
 from goodness.files import file_name
 
 if TYPE_CHECKING:
-    from goodness.api import Run
     from goodness.results import Evaluation
+    from goodness.run import Run
 
 
 @takes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from goodness.cli.options import AsJson, Overwrite, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, percent, print_json, show, table
 from goodness.cli.show import note_boundary
 from goodness.cli.values import output_folder
+from goodness.export import Format
 from goodness.files import check_file, check_folder
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def export(
     run: RunName,
     values: Values,
     format: Annotated[
-        Literal["safetensors", "torch", "onnx", "executorch"],
-        typer.Option(help="The model's own weights, or a program that answers."),
+        Format,
+        typer.Option(help="The model's own weights, a program that answers, or a spiking graph."),
     ] = "safetensors",
     readout: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which readout answers; default: the run's.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 
-from goodness.cli.options import AsJson, RunName, Values, takes
+from goodness.cli.options import AsJson, Overwrite, RunName, Values, takes
 from goodness.cli.output import SCHEMA, console, json_text, page, percent, show, table
 from goodness.cli.streams import Escaped
 from goodness.cli.values import load_run
@@ -59,6 +59,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File to write, e.g. answers.csv.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the class of each image, by the network and by each block."""
@@ -68,7 +69,7 @@ def predict(
     if as_json and format_ is not None:
         raise InputError(f"--json and --format {format_} are two formats; choose one")
     if out is not None:
-        check_file(out)
+        check_file(out, overwrite)
     by_name = "table" if out is None else BY_SUFFIX.get(out.suffix.lower(), "table")
     kind = "json" if as_json else format_ or by_name
     loaded, asked = load_run(run, values())

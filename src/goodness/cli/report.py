@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from goodness.cli.options import Values, takes
+from goodness.cli.options import Overwrite, Values, takes
 from goodness.cli.output import show
 from goodness.cli.values import load_run, output_folder
 from goodness.errors import InputError
@@ -41,21 +41,24 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page; default: FOLDER/report.html."),
+        typer.Option(metavar="FILE", help="The page; default: FOLDER/report.html, made anew."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one page of HTML that holds everything and opens without a network."""
     from goodness.comparison.study import FILE
 
     asked = values()
     if not is_name(folder) and (Path(folder) / FILE).is_file():
-        show(_of_comparison(Path(folder), {**asked, "split": split, "out": out}))
+        options = {"split": split, "out": out, "overwrite": overwrite or None}
+        show(_of_comparison(Path(folder), {**asked, **options}))
         return
     if out is not None:
-        check_file(out)  # before the network is loaded
+        check_file(out, overwrite)  # before the network is loaded
     loaded, asked = load_run(folder, asked)
     path = output_folder(loaded) / "report.html" if out is None else out
-    show(loaded.report(path, split=split or "test", **asked))
+    replaces = overwrite or out is None
+    show(loaded.report(path, split=split or "test", overwrite=replaces, **asked))
 
 
 def _of_comparison(folder: Path, options: dict[str, Any]) -> Path:

@@ -11,10 +11,10 @@ from goodness.cli.output import console, duration, page, percent, show, table
 from goodness.memory import in_units, memory_line
 
 if TYPE_CHECKING:
-    from goodness.api import Run
     from goodness.config import Config
     from goodness.exits.records import CalibratedExit, ExitReport
     from goodness.results import DryRun
+    from goodness.run import Run
 
 
 def show_plan(plan: DryRun) -> None:

@@ -17,7 +17,7 @@ from goodness.errors import InputError
 from goodness.parallel.launch import launched
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
     from goodness.training.callbacks import Callback
 
 MAY_CHANGE = ", ".join(KEYS[key].option for key in RESUMABLE if KEYS[key].option)

@@ -16,7 +16,7 @@ from goodness.files import at_home, check_folder
 from goodness.types import Shape
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 
 LONGEST, LARGEST = 1_000_000, 100_000
@@ -100,17 +100,12 @@ def load_run(name: str, values: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
 
 
 def output_folder(run: Run) -> Path:
-    """Where a command writes about a run: into its own folder, which is made if it is not there.
-
-    Shared networks stay as they are; theirs is in ``runs``.
-    """
-    from goodness.sharing.folder import SharedFolder
-
-    folder = run.folder
-    if SharedFolder.holds(folder):
-        folder = Path("runs") / re.sub(r"[^\w.-]+", "-", f"shared {run.name}")
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+    """Where a command writes about a run: into its own folder, or one that is made in ``runs``."""
+    if run.own_folder is not None:
+        return run.own_folder
+    folder = Path("runs") / re.sub(r"[^\w.-]+", "-", f"of {run.name}")
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -226,8 +226,8 @@ def commands(study: Study) -> list[str]:
 def _environment(study: Study) -> dict[str, Any]:
     """What all runs have in common, and every commit that they were made with."""
     folders = [study.folder(entry) for entry in study.entries.values()]
-    files = [run.environment_file for folder in folders for run in folder.runs]
-    found = [json.loads(file.read_text()) for file in files if file.exists()]
+    kept = [run.read_environment() for folder in folders for run in folder.runs]
+    found = [environment for environment in kept if environment is not None]
     if not found:
         return {}
     same = {k: v for k, v in found[0].items() if all(other.get(k) == v for other in found)}

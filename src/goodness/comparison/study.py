@@ -22,7 +22,7 @@ from goodness.comparison.training import EntryTraining
 from goodness.comparison.widths import widths_of
 from goodness.config import KEYS, Config, located, merge, resolve
 from goodness.errors import InputError, RunError
-from goodness.files import check_folder, is_vacant
+from goodness.files import is_taken
 from goodness.methods import METHODS, baseline
 from goodness.plugins import import_files
 from goodness.training.callbacks import Callback
@@ -135,11 +135,11 @@ class Study:
         places = located({"data": terms.data, "data_root": terms.data_root})
         terms = replace(terms, **places, values=located(terms.values))
         wanted = _plain(terms)
-        check_folder(path)
+        there_is_one = is_taken(path, "comparison", lambda found: (found / FILE).exists())
         check_free(path)
         entries: dict[str, Entry] = {}
         id = secrets.token_hex(8)
-        if (path / FILE).exists():
+        if there_is_one:
             found, there, kept, id = _read(path / FILE)
             changed = [key for key, value in _plain(found).items() if wanted[key] != value]
             if changed:
@@ -149,8 +149,6 @@ class Study:
                 )
             entries = {entry.name: entry for entry in there}
             target = kept if target is None else target
-        elif not is_vacant(path):
-            raise InputError(f"'{path}' is not empty and holds no comparison; choose another --out")
         new = [Entry(method, seeds) for method in methods]
         for method in matches:
             if method not in methods and method not in entries:

@@ -17,6 +17,7 @@ from goodness.errors import InputError, RunError
 from goodness.results import Result
 from goodness.training.callbacks import Callback
 from goodness.training.run_folder import RunFolder
+from goodness.training.speed import measure
 
 if TYPE_CHECKING:
     from goodness.comparison.study import Study
@@ -105,7 +106,7 @@ class EntryTraining:
         """The values of the runs and their pace; found once, then kept."""
         measured = self.folder.speed  # kept: trials of one length, whatever happens
         if not measured.exists():
-            speed = api.measure(self.study.values(self.entry)).to_json()
+            speed = measure(self.study.values(self.entry)).to_json()
             self.folder.write(measured, speed)
         speed = self.folder.read(measured)
         plan: dict[str, Any] = {"trials": [], "found": {}, "run": {}, "speed": speed}

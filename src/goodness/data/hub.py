@@ -15,6 +15,7 @@ from goodness.data.images import image_size, open_image
 from goodness.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 from goodness.data.source import Source, make_source
 from goodness.errors import InputError, reason
+from goodness.extras import needs
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,7 @@ def read_hub(name: str, root: Path) -> dict[str, Source]:
             with labels.
     """
     title = f"{HUB}/{name}"
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(
-            f"data '{title}': the datasets library is missing (pip install 'goodness[hub]')"
-        ) from None
+    (datasets,) = needs("hub", "datasets", who=f"data '{title}'")
     saved = root / HUB / name
     repository, _, configuration = name.partition(":")
     try:

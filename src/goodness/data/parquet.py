@@ -17,6 +17,7 @@ from PIL import Image
 from goodness.data.images import image_size, open_image
 from goodness.data.source import Source, make_source
 from goodness.errors import InputError
+from goodness.extras import needs
 from goodness.files import check_regular
 from goodness.memory import available_memory, in_units
 
@@ -77,12 +78,7 @@ def read_parquet(files: Sequence[Path]) -> Source:
         InputError: a file is damaged, lacks a column, or has a label out of range; or pyarrow is
             not installed.
     """
-    try:
-        import pyarrow as pa  # late: it is large, and few need it
-    except ImportError:
-        raise InputError(
-            f"{files[0]}: Parquet files need pyarrow (pip install 'goodness[hub]')"
-        ) from None
+    (pa,) = needs("hub", "pyarrow", who=str(files[0]))  # late: it is large, and few need it
     tables = [_read_table(file) for file in files]
     chunks = [chunk for table in tables for chunk in table["image"].chunks]
     labels = np.concatenate([table["label"].to_numpy() for table in tables])

@@ -19,7 +19,7 @@ from goodness.exits.calibrate import exits_of
 from goodness.reports.explanation import draw_explanation
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 MOST_BYTES, MOST_PIXELS = 20_000_000, 40_000_000
 """Of an image file; larger ones are refused before they are decoded."""
@@ -76,7 +76,7 @@ def answer(run: Run, image: Image.Image | str | Path, threshold: float | None = 
         InputError: no image, or one that is too large.
     """
     if not isinstance(image, Image.Image):
-        check_file(Path(image))
+        check_image(Path(image))
     pixels = run.preprocessing.load(image)
     network = run.network
     x = run.preprocessing(pixels).to(network.device)
@@ -135,7 +135,7 @@ def taken(shares: Tensor, thresholds: Tensor) -> int:
     return int(sure.nonzero()[0]) if sure.any() else len(shares) - 1
 
 
-def check_file(path: Path) -> None:
+def check_image(path: Path) -> None:
     """Refuse what is no image, or too large, by its header.
 
     Raises:

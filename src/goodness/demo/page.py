@@ -11,9 +11,10 @@ from PIL import Image
 
 from goodness.demo.answering import MOST_BYTES, Answer, answer, drawing
 from goodness.errors import InputError, RunError, reason
+from goodness.extras import needs
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 HOST = "127.0.0.1"
 NEAREST = Image.Resampling.NEAREST
@@ -214,8 +215,4 @@ def _gradio() -> ModuleType:
         InputError: it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
-    try:
-        import gradio
-    except ImportError:
-        raise InputError("gradio is not installed: pip install 'goodness[demo]'") from None
-    return gradio
+    return needs("demo", "gradio")[0]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from goodness.errors import InputError
 from goodness.export.exporting import PLAN
-from goodness.export.extras import needs
+from goodness.extras import needs
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DeviceLearner:
         weight_decay: of SGD, on all weights.
 
     Raises:
-        InputError: there is no plan, or executorch is not installed.
+        InputError: there is no plan or not all programs, or executorch is not installed.
     """
 
     def __init__(
@@ -88,6 +88,10 @@ class DeviceLearner:
         }
 
     def _load(self, path: Path) -> Any:
+        if not path.is_file():
+            raise InputError(
+                f"'{path}' is missing: its export was interrupted (make it again, --overwrite)"
+            )
         return _quietly(self._training._load_for_executorch_for_training, str(path))
 
     def _optimizer(self, place: int) -> Any:

@@ -8,7 +8,7 @@ import torch
 
 from goodness.errors import InputError, reason
 from goodness.export.answering import Answering
-from goodness.export.extras import needs
+from goodness.extras import needs
 
 MISSING = re.compile(r"\w+::[\w.]+")
 DROPOUT = re.compile(r"random_\b|bernoulli|dropout")

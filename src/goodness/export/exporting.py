@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from goodness.errors import InputError, unknown
-from goodness.files import check_file, check_folder, write_whole
+from goodness.files import check_file, is_taken, write_whole
 from goodness.results import ExportAccuracy, Exported
 
 if TYPE_CHECKING:
-    from goodness.api import Run
     from goodness.data import Split
+    from goodness.run import Run
 
-Format = Literal["safetensors", "torch", "onnx", "executorch"]
+Format = Literal["safetensors", "torch", "onnx", "executorch", "nir"]
 SUFFIXES: dict[Format, str] = {
     "safetensors": ".safetensors",
     "torch": ".pt2",
     "onnx": ".onnx",
     "executorch": ".pte",
+    "nir": ".nir",
 }
 PROGRAMS = ("torch", "onnx", "executorch")
-"""Formats that compute answers; the first one is weights alone."""
+"""Programs that compute answers; what else there is describes the network."""
 PLAN = "plan.json"
 """What a folder of programs that learn is known by."""
 
@@ -86,7 +87,7 @@ def export(
     check_file(path, overwrite)
     # Late, so that no format needs the packages of another.
     writer: Any = import_module(f"goodness.export.{format}")
-    if format == "safetensors":
+    if format not in PROGRAMS:
         write_whole(path, writer.to_bytes(run.network))
         return Exported(str(path), format, path.stat().st_size)
 
@@ -112,11 +113,9 @@ def export(
 
 def _own(run: Run, name: str) -> Path:
     """A place in the run folder."""
-    from goodness.sharing.folder import SharedFolder
-
-    if SharedFolder.holds(run.folder):
-        raise InputError(f"'{run.name}' is a shared network, which stays as it is: give out a path")
-    return run.folder / name
+    if run.own_folder is None:
+        raise InputError(f"'{run.name}' has no folder for it: give out a path")
+    return run.own_folder / name
 
 
 def _training(
@@ -138,12 +137,7 @@ def _training(
 
 def _check_target(folder: Path, overwrite: bool) -> None:
     """Refuse a folder with anything but programs that learn, and these too where not asked."""
-    check_folder(folder)
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not (folder / PLAN).is_file():
-        raise InputError(f"'{folder}' is not empty and holds no {PLAN}; choose another --out")
-    if not overwrite:
+    if is_taken(folder, PLAN, lambda found: (found / PLAN).is_file()) and not overwrite:
         raise InputError(f"'{folder}' holds programs already; --overwrite replaces them")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from goodness.data import Split
 from goodness.export.answering import INPUT, Answering
-from goodness.export.extras import needs
+from goodness.extras import needs
 from goodness.results import ExportAccuracy
 
 CALIBRATION = 512

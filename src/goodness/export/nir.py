@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from goodness.errors import InputError
+from goodness.extras import needs
 from goodness.models.spiking import LeakyIntegrateAndFire, SpikingLayer
 from goodness.network.network import Network
 from goodness.readout.linear import Output
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
 
 DT = 1e-4
 """Seconds that a time step stands for, by which time constants are expressed."""
+
+
+def to_bytes(network: Network) -> bytes:
+    """The graph of `to_nir` as a file, HDF5.
+
+    Raises:
+        InputError: as `to_nir` does.
+    """
+    graph = to_nir(network)
+    import nir
+
+    file = io.BytesIO()
+    nir.write(file, graph)
+    return file.getvalue()
 
 
 def to_nir(network: Network, dt: float = DT) -> nir.NIRGraph:
@@ -41,10 +57,9 @@ def to_nir(network: Network, dt: float = DT) -> nir.NIRGraph:
     Raises:
         InputError: nir is not installed, or the network has what NIR cannot say.
     """
-    try:
-        import nir
-    except ImportError:
-        raise InputError("NIR needs the nir package (pip install 'goodness[spiking]')") from None
+    needs("spiking", "nir")
+    import nir
+
     _check_boundaries(network)
     nodes: dict[str, nir.NIRNode] = {}
     shape: tuple[int, ...] = network[0].spec.input

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from goodness.export.answering import INPUT, Answering
-from goodness.export.extras import needs
+from goodness.extras import needs
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -139,10 +139,7 @@ def write(network: Network, preprocessing: Preprocessing, folder: Path, batch: i
     (folder / "blocks").mkdir(parents=True, exist_ok=True)
     for old in (folder / "blocks").glob("*.pte"):
         old.unlink()
-    blocks = []
-    for place, plan in enumerate(plans):
-        write_whole(folder / "blocks" / f"{place}.pte", plan.lowered.content)
-        blocks.append({"program": f"blocks/{place}.pte", **plan.facts()})
+    programs = {f"blocks/{place}.pte": plan for place, plan in enumerate(plans)}
     content = {
         "schema": SCHEMA,
         "method": network.config.method,
@@ -152,10 +149,13 @@ def write(network: Network, preprocessing: Preprocessing, folder: Path, batch: i
         "mean": mean,
         "std": std,
         "largest_planned_bytes": max(plan.lowered.planned_bytes for plan in plans),
-        "blocks": blocks,
+        "blocks": [{"program": name, **plan.facts()} for name, plan in programs.items()],
         "backprop": _beside(network, batch),
     }
+    # First: a folder that a killed process has left half full is known by it.
     write_json(folder / PLAN, content)
+    for name, plan in programs.items():
+        write_whole(folder / name, plan.lowered.content)
     return sum(len(plan.lowered.content) for plan in plans)
 
 

@@ -7,13 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from goodness.errors import InputError
+from goodness.extras import needs
 from goodness.learning import Learner
 from goodness.network.network import Network
 
-try:
-    import lightning
-except ImportError:
-    raise InputError("lightning is not installed: pip install 'goodness[lightning]'") from None
+needs("lightning", "lightning")
+import lightning  # noqa: E402
 
 
 class GoodnessModule(lightning.LightningModule):

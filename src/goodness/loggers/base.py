@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from goodness.checksums import read_sealed, write_sealed
 from goodness.errors import InputError, reason
+from goodness.extras import needs
 from goodness.notes import note
 from goodness.registry import Registry
 from goodness.training.callbacks import Callback
@@ -39,7 +39,7 @@ class Logger(Callback):
     def __init__(self) -> None:
         self.failures: tuple[type[Exception], ...] = ()
         """What its package raises where a service does not answer."""
-        self.module: Any = _imported(self.package) if self.package else None
+        self.module: Any = needs(self.package, self.package, who="log")[0] if self.package else None
         self._open = self._finished = self._warned = False
 
     def begin(self, folder: Path, config: Mapping[str, Any], history: Sequence[EpochRow]) -> None:
@@ -118,15 +118,6 @@ class Logger(Callback):
             name = self.package or type(self).__name__.lower()
             note(f"log: {name}: {reason(error)}; the run goes on")
         self._warned = True
-
-
-def _imported(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise InputError(
-            f"log: '{package}' is not installed: pip install 'goodness[{package}]'"
-        ) from None
 
 
 def scalars(row: EpochRow) -> dict[str, float]:

@@ -66,7 +66,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         InputError: there is no such file, or it holds something else.
     """
     if is_name(path) or Path(path).is_dir():
-        from goodness.api import Run  # late: it builds networks, which may start from weights
+        from goodness.run import Run  # late: it builds networks, which may start from weights
 
         return Run(path, "cpu").network.backbone_state()
     path = Path(path)

@@ -11,7 +11,7 @@ from goodness.results import TrainFigures
 from goodness.wording import duration
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 COLOURS = {1: "grey", 3: "colour"}
 

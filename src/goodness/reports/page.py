@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,9 @@ from goodness.analysis.survey import Survey, survey
 from goodness.config import resolve
 from goodness.data import Split
 from goodness.data.catalogue import GIVEN_NAMES
-from goodness.errors import InputError
 from goodness.exits.calibration import expected_calibration_error, reliability
 from goodness.exits.records import Reliability
-from goodness.files import check_file, write_whole
+from goodness.files import write_whole
 from goodness.methods import METHODS, REACH
 from goodness.reports.confusion import confusion_figure
 from goodness.reports.curves import curves_figure, spread
@@ -37,7 +35,7 @@ from goodness.training.run_folder import RunFolder
 from goodness.wording import percent
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 POINTS = 300
 """Images whose features are drawn."""
@@ -61,7 +59,7 @@ def write_page(
 
     Args:
         run: the network with its folder.
-        path: the file.
+        path: the file, replaced if it is there.
         images: those that answers are shown about; or why there are none.
         data: what they are called.
         split: the part of the data that they are.
@@ -70,10 +68,7 @@ def write_page(
     Returns:
         The file.
 
-    Raises:
-        InputError: the file cannot be written.
     """
-    check_file(path)
     context = Page(run, images, Path(data).name, split, batch_size).context()
     write_whole(path, page_bytes(templates("goodness.reports"), "run.html.j2", context))
     return path
@@ -304,16 +299,7 @@ class Page:
 
     @cached_property
     def _environment(self) -> dict[str, Any] | None:
-        file = self._folder.environment_file
-        if not file.is_file():
-            return None
-        try:
-            found = json.loads(file.read_text())
-        except ValueError:
-            raise InputError(f"'{file}' is damaged: not valid JSON") from None
-        if not isinstance(found, dict):
-            raise InputError(f"'{file}' is damaged: no object")
-        return found
+        return self._folder.read_environment()
 
     def _again(self) -> dict[str, Any]:
         """What trains such a network again."""

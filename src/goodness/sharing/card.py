@@ -13,7 +13,7 @@ from goodness.sharing.hub import client
 from goodness.wording import percent
 
 if TYPE_CHECKING:
-    from goodness.api import Run
+    from goodness.run import Run
 
 SPLITS = {"val": "validation", "test": "test"}
 MOST_CLASSES = 20

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save
 from goodness.config import KEYS, Config, complete
 from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError, reason
-from goodness.files import check_folder, write_json, write_whole
+from goodness.files import is_taken, write_json, write_whole
 from goodness.training import checkpoint
 from goodness.training.network_folder import NetworkFolder
 
 if TYPE_CHECKING:
-    from goodness.api import Run
     from goodness.network.network import Network
+    from goodness.run import Run
 
 PREPROCESSING, WEIGHTS, CARD, CURVES = (
     *("preprocessor_config.json", "model.safetensors", "README.md", "curves.png"),
@@ -94,6 +94,8 @@ class SharedFolder(NetworkFolder):
     def load_weights(self, network: Network) -> None:
         """Put the weights into a network that was built from the configuration.
 
+        Nobody knows of which epoch they are.
+
         Raises:
             InputError: they are missing, damaged, or another network's.
         """
@@ -112,12 +114,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
     Raises:
         InputError: it holds something else, or a network and ``overwrite`` is off.
     """
-    check_folder(folder)
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not SharedFolder.holds(folder):
-        raise InputError(f"'{folder}' is not empty and holds no shared network; choose another one")
-    if not overwrite:
+    if is_taken(folder, "shared network", SharedFolder.holds) and not overwrite:
         raise InputError(f"'{folder}' holds a shared network already; --overwrite replaces it")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from goodness.errors import InputError, reason
+from goodness.extras import needs
 from goodness.sharing.folder import FILES, NEEDED
 
 UNAUTHORIZED = 401
@@ -17,11 +18,7 @@ def client() -> ModuleType:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise InputError("huggingface_hub is not installed: pip install 'goodness[hub]'") from None
-    return huggingface_hub
+    return needs("hub", "huggingface_hub")[0]
 
 
 def download(repo: str, revision: str | None = None) -> Path:

@@ -117,7 +117,7 @@ def load(
     return meta, tensors
 
 
-def check_file(folder: Path, name: str, run: str = "") -> None:
+def verify(folder: Path, name: str, run: str = "") -> None:
     """See that a file of a checkpoint is what was written.
 
     Raises:

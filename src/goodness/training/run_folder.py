@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from goodness.config import Config
 from goodness.data.preprocessing import Preprocessing
 from goodness.errors import InputError, reason
 from goodness.exits.records import Calibration
-from goodness.files import check_folder, is_vacant, write_whole
+from goodness.files import is_taken, write_whole
 from goodness.notes import note
 from goodness.results import EpochRow, Result
 from goodness.training import checkpoint, replacing
@@ -61,7 +61,7 @@ class RunFolder(NetworkFolder):
         """
         run = cls.check(path, overwrite)
         run.path.mkdir(parents=True, exist_ok=True)
-        if run._holds_run():
+        if run._holds(run.path):
             replacing.set_aside(run.path)
         return run
 
@@ -88,15 +88,9 @@ class RunFolder(NetworkFolder):
     def check(cls, path: str | Path, overwrite: bool = False) -> RunFolder:
         """What `create` would refuse, without touching anything."""
         run = cls(path)
-        check_folder(run.path)
-        if is_vacant(run.path):
-            return run
         # Never delete what is not a run; other programs keep a config.json as well.
-        if not run._holds_run():
-            raise InputError(
-                f"'{run.path}' is not empty and holds no run of this version of goodness;"
-                " choose another --out"
-            )
+        if not is_taken(run.path, "run of this version of goodness", cls._holds):
+            return run
         if not overwrite:
             raise InputError(
                 f"'{run.path}' already holds a run: go on with --resume {run.path},"
@@ -185,24 +179,18 @@ class RunFolder(NetworkFolder):
                 f"checkpoint '{folder}' is damaged: state.json has no preprocessing"
             ) from None
 
-    def load_weights(self, network: Network) -> None:
+    def load_weights(self, network: Network) -> int:
         """Put the weights into a network, which answers by the readout that was best then.
+
+        Returns:
+            The epoch that they are of, counted from 1.
 
         Raises:
             InputError: as `read_preprocessing`, or the network is another one.
         """
-        network.readout = self.load_network(self._weights(), network)["best"]["readout"]
-
-    def weights_epoch(self) -> int:
-        """The epoch that the weights are of, counted from 1.
-
-        Raises:
-            InputError: as `read_preprocessing`.
-        """
-        if self._epoch is not None:
-            return self._epoch
-        meta, _ = self.load_checkpoint(self._weights())
-        return int(meta["best"]["epoch"])
+        best = self.load_network(self._weights(), network)["best"]
+        network.readout = best["readout"]
+        return int(best["epoch"]) if self._epoch is None else self._epoch
 
     def load_checkpoint(
         self, folder: Path, *groups: str, needs: Iterable[str] = ()
@@ -253,6 +241,23 @@ class RunFolder(NetworkFolder):
         if damaged != self.last and checkpoint.is_whole(self.last, self.id):
             ways.append(f"the last state (delete '{damaged}' and go on with --resume)")
         return f"whole are {' and '.join(ways)}" if ways else "no others are whole"
+
+    def write_environment(self, found: Mapping[str, Any]) -> None:
+        """Keep on what the run was made."""
+        write_sealed(self.environment_file, found)
+
+    def read_environment(self) -> dict[str, Any] | None:
+        """On what the run was made; None where that is not kept.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.environment_file.is_file():
+            return None
+        found = read_sealed(self.environment_file, way_out="nothing else needs it: delete it")
+        if not isinstance(found, dict):
+            raise InputError(f"'{self.environment_file}' is damaged: no object")
+        return found
 
     def write_exits(self, found: Calibration) -> None:
         """Keep what was calibrated."""
@@ -354,7 +359,7 @@ class RunFolder(NetworkFolder):
         if folder is None or not (folder / name).is_file():
             return []
         try:
-            checkpoint.check_file(self.last, name, self.id)
+            checkpoint.verify(self.last, name, self.id)
         except InputError:
             return []
         return read_rows(folder / name, self.id)[0]
@@ -366,11 +371,13 @@ class RunFolder(NetworkFolder):
         copy = f"'{copies[0]}' has a copy, under \"config\" in state.json" if copies else ""
         return read_sealed(path, way_out=copy)
 
-    def _holds_run(self) -> bool:
+    @classmethod
+    def _holds(cls, path: Path) -> bool:
         """Whether there is a configuration with the keys of a run's, or one was set aside."""
-        if replacing.is_unsettled(self.path):
+        if replacing.is_unsettled(path):
             return True
+        run = cls(path)
         try:
-            return self.config_file.is_file() and bool(self._read_values())
+            return run.config_file.is_file() and bool(run._read_values())
         except InputError:
             return False
