@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,8 +18,10 @@ from PIL import Image
 
 import goodness
 from goodness import api
+from goodness.cli.values import output_folder
 from goodness.data import open_data
 from goodness.models.weights import read_weights
+from goodness.training.replacing import REPLACED
 from goodness.training.run_folder import RunFolder
 from helpers import TINY, At, interrupt, same, saved_weights
 
@@ -232,6 +235,31 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, 
     assert first.startswith("20260102-000000-")
     assert other == second.folder.name == f"{first}-2"
     assert (goodness.load(f"runs/{first}").config.seed, second.config.seed) == (1, 0)
+
+
+def test_what_is_made_of_a_run_that_is_being_replaced_goes_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = goodness.fit(out="run", **ONE)
+    assert run.own_folder == output_folder(run) == Path("run")
+    new = RunFolder.create("run", overwrite=True)
+    new.write_config(run.config)
+    shutil.copytree(Path("run", REPLACED, "last"), new.last)
+    with pytest.warns(goodness.Note, match="the one that it replaces answers"):
+        old = goodness.load("run")
+    assert old.own_folder is None
+    with pytest.raises(goodness.InputError, match="being replaced: give out a path"):
+        old.export()
+    assert output_folder(old) == Path("runs", "of-run")
+
+
+def test_a_page_replaces_a_file_only_when_told(tmp_path):
+    run = goodness.fit(out=tmp_path / "run", **ONE)
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(goodness.InputError, match=r"mine\.html' is there already"):
+        run.report(tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    run.report(tmp_path / "mine.html", overwrite=True)
+    assert (tmp_path / "mine.html").read_text().startswith("<!")
 
 
 def test_a_folder_that_holds_a_run_is_kept_unless_told_otherwise(tmp_path):

@@ -118,6 +118,11 @@ def test_names_of_run_folders_are_ones_that_windows_takes(tmp_path, monkeypatch)
     assert folder.name.endswith("birds-small")
     assert file_name('a<b>c:d"e/f\\g|h?i*j') == "a-b-c-d-e-f-g-h-i-j"
     assert file_name("Ä b.c-1_2") == "Ä b.c-1_2"
+    assert file_name("a\nb\x00\x7f") == "a-b--"
+    assert [file_name(name) for name in ("CON", "nul.txt", "com1", "console", "")] == [
+        *("_CON", "_nul.txt", "_com1", "console", "_"),
+    ]
+    assert [file_name(name) for name in ("a.", "b ", "..")] == ["a_", "b_", "__"]
 
 
 def test_text_in_windows_pipes_is_utf8(monkeypatch):

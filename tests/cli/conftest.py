@@ -63,7 +63,7 @@ class FakeRun:
     max_pixels = 1000
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = self.own_folder = folder
         self.classes = ["cat", "dog"]
         self.result = Result.from_json(
             {

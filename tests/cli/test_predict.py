@@ -62,11 +62,13 @@ def test_a_name_on_standard_input_may_have_a_line_break(asked, photos):
         (["empty"], "the folder 'empty' holds no image"),
         (["-"], "no file names on standard input"),
         (["x.png", "--json", "--format", "csv"], "--json and --format csv are two formats"),
+        (["x.png", "--out", "there.csv"], "'there.csv' is there already; --overwrite replaces it"),
         (["x.png", "--out", "empty"], "'empty' is a folder; --out needs a file"),
     ],
 )
 def test_what_cannot_be_asked(refused, calls, photos, monkeypatch, words, says):
     (photos.parent / "empty").mkdir()
+    (photos.parent / "there.csv").touch()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     assert says in refused("predict", calls.run.folder, *words)
 

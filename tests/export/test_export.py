@@ -110,7 +110,7 @@ def test_nothing_is_replaced_unasked(run, tmp_path):
 
 def test_a_shared_network_stays_as_it_is(tmp_path):
     shared = goodness.load("pretrained/digits", device="cpu")
-    with pytest.raises(InputError, match="'pretrained/digits' is a shared network"):
+    with pytest.raises(InputError, match=r"digits', a shared network's or .*: give out a path"):
         shared.export(overwrite=True)
     assert shared.export(out=tmp_path / "a.safetensors").bytes > 1000
 

@@ -201,3 +201,15 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nir", None)
     with pytest.raises(goodness.InputError, match=r"pip install 'goodness\[spiking\]'"):
         to_nir(network())
+
+
+def test_a_run_is_exported_as_a_file(tmp_path):
+    model = {"name": "spiking-cnn", "widths": [10], "pools": [], "pool": "avg"}
+    values = {"model": model, "epochs": 1, "readouts": {"output": {"pool": 1}}, "readout": "output"}
+    run = goodness.fit("digits", method="ffgaf-snn", out=tmp_path / "run", **values)
+    written = run.export("nir")
+    assert written.path == str(tmp_path / "run" / "model.nir")
+    found = nir.read(written.path)
+    assert found.nodes.keys() == to_nir(run.network).nodes.keys()
+    with pytest.raises(goodness.InputError, match="exits: format 'nir' cannot take it"):
+        run.export("nir", exits=True, overwrite=True)

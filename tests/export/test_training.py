@@ -14,7 +14,7 @@ from exporting import PREPROCESSING, SHAPE, trained
 from torch.nn import functional as F
 
 from goodness import InputError
-from goodness.export import training
+from goodness.export import PLAN, training
 from goodness.export.answering import Answering
 from goodness.methods import METHODS
 from helpers import TINY, learner_of, random_batch, tiny_network
@@ -69,6 +69,20 @@ def test_so_they_are_for_every_method_that_can_be_exported(method, tmp_path):
     own.initialize([random_batch(8, SHAPE)[0]])  # a run has whitened
     write(own, PREPROCESSING, tmp_path, batch=4)
     assert_learns_alike(own, tmp_path)
+
+
+def test_a_folder_that_a_killed_process_has_left_is_known(written, tmp_path, monkeypatch):
+    own, _ = written
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(own, PREPROCESSING, tmp_path / "device", batch=4)
+    assert (tmp_path / "device" / PLAN).is_file()
+    with pytest.raises(InputError, match=r"0\.pte' is missing: its export was interrupted"):
+        DeviceLearner(tmp_path / "device", lr=0.1)
 
 
 def assert_learns_alike(own, folder):

@@ -114,7 +114,10 @@ def export(
 def _own(run: Run, name: str) -> Path:
     """A place in the run folder."""
     if run.own_folder is None:
-        raise InputError(f"'{run.name}' has no folder for it: give out a path")
+        raise InputError(
+            f"nothing is written into '{run.folder}', a shared network's or one that is being"
+            " replaced: give out a path"
+        )
     return run.own_folder / name
 
 
