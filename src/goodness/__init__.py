@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from goodness.listings import list_models as list_models
     from goodness.listings import list_pretrained as list_pretrained
     from goodness.listings import list_recipes as list_recipes
+    from goodness.listings import list_runs as list_runs
     from goodness.network.build import build as build
     from goodness.network.build import max_classes as max_classes
     from goodness.network.localize import localize as localize
@@ -78,7 +79,7 @@ _HOMES = {
     "errors": "GoodnessError InputError Interrupted RunError",
     "integrations.sklearn": "GoodnessClassifier",
     "learning": "Learner",
-    "listings": "list_methods list_models list_pretrained list_recipes",
+    "listings": "list_methods list_models list_pretrained list_recipes list_runs",
     "network.build": "build max_classes",
     "network.localize": "localize",
     "network.network": "Network",

@@ -1,10 +1,15 @@
-"""What can be named: methods, models, recipes and trained networks."""
+"""What can be named: methods, models, recipes, trained networks and runs."""
 
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goodness.errors import unknown
+
+if TYPE_CHECKING:
+    from goodness.results import RunSummary
 
 
 def list_methods(pattern: str = "*") -> list[str]:
@@ -52,3 +57,14 @@ def list_pretrained(pattern: str = "*") -> list[str]:
     from goodness.sharing.locating import pretrained_names
 
     return fnmatch.filter(pretrained_names(), pattern)
+
+
+def list_runs(folder: str | Path = "runs") -> list[RunSummary]:
+    """The runs below a folder, at any depth, the newest first; told from their files.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    from goodness.training.run_list import summaries
+
+    return summaries(Path(folder))

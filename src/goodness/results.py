@@ -328,6 +328,29 @@ class ExportAccuracy(Record):
 
 
 @dataclass(frozen=True)
+class RunSummary(Record):
+    """A run in a list of runs."""
+
+    path: str
+    """Its folder."""
+    state: str
+    """``"finished"``, ``"training"``, ``"stopped"``, or ``"damaged"``, with the reason."""
+    method: str | None = None
+    data: str | None = None
+    model: str | None = None
+    epoch: int = 0
+    """The last one that has ended, counted from 1."""
+    epochs: int | None = None
+    """All that were asked for."""
+    val: float | None = None
+    """Accuracy on validation in the best epoch."""
+    test: float | None = None
+    """Accuracy on the test images; None where they were not asked."""
+    date: str | None = None
+    """When it began, ISO 8601."""
+
+
+@dataclass(frozen=True)
 class Exported(Record):
     """What `Run.export` has written."""
 

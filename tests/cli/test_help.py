@@ -28,6 +28,17 @@ def test_help_is_quick_because_it_imports_nothing_heavy(command):
     assert done.stderr == "[]\n"
 
 
+def test_a_shell_completes_commands_and_options(goodness, monkeypatch):
+    monkeypatch.setenv("_GOODNESS_COMPLETE", "complete_bash")
+    for words, expected in (
+        ("goodness expo", "export"),
+        ("goodness export run --form", "--format"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert goodness() == (0, f"{expected}\n", "")
+
+
 def test_python_m_goodness_is_the_command_line():
     done = subprocess.run(
         [sys.executable, "-m", "goodness", "trian"], capture_output=True, text=True

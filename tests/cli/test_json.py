@@ -10,6 +10,7 @@ from PIL import Image
 
 from goodness.methods import METHODS
 from goodness.models import MODELS
+from goodness.results import RunSummary
 
 
 def test_evaluate(goodness, calls):
@@ -144,3 +145,21 @@ def test_lists(goodness, command, keys, names):
 
 def test_version(goodness):
     assert goodness("--version") == (0, f"goodness {version('goodness')}\n", "")
+
+
+def test_runs(goodness, monkeypatch):
+    found = [
+        RunSummary(
+            "a/one", "finished", "sff", "digits", "vgg8", 3, 3, 0.5, 0.25, "2026-01-02T03:04:05"
+        ),
+        RunSummary("a/two", "damaged: config.json"),
+    ]
+    monkeypatch.setattr("goodness.listings.list_runs", lambda folder: found)
+    _, out, _ = goodness("runs", "a", "--json")
+    assert json.loads(out) == [{"schema": 1, **run.to_json()} for run in found]
+    _, out, _ = goodness("runs", "a")
+    _, one, two = (" ".join(line.split()) for line in out.splitlines())
+    assert one == "a/one sff digits 3/3 finished 50.00% 25.00% 2026-01-02 03:04"
+    assert two == "a/two – – – damaged: config.json – – –"
+    found.clear()
+    assert goodness("runs", "a") == (0, "", "no runs in 'a'\n")

@@ -17,7 +17,8 @@ from goodness.cli.app import app
 from goodness.cli.options import OF_A_STEP
 from goodness.config import KEYS
 from goodness.errors import InputError, Interrupted, RunError
-from goodness.reports.progress import CacheNotice, LiveProgress, MemoryNotice, PlainProgress
+from goodness.reports.notices import CacheNotice, MemoryNotice, SetupNotice
+from goodness.reports.progress import LiveProgress, Loading, PlainProgress
 from goodness.training.signals import StopOnSignal
 
 WORDS = """
@@ -261,6 +262,9 @@ def test_the_result_is_a_table_and_the_folder_alone_on_stdout(goodness, calls):
         ["last", "50.00%", "50.00%"],
         ["sum", "75.00%", "75.00%", "chosen", "on", "val"],
         ["the", "best", "of", "3", "epochs", "on", "val:", "2"],
+        ["next:", "goodness", "report", str(calls.run.folder)],
+        ["next:", "goodness", "predict", str(calls.run.folder), "IMAGE"],
+        ["next:", "goodness", "calibrate", str(calls.run.folder)],
     ]
 
 
@@ -292,13 +296,14 @@ def test_the_display_suits_the_terminal(goodness, calls, monkeypatch):
     def kinds():
         return [type(callback) for callback in calls.fit[1]["callbacks"]]
 
+    notices = [Loading, SetupNotice, MemoryNotice, CacheNotice]
     goodness("train")
-    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, PlainProgress]
+    assert kinds() == [StopOnSignal, *notices, PlainProgress]
     goodness("train", "--quiet")
     assert kinds() == [StopOnSignal]
     monkeypatch.setenv("FORCE_COLOR", "1")
     goodness("train")
-    assert kinds() == [StopOnSignal, MemoryNotice, CacheNotice, LiveProgress]
+    assert kinds() == [StopOnSignal, *notices, LiveProgress]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import io
+import threading
 from types import SimpleNamespace
 
 from rich.console import Console
 
+import goodness
 from goodness.reports import progress
-from goodness.reports.progress import CacheNotice, LiveProgress, PlainProgress
+from goodness.reports.notices import CacheNotice, SetupNotice
+from goodness.reports.progress import LiveProgress, Loading, PlainProgress
 from goodness.results import Status
+from helpers import TINY
 
 
 def test_plain_progress_is_one_line_per_epoch(trainer, finish_epoch, monkeypatch):
@@ -68,6 +72,26 @@ def test_live_progress_shows_blocks_speed_and_time_left(trainer, finish_epoch):
             line.split() for line in epoch.splitlines()
         ]
         assert "epoch 2/4" in epoch
+        assert "answer: sum" not in start + step
+        assert ["answer:", "sum", "75.00%"] in [line.split() for line in epoch.splitlines()]
+
+
+def test_a_terminal_is_told_at_once_that_it_takes_a_while():
+    text, threads = io.StringIO(), threading.active_count()
+    with Loading(Console(file=text, force_terminal=True, width=100)) as loading:
+        assert "loading torch, the data and the network" in text.getvalue()
+        assert threading.active_count() == threads  # processes may be forked
+        loading.on_start(None)
+        taken = len(text.getvalue())
+        assert text.getvalue().endswith("\x1b[2K")  # the line is erased
+    assert text.getvalue()[taken:] == ""
+
+
+def test_a_file_is_not():
+    text = io.StringIO()
+    with Loading(Console(file=text, force_terminal=False)):
+        pass
+    assert text.getvalue() == ""
 
 
 def test_live_progress_looks_at_the_device_rarely(trainer, monkeypatch):
@@ -104,3 +128,18 @@ def test_of_many_blocks_those_without_a_loss_have_no_row(trainer, make_row):
         live.on_start(trainer)
     assert "conv11" in text.getvalue()
     assert "conv2" not in text.getvalue()
+
+
+def test_what_was_found_is_told_before_training(tmp_path):
+    text = io.StringIO()
+    notice = SetupNotice(Console(file=text, width=20))
+    run = goodness.fit(
+        "digits", method="sff", model=TINY, epochs=1, batch_size=64, device="cpu", num_threads=1,
+        out=tmp_path / "run", callbacks=[notice],
+    )  # fmt: skip
+    parameters = sum(parameter.numel() for parameter in run.network.parameters())
+    assert text.getvalue().splitlines() == [
+        "data: digits: 1,293 to train on, 144 to validate, 360 to test (1×8×8, 10 classes)",
+        f"network: {TINY['name']}: {len(run.network)} blocks, {parameters:,} parameters",
+        "training: sff on cpu with 1 thread: 1 epochs of 20 steps of 64 images",
+    ]

@@ -21,7 +21,7 @@ from goodness.cli.diagnose import diagnose
 from goodness.cli.evaluate import evaluate
 from goodness.cli.explain import explain
 from goodness.cli.export import export
-from goodness.cli.lists import data, methods, models, recipes
+from goodness.cli.lists import data, methods, models, recipes, runs
 from goodness.cli.partition import partition
 from goodness.cli.predict import predict
 from goodness.cli.profile import profile
@@ -37,7 +37,6 @@ from goodness.training.signals import Ended, ended_at_once
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train convolutional networks forward-only: every block learns from its own local loss.",
@@ -45,7 +44,7 @@ app = typer.Typer(
 for command in (
     *(train, compare, evaluate, calibrate, diagnose, predict, explain, report),
     *(export, push, demo, partition, bench, profile),
-    *(methods, models, recipes, data),
+    *(runs, methods, models, recipes, data),
 ):
     app.command()(command)
 

@@ -1,15 +1,19 @@
-"""``goodness methods``, ``models``, ``data``, ``recipes``: what can be named."""
+"""``goodness methods``, ``models``, ``data``, ``recipes``, ``runs``: what can be named."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from goodness.cli.options import AsJson, Values, takes
-from goodness.cli.output import SCHEMA, page, percent, print_json, table
+from goodness.cli.output import SCHEMA, console, page, percent, print_json, table
 from goodness.errors import InputError
+
+if TYPE_CHECKING:
+    from goodness.results import RunSummary
 
 PRETRAINED = "pretrained"
 """What names of trained networks in this package begin with, as those of a family do."""
@@ -124,6 +128,37 @@ def data(as_json: AsJson = False) -> None:
     from goodness.data import data_names
 
     _show(data_names(), as_json)
+
+
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="All runs below it.", show_default="runs")
+    ] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List the runs in a folder: method, data, how far they are, accuracy, date."""
+    from goodness.listings import list_runs
+
+    found = list_runs(folder)
+    if as_json:
+        _show([run.to_json() for run in found], as_json)
+    elif not found:
+        console().print(f"no runs in '{folder}'", soft_wrap=True)
+    else:
+        _show([_run_row(run) for run in found], as_json)
+
+
+def _run_row(run: RunSummary) -> dict[str, Any]:
+    return {
+        "run": run.path,
+        "method": run.method or "–",
+        "data": run.data or "–",
+        "epochs": f"{run.epoch}/{run.epochs}" if run.epochs else "–",
+        "state": run.state,
+        "val": percent(run.val),
+        "test": percent(run.test),
+        "began": (run.date or "–")[:16].replace("T", " "),
+    }
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,9 @@ def show_result(run: Run) -> None:
             soft_wrap=True,
         )
     out.print(f"\nthe best of {train.epochs} epochs on val: {train.best_epoch}")
+    folder = shlex.quote(str(run.folder))
+    words = (f"report {folder}", f"predict {folder} IMAGE", f"calibrate {folder}")
+    out.print("\n".join(f"next: goodness {each}" for each in words), soft_wrap=True)
     show(run.folder)
 
 

@@ -15,6 +15,8 @@ from goodness.cli.show import note_boundary, show_plan, show_result
 from goodness.config import KEYS, RESUMABLE
 from goodness.errors import InputError
 from goodness.parallel.launch import launched
+from goodness.reports.notices import CacheNotice, MemoryNotice, SetupNotice
+from goodness.reports.progress import LiveProgress, Loading, PlainProgress
 
 if TYPE_CHECKING:
     from goodness.run import Run
@@ -58,8 +60,8 @@ def train(
     """Train a network and test it; prints the run folder on standard output."""
     if resume is not None:
         _refuse_others(context)
-        changes = values()
         with _watching(quiet) as callbacks:
+            changes = values()
             from goodness import api
 
             run = api.resume(resume, changed_data=changed_data, callbacks=callbacks, **changes)
@@ -67,17 +69,20 @@ def train(
         return
     if changed_data:
         raise InputError("--changed-data is for a run that goes on (use --resume RUN)")
-    asked = values()
-    from goodness import api
-
-    if _leads():
-        _warn_of_boundary(asked)
     if dry_run:
         if _leads():
-            show_plan(api.dry_run(**asked))
+            with Loading(console()):
+                asked = _asked(values)
+                from goodness import api
+
+                plan = api.dry_run(**asked)
+            show_plan(plan)
         return
     command = command_line()
     with _watching(quiet) as callbacks:
+        asked = _asked(values)
+        from goodness import api
+
         run = api.fit(**asked, out=out, overwrite=overwrite, callbacks=callbacks, command=command)
     _show(run)
 
@@ -93,17 +98,24 @@ def _show(run: Run) -> None:
         show_result(run)
 
 
-def _warn_of_boundary(values: dict[str, Any]) -> None:
-    """Say where weights made without a method's boundary will compute something else."""
+def _asked(values: Values) -> dict[str, Any]:
+    """What was asked for.
+
+    It is said where weights made without a method's boundary will compute something else.
+    """
+    asked = values()
+    if not _leads():
+        return asked
     from goodness.config import resolve
 
-    config = resolve(values)
+    config = resolve(asked)
     if config.pretrained or Path(config.init_from or ".").is_file():
         note_boundary(
             config,
             "so that the given weights compute other features than in their own network"
             " (--boundary identity leaves them)",
         )
+    return asked
 
 
 def _refuse_others(context: typer.Context) -> None:
@@ -128,12 +140,6 @@ def _refuse_others(context: typer.Context) -> None:
 @contextmanager
 def _watching(quiet: bool) -> Iterator[list[Callback]]:
     """The callbacks of the command line: signals, and a display that suits the terminal."""
-    from goodness.reports.progress import (
-        CacheNotice,
-        LiveProgress,
-        MemoryNotice,
-        PlainProgress,
-    )
     from goodness.training.signals import StopOnSignal, ignored
 
     out = console()
@@ -145,7 +151,8 @@ def _watching(quiet: bool) -> Iterator[list[Callback]]:
             return
         callbacks: list[Callback] = [stack.enter_context(StopOnSignal())]
         if not quiet:
+            callbacks.append(stack.enter_context(Loading(out)))
+            callbacks += [SetupNotice(out), MemoryNotice(out), CacheNotice(out)]
             live = out.is_terminal
-            callbacks += [MemoryNotice(out), CacheNotice(out)]
             callbacks.append(stack.enter_context(LiveProgress(out)) if live else PlainProgress(out))
         yield callbacks

@@ -11,7 +11,6 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from goodness.memory import in_units, memory_line
 from goodness.results import shown_blocks
 from goodness.training.callbacks import Callback
 
@@ -58,44 +57,31 @@ class PlainProgress(Callback):
         self._console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
 
-class CacheNotice(Callback):
-    """Says how large cached features will be on disk.
+class Loading(Callback):
+    """Says on a terminal that it takes a while to begin, until training does.
+
+    A context manager; no thread draws it, as processes may be forked meanwhile.
 
     Args:
         console: where to.
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        text = "loading torch, the data and the network …"
+        self._live = Live(text, console=console, auto_refresh=False, transient=True)
+        self._shown = console.is_terminal
+
+    def __enter__(self) -> Loading:
+        if self._shown:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
     def on_start(self, trainer: Trainer) -> None:
-        """Before the first of them is written."""
-        if trainer.cache is not None:
-            size = in_units(trainer.cache.peak_bytes(trainer.step))
-            self._console.print(
-                f"features on disk: up to {size} in '{trainer.cache.folder}'", soft_wrap=True
-            )
-
-
-class MemoryNotice(Callback):
-    """Says how much memory the run will take.
-
-    Args:
-        console: where to.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Before the first step, told from a few images."""
-        # Imported here: a report needs no learner.
-        from goodness.profiling.estimate import step_memory
-
-        memory = step_memory(trainer)
-        step = None if memory is None else memory.of(trainer.config.batch_size)
-        line = memory_line(trainer.dataset.memory_bytes, step)
-        self._console.print(line, soft_wrap=True)
+        """Take it away."""
+        self._live.stop()
 
 
 class LiveProgress(Callback):
@@ -117,6 +103,7 @@ class LiveProgress(Callback):
         self._task = self._bar.add_task("", epoch="", speed="", left="")
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._validated: list[float | None] = []
+        self._answer: tuple[str, float] | None = None
         self._shown: list[int] = []
         self._next = 0.0
 
@@ -131,7 +118,9 @@ class LiveProgress(Callback):
         # Probes of blocks that have no loss are no progress.
         self._shown = shown_blocks([block.objective is not None for block in trainer.network])
         past = trainer.history[-1:]
-        self._validated = past[0].val.per_block if past else [None] * len(trainer.block_names)
+        self._validated = [None] * len(trainer.block_names)
+        for row in past:
+            self._take(row)
         self._live.start()
         self._show(trainer, trainer.status())
 
@@ -143,12 +132,16 @@ class LiveProgress(Callback):
 
     def on_epoch(self, trainer: Trainer, row: EpochRow) -> None:
         """Refresh with the epoch's validation."""
-        self._validated = row.val.per_block
+        self._take(row)
         self._show(trainer, replace(trainer.status(), blocks=row.train.blocks))
 
     def on_end(self, trainer: Trainer, result: Result) -> None:
         """Clear the display; the result follows."""
         self._live.stop()
+
+    def _take(self, row: EpochRow) -> None:
+        self._validated = row.val.per_block
+        self._answer = row.val.readout, row.val.accuracy
 
     def _show(self, trainer: Trainer, status: Status) -> None:
         self._bar.update(
@@ -167,6 +160,9 @@ class LiveProgress(Callback):
             block, validated = status.blocks[place], self._validated[place]
             loss = "–" if block.loss is None else f"{block.loss:.4f}"
             table.add_row(block.name, loss, _percent(block.accuracy), _percent(validated))
+        if self._answer is not None:
+            readout, accuracy = self._answer
+            table.add_row(f"answer: {readout}", "", "", _percent(accuracy), style="bold")
         self._live.update(Group(self._bar, table), refresh=True)
 
 

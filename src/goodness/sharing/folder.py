@@ -57,7 +57,7 @@ class SharedFolder(NetworkFolder):
         """
         if not self.config_file.is_file():
             raise InputError(f"'{self.path}' holds no network (no config.json)")
-        values = self._read_values()
+        values = self.read_values()
         if values.get("imports"):
             raise InputError(
                 f"'{self.config_file}' names Python files to import, which a shared network may"

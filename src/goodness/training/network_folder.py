@@ -40,7 +40,7 @@ class NetworkFolder:
         Raises:
             InputError: the file is damaged, or a newer goodness made it.
         """
-        return complete(self._read_values())
+        return complete(self.read_values())
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""
@@ -72,8 +72,12 @@ class NetworkFolder:
                 f"'{self.exits_file}' is damaged, or of another version: '{place}' ({way_out})"
             ) from None
 
-    def _read_values(self) -> dict[str, Any]:
-        """What the configuration's file holds; nothing that it names is imported or made yet."""
+    def read_values(self) -> dict[str, Any]:
+        """What the configuration's file holds; nothing that it names is imported or made yet.
+
+        Raises:
+            InputError: it is missing, damaged, or of a newer goodness.
+        """
         content = self._read(self.config_file)
         if not isinstance(content, dict):
             raise InputError(f"'{self.config_file}' is damaged: no configuration")

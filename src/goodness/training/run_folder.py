@@ -378,6 +378,6 @@ class RunFolder(NetworkFolder):
             return True
         run = cls(path)
         try:
-            return run.config_file.is_file() and bool(run._read_values())
+            return run.config_file.is_file() and bool(run.read_values())
         except InputError:
             return False
