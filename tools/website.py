@@ -38,7 +38,7 @@ SECTIONS = {
 }
 """Sections of docs/usage.md that are no guides."""
 API = {
-    "Training": ("api", "training.callbacks", "integrations.sklearn"),
+    "Training": ("api", "run", "training.callbacks", "integrations.sklearn"),
     "Networks": ("network.build", "network.localize", "network.network", "learning"),
     "Objectives": ("objective", "objective.hierarchy"),
     "Configuration and data": ("config", "data"),
