@@ -131,3 +131,15 @@ def test_load_names_a_bad_file(tmp_path, preprocessing):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"cannot read the image .*bad\.png"):
         preprocessing.load(tmp_path / "bad.png")
+
+
+def test_an_array_with_channels_first_is_an_image_of_the_network_s_size():
+    preprocessing = Preprocessing(
+        channels=3, height=8, width=9, mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 0.2], classes=["a"]
+    )
+    images = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 9), dtype=np.uint8)
+    expected = preprocessing(torch.from_numpy(images))
+    assert torch.equal(preprocessing(images), expected)
+    assert torch.equal(preprocessing(images[0]), expected[:1])
+    assert torch.equal(preprocessing(images.transpose(0, 2, 3, 1)), expected)
+    assert torch.equal(preprocessing(images[0].transpose(1, 2, 0)), expected[:1])

@@ -187,3 +187,46 @@ def test_a_network_with_a_frame_exports_to_the_same_scores():
 
     x, _ = random_batch(7, SHAPE, seed=1)
     assert torch.equal(program.module()(x), network(x))
+
+
+def asking(monkeypatch, classes, **values):
+    """A network whose method asks about every class, and how many rows each walk had."""
+    network = tiny_network("ff", SHAPE, classes, **values).eval()
+    with torch.no_grad():
+        for value in network.readouts["fusion"].parameters():
+            value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+    rows, walk = [], type(network).walk
+
+    def counted(self, x, *given, **options):
+        rows.append(len(x))
+        return walk(self, x, *given, **options)
+
+    monkeypatch.setattr(type(network), "walk", counted)
+    return network, rows
+
+
+def test_of_many_classes_a_method_that_asks_about_each_answers_in_one_pass(monkeypatch):
+    network, rows = asking(monkeypatch, 21)
+    x, _ = random_batch(3, SHAPE)
+    found = network.evaluate(x)
+    assert network.readout == "fusion"
+    assert found.readouts.keys() == {"fusion"}
+    assert found.blocks == [None, None]
+    assert torch.equal(network.predict(x), found.final("fusion").argmax(1))
+    assert rows == [3, 3]
+    whole = network.evaluate(x, ["fusion", "sum"])
+    assert torch.equal(whole.final("fusion"), found.final("fusion"))
+    assert whole.final("sum").shape == (3, 21)
+    assert rows == [3, 3, 3 * 21, 3]
+
+
+def test_who_wants_every_class_asked_gets_it(monkeypatch):
+    x, _ = random_batch(3, SHAPE)
+    for classes, values in ((20, {}), (21, {"readout": "sum"})):
+        network, _ = asking(monkeypatch, classes, **values)
+        assert network.evaluate(x).readouts.keys() == {"fusion", "sum"}
+    # A run of before may answer so.
+    network, rows = asking(monkeypatch, 21)
+    network.readout = "sum"
+    assert network.evaluate(x).readouts.keys() == {"fusion", "sum"}
+    assert rows == [3 * 21, 3]

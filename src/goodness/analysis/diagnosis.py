@@ -50,7 +50,7 @@ def diagnose(network: Network, images: Tensor, y: Tensor) -> list[BlockDiagnosis
     if len(images) == 0 or y.shape != images.shape[:1]:
         raise InputError(f"labels {tuple(y.shape)}: one for each of the {len(images)} images")
     images, y = images.to(network.device), y.to(network.device)
-    answers = network.evaluate(images).blocks
+    answers = network.evaluate(images, list(network.readouts)).blocks
     seen: dict[int, _Seen] = {}
     with evaluating(network), torch.enable_grad():
         x = network.training_rows(images, y)

@@ -58,7 +58,7 @@ def explain(network: Network, image: Tensor, readout: str | None = None) -> Expl
     """
     readout = network.chosen_readout(readout)
     images = image[None].to(network.device)
-    found = network.evaluate(images)
+    found = network.evaluate(images, list(network.readouts))
     probability, index = found.final(readout)[0].float().softmax(0).max(0)
     k = int(index)
     asks = network.presentation.queries > 1

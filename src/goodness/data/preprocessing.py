@@ -60,8 +60,8 @@ class Preprocessing(BaseModel):
 
         Args:
             images: one image or several: files, Pillow images, arrays of uint8 (H, W, C) or (H, W)
-                of any size; or tensors (C, H, W) and arrays of floats in [0, 1], of the right size;
-                or a batch of them in one tensor (N, C, H, W) or array (N, H, W, C).
+                of any size; or tensors and arrays (C, H, W) of the right size, of uint8 or of
+                floats in [0, 1]; or a batch of them in one tensor (N, C, H, W) or array (N, ...).
 
         Returns:
             float32 (N, C, H, W) on the CPU, or on the tensor's device.
@@ -80,7 +80,8 @@ class Preprocessing(BaseModel):
         """One image, or several of them in one tensor or array, as a list."""
         if isinstance(images, np.ndarray):
             # (N, H, W) is a batch of grey images, and (H, W, C) one of colour.
-            one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
+            colour = images.ndim == 3 and images.shape[2] in (1, 3, 4)
+            one = images.ndim == 2 or colour or self._has_channels_first(images)
             return [images] if one else list(images)
         if isinstance(images, Tensor) and images.dim() == 4:
             return list(images)
@@ -97,7 +98,8 @@ class Preprocessing(BaseModel):
             InputError: as calling it does.
         """
         if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or not self._is_picture:
+            plain = self._has_channels_first(image) or not self._is_picture
+            if plain or image.dtype != np.uint8:
                 return self._checked(as_image(image, "an image"))
             image = _pillow(image)
         if isinstance(image, Tensor):
@@ -137,6 +139,11 @@ class Preprocessing(BaseModel):
     def _is_picture(self) -> bool:
         """Whether a file can hold such an image."""
         return self.pixels and self.channels in (1, 3)
+
+    def _has_channels_first(self, array: NDArray[Any]) -> bool:
+        """Whether an array is an image (C, H, W) as the network takes it, and no (H, W, C)."""
+        own = (self.channels, self.height, self.width)
+        return array.shape == own and array.shape[2] not in (1, 3, 4)
 
     def _checked(self, images: Tensor) -> Tensor:
         """Tensors (C, H, W) or (N, C, H, W) of the form that is needed."""

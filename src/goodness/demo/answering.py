@@ -82,9 +82,8 @@ def answer(run: Run, image: Image.Image | str | Path, threshold: float | None = 
     x = run.preprocessing(pixels).to(network.device)
     with torch.no_grad():
         scores = network.exits(x)[:, 0].float().cpu()
-    alone = [
-        None if s is None else s[0].float().softmax(0).cpu() for s in network.evaluate(x).blocks
-    ]
+    blocks = network.evaluate(x, list(network.readouts)).blocks
+    alone = [None if s is None else s[0].float().softmax(0).cpu() for s in blocks]
     temperatures, thresholds = limits(run, threshold)
     shares = (scores / temperatures).softmax(1)
     place = taken(shares, thresholds)

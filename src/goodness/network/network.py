@@ -23,6 +23,8 @@ from goodness.update import Update
 
 QUERY_ROWS = 4096
 """Rows at a time when every image has K candidate labels."""
+MANY_CLASSES = 20
+"""Of more, a method that asks about every class answers by a readout that does not."""
 
 
 @dataclass
@@ -90,8 +92,13 @@ class Network(nn.Module):
         self._readouts = nn.ModuleDict(readouts)
         self.plan = plan
         self.update = update
-        self.readout = config.readout if config.readout in readouts else next(iter(readouts), "")
-        """The name of the readout that answers; the configuration's, or else the method's first."""
+        first = next(iter(self._in_one_pass or readouts), "")
+        self.readout = config.readout if config.readout in readouts else first
+        """The name of the readout that answers; the configuration's, or else the method's first.
+
+        A method that asks about every class, of more than `MANY_CLASSES`, has one that needs a
+        single pass, if there is one.
+        """
         self.changes_rows = type(presentation).block_input is not Presentation.block_input
         """Whether the presentation changes rows between blocks."""
 
@@ -108,6 +115,20 @@ class Network(nn.Module):
     def readouts(self) -> dict[str, Readout]:
         """The readouts by name."""
         return {name: cast(Readout, module) for name, module in self._readouts.items()}
+
+    @property
+    def _in_one_pass(self) -> list[str]:
+        """Readouts that spare a method to ask about each of many classes."""
+        if self.presentation.queries <= MANY_CLASSES:
+            return []
+        return [name for name, readout in self.readouts.items() if readout.trainable]
+
+    @property
+    def asked(self) -> list[str]:
+        """The readouts that `evaluate` asks: all of them, or where the one that answers saves a
+        question about each of more than `MANY_CLASSES` classes, those that do."""
+        spared = self._in_one_pass
+        return spared if self.readout in spared else list(self._readouts)
 
     @property
     def names(self) -> list[str]:
@@ -188,7 +209,8 @@ class Network(nn.Module):
 
         With ``flip_test`` the means of those of the images and of those of their mirror images.
         Where a label is part of the row, all K questions about an image go in one batch, and the
-        readouts that have weights see the image with a neutral label.
+        readouts that have weights see the image with a neutral label. If these alone are wanted
+        nothing is asked about the classes, and blocks have no scores.
 
         Args:
             images: preprocessed (N, C, H, W).
@@ -203,29 +225,37 @@ class Network(nn.Module):
         return found
 
     def _outputs(self, images: Tensor, chosen: Mapping[str, Readout]) -> NetworkOutput:
-        asks = self.presentation.queries > 1
-        scores: list[Tensor | None] = []
+        scores: list[Tensor | None] = [None] * len(self)
         inputs: dict[str, list[Tensor | None]] = {name: [] for name in chosen}
-        for index, value, output in self.walk(self.query_rows(images)):
-            scores.append(self.class_scores(self[index].scores(value)))
-            if not asks:
-                for name, readout in chosen.items():
-                    inputs[name].append(readout.extract(index, scores[-1], output))
-        if asks:
+        labelled = self.presentation.queries > 1
+        if not labelled or self._asks_classes(chosen):
+            for index, value, output in self.walk(self.query_rows(images)):
+                scores[index] = self.class_scores(self[index].scores(value))
+                if not labelled:
+                    for name, readout in chosen.items():
+                        inputs[name].append(readout.extract(index, scores[index], output))
+        if labelled:
             trained = {name: readout for name, readout in chosen.items() if readout.trainable}
             inputs = {name: list(scores) for name in chosen}
             inputs |= self.extract(self.neutral_rows(images), trained, range(len(self)))[0]
         totals = {name: readout(inputs[name]) for name, readout in chosen.items()}
         return NetworkOutput(self.block_scores(scores, totals), totals)
 
+    def _asks_classes(self, readouts: Iterable[str]) -> bool:
+        """Whether every image is shown with every label for these readouts, or for blocks alone."""
+        names = list(readouts)
+        spared = bool(names) and all(self.readouts[name].trainable for name in names)
+        return self.presentation.queries > 1 and not spared
+
     # What users ask of a trained network: in evaluation mode, without graph.
 
     @torch.no_grad()
-    def evaluate(self, images: Tensor) -> NetworkOutput:
+    def evaluate(self, images: Tensor, readouts: Sequence[str] | None = None) -> NetworkOutput:
         """`outputs` in evaluation mode and without graph; every module keeps its mode.
 
         Args:
             images: preprocessed (N, C, H, W), on any device.
+            readouts: which ones; None takes those of `asked`.
 
         Raises:
             InputError: no images, or of another shape.
@@ -234,23 +264,26 @@ class Network(nn.Module):
         if len(images) == 0:
             raise InputError("a batch of no images: leave it out")
         images = images.to(self.device)
-        queries = self.presentation.queries
-        size = max(1, QUERY_ROWS // queries) if queries > 1 else len(images)
+        chosen = self.asked if readouts is None else readouts
+        size = len(images)
+        if self._asks_classes(chosen):
+            size = max(1, QUERY_ROWS // self.presentation.queries)
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            parts = [self.outputs(part) for part in images.split(size)]
+            parts = [self.outputs(part, chosen) for part in images.split(size)]
         if len(parts) == 1:
             return parts[0]
         return NetworkOutput(
             [_joined(own) for own in zip(*(part.blocks for part in parts), strict=True)],
             {
                 name: [_joined(own) for own in zip(*(p.readouts[name] for p in parts), strict=True)]
-                for name in self.readouts
+                for name in parts[0].readouts
             },
         )
 
     def scores(self, images: Tensor, readout: str | None = None) -> Tensor:
         """Class scores (N, K) in evaluation mode and without graph; see `predict`."""
-        return self.evaluate(images).final(self.chosen_readout(readout))
+        chosen = self.chosen_readout(readout)
+        return self.evaluate(images, [chosen]).final(chosen)
 
     def predict(self, images: Tensor, readout: str | None = None) -> Tensor:
         """The classes of images, by number.
