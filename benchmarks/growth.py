@@ -181,8 +181,8 @@ def page(content: dict[str, Any]) -> str:
         cells = [f"{1e3 * found[name]:.2f}" for name in ASKED]
         text += f"| {int(classes):,} | {' | '.join(cells)} |\n"
     return text + (
-        "\nThe record: [growth.json](../results/growth.json). `python benchmarks/growth.py` makes it"
-        " again, `--draw`\nthis page.\n"
+        "\nThe record: [growth.json](../results/growth.json). `python benchmarks/growth.py` makes"
+        " it again,\n`--draw` this page.\n"
     )
 
 
