@@ -35,6 +35,22 @@ def test_the_snippets_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert min(scores) > 0.7
 
 
+def test_the_page_on_locality_shows_what_it_says(capsys):
+    state: dict[str, object] = {"__name__": "docs"}
+    page = (DOCS / "locality.md").read_text()
+    wire, audit, leak = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    with pytest.raises(RuntimeError, match="a gradient came through"):
+        exec(wire, state)  # of backprop, which comes last
+    exec(audit, state)
+    assert capsys.readouterr().out.rstrip().endswith("Locality.LAYER")
+    exec(leak, state)
+    assert capsys.readouterr().out.split("\n")[:3] == [
+        "Locality.GLOBAL",
+        "Locality.BROADCAST",
+        "['conv3']",
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_option_that_is_shown_exists(page):
     root = typer.main.get_command(app)
