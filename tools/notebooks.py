@@ -25,10 +25,8 @@ LARGEST = 300_000
 """Bytes of a notebook."""
 SECONDS = 600
 """That a cell may take, on a slow machine."""
-MACHINE = re.compile(
-    r"/(?:home|root|tmp|usr|var|work|Users)/|[A-Z]:\\|https?://(?:localhost|127\.)"
-)
-"""Places of the machine that it ran on."""
+MACHINE = re.compile(r"(?<![\w./:])/[\w.-]+/|\b[A-Z]:\\")
+"""Begins the path of a file, which is one of the machine that it ran on."""
 
 
 def notebooks() -> list[Path]:
@@ -94,7 +92,7 @@ def faults(path: Path) -> Iterator[str]:
             data = output.get("data", {})
             said = f"{output.get('text', '')}{data.get('text/plain', '')}"
             if found := MACHINE.search(said):
-                yield f"cell {number} shows a place of this machine: {found[0]}"
+                yield f"cell {number} shows a path of a machine: {found[0]}"
             if "image/png" in data and not cell.metadata.get("alt"):
                 yield f"cell {number} draws, and has no 'alt' in its metadata"
 
