@@ -1,4 +1,4 @@
-.PHONY: attack check format test test-fast test-slow coverage bench-smoke readme docs dist
+.PHONY: attack check format test test-fast test-slow coverage bench-smoke readme notebooks docs dist
 
 check:
 	ruff check .
@@ -10,6 +10,7 @@ check:
 	python tools/configuration.py --check
 	python tools/history.py --check
 	python tools/links.py --check
+	python tools/notebooks.py --check
 
 format:
 	ruff check --fix .
@@ -41,6 +42,9 @@ readme:
 	python tools/configuration.py
 	python tools/history.py
 	python tools/links.py
+
+notebooks:
+	python tools/notebooks.py
 
 docs:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

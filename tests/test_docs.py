@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -20,7 +21,19 @@ PAGES = [
         for name in ("backbones", "black_boxes", "export", "extend", "performance", "usage")
     ),
     DOCS.parent / "README.md",
+    *(
+        DOCS.parent / "notebooks" / f"{name}.ipynb"
+        for name in ("1-first-run", "4-early-exits", "6-your-own-rule")
+    ),
 ]
+
+
+def text(page):
+    """Markdown; of a notebook that of its cells."""
+    content = page.read_text("utf-8")
+    if page.suffix != ".ipynb":
+        return content
+    return "\n".join("".join(cell["source"]) for cell in json.loads(content)["cells"])
 
 
 @pytest.mark.filterwarnings("ignore")  # of what Lightning imports and advises
@@ -35,11 +48,27 @@ def test_the_snippets_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert min(scores) > 0.7
 
 
+def test_the_page_on_locality_shows_what_it_says(capsys):
+    state: dict[str, object] = {"__name__": "docs"}
+    page = (DOCS / "locality.md").read_text()
+    wire, audit, leak = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    with pytest.raises(RuntimeError, match="a gradient came through"):
+        exec(wire, state)  # of backprop, which comes last
+    exec(audit, state)
+    assert capsys.readouterr().out.rstrip().endswith("Locality.LAYER")
+    exec(leak, state)
+    assert capsys.readouterr().out.split("\n")[:3] == [
+        "Locality.GLOBAL",
+        "Locality.BROADCAST",
+        "['conv3']",
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_option_that_is_shown_exists(page):
     root = typer.main.get_command(app)
     commands = root.commands  # type: ignore[attr-defined]
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", text(page), flags=re.DOTALL)
     launched = r"^(?:goodness|torchrun .* -m goodness) (.*)$"
     shown = re.findall(launched, "".join(blocks), flags=re.MULTILINE)
     assert shown

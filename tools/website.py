@@ -1,7 +1,8 @@
 """What the site has beside docs/, as hooks of MkDocs: see mkdocs.yml.
 
-The README is its first page, every section of docs/usage.md a guide of its own, and the reference
-is made of the code. Links between files of the repository become links between pages.
+The README is its first page, every section of docs/usage.md a guide of its own, the notebooks are
+shown with their output, and the reference is made of the code. Links between files of the
+repository become links between pages.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ELSEWHERE = {
     "CODE_OF_CONDUCT.md": "project/conduct.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
+    "notebooks/README.md": "notebooks/index.md",
     "results/README.md": "results/index.md",
 }
 """Pages of the site by files that lie outside docs/; those that exist."""
@@ -48,6 +50,19 @@ API = {
     "Errors and notes": ("errors", "notes"),
 }
 """Pages of the API by the modules of `goodness._HOMES`."""
+NOTEBOOK = """\
+{%- extends "markdown/index.md.j2" -%}
+{%- block stream -%}
+```{ .text .output }
+{{ output.text }}
+```
+{%- endblock -%}
+{%- block data_png -%}
+![{{ cell.metadata.alt }}]({{ output.metadata.filenames["image/png"] | path2url }})
+{%- endblock -%}
+"""
+"""How nbconvert writes a notebook: what it prints looks unlike its code, and pictures have a text
+for those who cannot see them."""
 LINK = re.compile(r"```.*?```|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)", re.DOTALL)
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 
@@ -84,6 +99,7 @@ def places() -> dict[str, str]:
     found = {f"docs/{path}": path for path in docs}
     found |= {file: page for file, page in ELSEWHERE.items() if (ROOT / file).exists()}
     found |= {f"results/{path.name}": f"results/{path.name}" for path in records()}
+    found |= {f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in notebooks()}
     for name, text in sections((ROOT / USAGE).read_text("utf-8")).items():
         page = SECTIONS.get(name, f"guides/{slug(name)}.md")
         first, *inner = (slug(match[2]) for match in headings(text))
@@ -100,10 +116,22 @@ def titles() -> dict[str, str]:
     """The first heading of every page that is made of a file, by its place in the site."""
     found = {}
     for file, page in places().items():
-        if file.endswith(".md"):
-            first = next(headings((ROOT / file).read_text("utf-8")))
-            found[page] = first[2]
+        if file.endswith((".md", ".ipynb")):
+            found[page] = title(ROOT / file)
     return {**found, "index.md": "Start"}
+
+
+def title(path: Path) -> str:
+    """The first heading of a file in Markdown, or of a notebook."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        text = "".join(json.loads(text)["cells"][0]["source"])
+    return next(headings(text))[2]
+
+
+def notebooks() -> list[Path]:
+    """With their output, by tools/notebooks.py."""
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def records() -> list[Path]:
@@ -143,10 +171,10 @@ def relinked(text: str, file: str, page: str, known: dict[str, str]) -> str:
     return LINK.sub(link, text)
 
 
-def pages() -> dict[str, str]:
-    """All that is made here: Markdown, JSON and CSS by their place in the site."""
+def pages() -> dict[str, str | bytes]:
+    """All that is made here: Markdown, JSON, CSS and pictures by their place in the site."""
     known = places()
-    found = {}
+    found: dict[str, str | bytes] = {}
     for file, page in ELSEWHERE.items():
         if (ROOT / file).exists():
             found[page] = relinked((ROOT / file).read_text("utf-8"), file, page, known)
@@ -154,10 +182,36 @@ def pages() -> dict[str, str]:
         page = known[f"{USAGE}#{slug(name)}"]
         found[page] = relinked(text, USAGE, page, known)
     found |= {f"results/{path.name}": path.read_text("utf-8") for path in records()}
+    for path in notebooks():
+        found |= shown(path, known)
     found["reference/command-line.md"] = command_line()
     found |= schemas()
     found |= api()
     return found
+
+
+def shown(path: Path, known: dict[str, str]) -> dict[str, str | bytes]:
+    """A notebook as a page with its pictures, and the notebook itself, by their places.
+
+    Args:
+        path: of the notebook.
+        known: what `places` gives.
+    """
+    import nbformat
+    from nbconvert import MarkdownExporter
+
+    file = f"notebooks/{path.name}"
+    page = known[file]
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relinked(cell.source, file, page, known)
+    resources = {"output_files_dir": path.stem, "unique_key": "output"}
+    text, made = MarkdownExporter(raw_template=NOTEBOOK).from_notebook_node(notebook, resources)
+    heading, _, rest = text.strip().partition("\n")
+    text = f"{heading}\n\n[The notebook]({path.name}){{ download }}, to run it yourself.\n{rest}\n"
+    found: dict[str, str | bytes] = {page: text, file: path.read_bytes()}
+    return found | {f"notebooks/{name}": data for name, data in made["outputs"].items()}
 
 
 def command_line() -> str:

@@ -10,7 +10,7 @@ be moved instead, which needs many more measurements:
     goodness train --method ff-zero --data mnist --update weight-perturbation
 
 Both updates serve other methods, too (``--method mono-forward --update node-perturbation``).
-docs/extend.md has a block that quantises and is noisy.
+docs/black_boxes.md has a block that quantises and is noisy.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ TRIFECTA = register(
         title="Symmetric goodness loss, overlapping updates",
         equation="loss = softplus(-4 (g_true - g_wrong)),  g = mean h^2",
         use="Forward-Forward with labels in the input, at its most accurate.",
-        paper="TMLR 2024",
+        paper="arXiv 2311.18130, TMLR",
         locality=Locality.OVERLAPPING,
         values={
             **LAYERWISE,
