@@ -3,10 +3,10 @@
     GOODNESS_DATA=... python benchmarks/scale.py
 
 The pieces are the seconds of a step and of an answer on photographs of 128 x 128 pixels, of the
-recipe ``imagenette-fast`` and of backprop in its frame. From them the time of an epoch of Imagenette
-is predicted; then the epoch is trained, which gives the error. With 1,000 classes and ImageNet's
-number of images the pieces give hours and bytes, and how far ranks would divide the time. Writes
-``results/scale.json`` and ``docs/scale.md``.
+recipe ``imagenette-fast`` and of backprop in its frame. From them the time of an epoch of
+Imagenette is predicted; then the epoch is trained, which gives the error. With 1,000 classes and
+ImageNet's number of images the pieces give hours and bytes, and how far ranks would divide the
+time. Writes ``results/scale.json`` and ``docs/scale.md``.
 """
 
 from __future__ import annotations
@@ -75,19 +75,19 @@ def imagenet(found: dict[str, Any]) -> dict[str, float]:
 
 HEAD = """# Scale, on paper
 
-ImageNet was not trained here. What it would take is predicted from measured pieces: a step and an
-answer of the recipe `imagenette-fast`, photographs of 128 x 128 pixels, with 1,000 classes, {threads}
-of a CPU. The error of such a prediction is measured on Imagenette, where the same pieces predict the
-time of an epoch, and the epoch is then trained.
+ImageNet was not trained here. What it would take is predicted from measured pieces: a step and
+an answer of the recipe `imagenette-fast`, photographs of 128 x 128 pixels, with 1,000 classes,
+{threads} of a CPU. The error of such a prediction is measured on Imagenette, where the same
+pieces predict the time of an epoch, and the epoch is then trained.
 
 | | epoch predicted, s | measured, s | error | ImageNet, {epochs} epochs, h | bytes | ranks |
 |---|---|---|---|---|---|---|
 """
 TAIL = """
-*Bytes*: of a step at its worst moment, weights and optimizer included. *Ranks*: how much faster a
-pipeline of a process per block can be at most, each on a machine of its own, because the slowest block
-bounds it; backprop is one piece. Reading and decoding files is not in these numbers: worker processes
-do it at the same time.
+*Bytes*: of a step at its worst moment, weights and optimizer included. *Ranks*: how much faster
+a pipeline of a process per block can be at most, each on a machine of its own, because the
+slowest block bounds it; backprop is one piece. Reading and decoding files is not in these
+numbers: worker processes do it at the same time.
 
 The record: [scale.json](../results/scale.json). `python benchmarks/scale.py` makes it again.
 """
