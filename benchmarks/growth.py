@@ -143,10 +143,17 @@ HEAD = """# How it grows
 
 A chain of {depth} convolutions of {width} channels with batch norm and three poolings, {batch}
 images of {side} x {side} pixels, {classes} classes; one of these sizes is changed at a time. The
-methods and backprop make their steps in turns, on {threads} of a CPU; each number is a median of
-{steps} steps. *Exponent*: p where the cost grows as size^p, from the larger sizes.
+methods and backprop make their steps in turns, on {threads} of a CPU beside other work; each
+number is a median of {steps} steps. *Exponent*: p where the cost grows as size^p, from the larger sizes.
 
 ![time and memory over depth, width, batch, classes and image side](growth.png)
+
+"""
+
+
+READ = """Read: local methods need the activations of one block, so depth costs no memory. All costs
+but that grow as backprop's do. Maps of every class (`sff`) grow with the classes, in time and memory:
+beyond some thirty classes this network needs more for them than backprop needs for all of its layers.
 
 """
 
@@ -171,6 +178,7 @@ def page(content: dict[str, Any]) -> str:
             cells = [f"{exponent(found[way]):.2f}" for way in (BACKPROP, *METHODS)]
             text += f"| {TITLES[axis]} | {' | '.join(cells)} |\n"
         text += "\n"
+    text += READ
     text += (
         "A method that asks about every class needs K passes for an answer. A readout with weights"
         " of its own\ntakes one, on images with a neutral label; of more than 20 classes it is what"

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 import goodness
 from goodness import api, devices, memory, seeds
 from goodness.cli import app as command_line
-from goodness.data.source import Files, make_source
+from goodness.data.source import Files, Paths, make_source
 from goodness.data.split import LazyImages
 from goodness.files import file_name
 from goodness.methods import METHODS
@@ -156,7 +156,7 @@ def test_images_can_be_decoded_by_processes_that_are_spawned(tmp_path):
     """Windows and macOS start them anew and send them the data set, pickled."""
     file = tmp_path / "one.png"
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(file)
-    images = LazyImages(make_source(Files([file]), [0], ["one"]), (1, 8, 8))
+    images = LazyImages(make_source(Files(Paths([file])), [0], ["one"]), (1, 8, 8))
     sent = pickle.loads(pickle.dumps(images))
     assert torch.equal(sent[0], images[0])
 

@@ -84,10 +84,10 @@ def test_lazy_colour_images_have_the_statistics_of_those_in_memory(
 
 def test_limit_counts_images_channels_and_pixels(tmp_path, write_classes, monkeypatch):
     write_classes(tmp_path, {"a": 20, "b": 20}, mode="RGB")
-    monkeypatch.setattr("goodness.data.reading.MEMORY_LIMIT", 28 * 3 * 36)
-    assert open_data(tmp_path).train.in_memory
-    monkeypatch.setattr("goodness.data.reading.MEMORY_LIMIT", 28 * 3 * 36 - 1)
-    assert not open_data(tmp_path).train.in_memory
+    monkeypatch.setattr("goodness.data.reading.MEMORY_LIMIT", 40 * 3 * 36)
+    assert all(split.in_memory for split in open_data(tmp_path).parts.values())
+    monkeypatch.setattr("goodness.data.reading.MEMORY_LIMIT", 40 * 3 * 36 - 1)
+    assert not any(split.in_memory for split in open_data(tmp_path).parts.values())
 
 
 def test_split_does_not_depend_on_the_seed_of_the_run(tmp_path, write_classes, values):

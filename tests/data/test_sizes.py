@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from itertools import chain
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from goodness.data import open_data, reading
+from goodness.data import open_data, reading, workers
+from goodness.data.folder import read_class_folders
 from goodness.data.images import image_size, open_image
 from goodness.data.sizing import default_side
+from goodness.data.source import Paths
+from goodness.errors import InputError
 from goodness.notes import Note
 
 
@@ -93,7 +101,58 @@ def test_every_image_is_decoded_once_at_opening(photographs, monkeypatch, limit)
     with pytest.warns(Note):
         data = open_data(folder)
     assert data.train.in_memory == (limit > 0)
-    assert len(decoded) == len(set(decoded)) == 40
+    # Of images that stay on the disk only those of training, whose statistics are needed.
+    assert len(decoded) == len(set(decoded)) == (40 if limit else len(data.train))
+
+
+def test_of_a_large_data_set_some_images_are_decoded_at_opening(photographs, monkeypatch):
+    folder = photographs([(9, 9)])
+    (folder / "b" / "broken.png").write_bytes(b"no image")
+    whole = open_data(folder, image_size=9, skip_unreadable=True)
+    decoded = []
+
+    def counted(file, max_pixels):
+        decoded.append(file)
+        return open_image(file, max_pixels)
+
+    monkeypatch.setattr("goodness.data.source.open_image", counted)
+    monkeypatch.setattr(reading, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(reading, "STATISTICS_IMAGES", 5)
+    data = open_data(folder, image_size=9)
+    assert len(decoded) == len(set(decoded)) == 5
+    seen = [data.train.name(index) for index in range(len(data.train))]
+    places = [seen.index(str(file)) for file in decoded]
+    assert places == np.linspace(0, len(seen) - 1, 5).astype(int).tolist()
+    pixels = np.stack([np.asarray(open_image(file)) for file in decoded]) / 255
+    np.testing.assert_allclose(data.preprocessing.mean, pixels.mean((0, 1, 2)))
+    # What cannot be read is found where it is used, or at opening by who leaves it out.
+    with pytest.raises(InputError, match=r"cannot read the image .*broken\.png"):
+        list(chain.from_iterable(split.batches(4, "cpu") for split in data.parts.values()))
+    lazy = open_data(folder, image_size=9, skip_unreadable=True)
+    assert lazy.skipped == whole.skipped != []
+    assert lazy.preprocessing == whole.preprocessing
+
+
+def test_names_of_many_files_take_little_memory(tmp_path):
+    names = [f"a/{number}.png" for number in range(3)] + ["ü/ä.jpg", os.fsdecode(b"\xff.png")]
+    paths = Paths(names)
+    assert [paths[index] for index in range(len(names))] == names
+    many = Paths(f"{number:050}" for number in range(1000))
+    assert len(pickle.dumps(many)) < 60_000
+
+
+def test_files_are_in_the_order_of_their_paths(tmp_path):
+    names = ("b/1.png", "b-1.PNG", "b/a/2.jpg", "a.png", "B.png", "b.gif", "c.txt", ".d.png")
+    for name in names:
+        (tmp_path / "k" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "k" / name).touch()
+    (tmp_path / "k" / "linked").symlink_to(tmp_path / "k" / "b")
+    (tmp_path / "k" / "linked.png").symlink_to(tmp_path / "k" / "a.png")
+    (tmp_path / "k" / "gone.png").symlink_to(tmp_path / "k" / "nothing.png")
+    source = read_class_folders(tmp_path)
+    found = [Path(source.name(index)) for index in range(len(source))]
+    kept = {*names[:6], "linked.png"}
+    assert found == sorted(tmp_path / "k" / name for name in kept)
 
 
 def test_statistics_of_images_on_disk_are_those_of_images_in_memory(photographs, monkeypatch):
@@ -121,7 +180,7 @@ def test_no_more_memory_is_taken_than_a_part_of_what_is_free(photographs, monkey
 def test_few_images_are_decoded_ahead_of_use(photographs, monkeypatch):
     folder = photographs([(32, 32)], count=40)
     monkeypatch.setattr(reading, "CHUNK_PIXELS", 1)  # one image a task
-    monkeypatch.setattr(reading.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 1)
     opened = []
 
     class Watched:
@@ -138,7 +197,7 @@ def test_few_images_are_decoded_ahead_of_use(photographs, monkeypatch):
     images = reading._decode(Watched(), 3, (4, 4))
     next(images)
     images.close()
-    assert len(opened) <= 1 + 2 * reading.AHEAD
+    assert len(opened) <= 2 + reading.AHEAD
 
 
 def test_a_class_that_a_part_lacks_is_told(tmp_path, write_classes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -44,3 +45,30 @@ def test_without_room_to_share_no_process_begins(monkeypatch, tmp_path):
         read(1)
     with pytest.raises(InputError):
         read(0)
+
+
+def test_threads_give_everything_in_order_and_begin_little(monkeypatch):
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 2)
+    begun = []
+
+    def slow(item):
+        begun.append(item)
+        if item % 3 == 0:
+            time.sleep(0.002)
+        return 2 * item
+
+    found = workers.by_threads(slow, range(40), ahead=3)
+    assert next(found) == 0
+    found.close()
+    assert len(begun) <= 2 + 3 + 1
+    assert list(workers.by_threads(slow, range(40), ahead=3)) == [2 * item for item in range(40)]
+
+
+def test_an_error_in_a_thread_is_raised_where_its_image_is_due():
+    def divide(item):
+        return 1 / (2 - item)
+
+    found = workers.by_threads(divide, range(5), ahead=3)
+    assert [next(found), next(found)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(found)

@@ -6,7 +6,6 @@ import os
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +14,7 @@ import torch
 import goodness
 from goodness.checksums import piece_checksums, read_sealed, write_sealed
 from goodness.clock import Clock
-from goodness.data.source import Files, make_source
+from goodness.data.source import Files, Paths, make_source
 from goodness.data.split import LazyImages, Split
 from goodness.errors import InputError, Interrupted
 from goodness.memory import in_units
@@ -440,7 +439,7 @@ def test_a_plan_tells_the_size_and_writes_nothing(tmp_path, monkeypatch):
 
 def test_images_that_are_not_in_memory_go_by_their_names():
     def digest(*names, labels=(0, 1)):
-        source = make_source(Files([Path(name) for name in names]), labels, ["a", "b"])
+        source = make_source(Files(Paths(names)), labels, ["a", "b"])
         return Split(LazyImages(source, (1, 8, 8)), torch.tensor(labels), []).digest()
 
     assert digest("x.png", "y.png") == digest("x.png", "y.png")

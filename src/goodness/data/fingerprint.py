@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -132,7 +132,7 @@ def _by_class(
             if number % every == 0:
                 image += _content(reader, row)
             images.append(image)
-            name = Path(source.name(place)).name if named else ""
+            name = os.path.basename(source.name(place)) if named else ""
             order.update(f"{name}\n".encode(errors="surrogateescape") + image)
         content = hashlib.sha256(b"\n".join(sorted(images)))
         found[source.classes[label]] = ClassImages(

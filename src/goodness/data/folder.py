@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from goodness.data.images import EXTENSIONS
-from goodness.data.source import Files, Source, make_source
+from goodness.data.source import Files, Paths, Source, make_source
 from goodness.errors import InputError
 from goodness.files import at_home
 
@@ -28,14 +30,18 @@ def read_class_folders(folder: Path) -> Source:
             f"no images found in '{folder}': it should hold <class>/ folders of images, "
             "train/<class>/ and test/<class>/ folders, or train-*.parquet files"
         )
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, class_folder in enumerate(folders):
-        files = _images_below(class_folder)
-        if not files:
-            raise InputError(f"class folder '{class_folder}' holds no image")
-        paths += files
-        labels += [label] * len(files)
+    counts: list[int] = []
+
+    def listed() -> Iterator[str]:
+        for class_folder in folders:
+            files = _images_below(class_folder)
+            if not files:
+                raise InputError(f"class folder '{class_folder}' holds no image")
+            counts.append(len(files))
+            yield from files
+
+    paths = Paths(listed())
+    labels = np.repeat(np.arange(len(folders)), counts)
     return make_source(Files(paths), labels, [path.name for path in folders])
 
 
@@ -60,9 +66,9 @@ def expanded(images: Iterable[T]) -> Iterator[tuple[str, T | Path]]:
 def _files(place: Path) -> list[Path]:
     # Of os, which says no to a name that is too long.
     if os.path.isdir(place):
-        if not (files := _images_below(place)):
+        if not (below := _images_below(place)):
             raise InputError(f"the folder '{place}' holds no image")
-        return files
+        return list(map(Path, below))
     # A file may have brackets in its name.
     if glob.has_magic(str(place)) and not os.path.exists(place):
         found = sorted(glob.glob(str(at_home(place)), recursive=True))
@@ -73,12 +79,28 @@ def _files(place: Path) -> list[Path]:
     return [place]
 
 
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and not _hidden(path) and path.is_file()
-    )
+def _images_below(folder: Path) -> list[str]:
+    """The image files at any depth, in the order of their paths' parts; links to folders are none.
+
+    Not by `Path.rglob`, which takes several times as long.
+    """
+    found = [
+        entry.path
+        for entry in _entries(os.fspath(folder))
+        if os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    ]
+    return sorted(found, key=lambda path: os.path.normcase(path).split(os.sep))
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path)
+            else:
+                yield entry
 
 
 def _hidden(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from goodness.data.fingerprint import Fingerprint, fingerprint
 from goodness.data.given import Given, locate_given
 from goodness.data.locating import Located, locate
 from goodness.data.preprocessing import Preprocessing, are_pixels, channel_statistics
-from goodness.data.reading import SeveralSizes, read_split
+from goodness.data.reading import SeveralSizes, is_large, read_split
 from goodness.data.settings import MAX_PIXELS
-from goodness.data.sizing import default_side, sizes_of, told
+from goodness.data.sizing import MANY, default_side, sizes_of, told
 from goodness.data.source import Source
 from goodness.data.split import Split
 from goodness.data.splitting import Subset, split_parts
@@ -182,11 +183,13 @@ def open_split(
         source = subset.chosen(located.parts[split])
     else:
         source = split_parts(located.parts, val_fraction, subset)[split]
+    size = preprocessing.height, preprocessing.width
     return read_split(
         source.relabel(preprocessing.classes),
         channels=preprocessing.channels,
-        size=(preprocessing.height, preprocessing.width),
+        size=size,
         skip_unreadable=skip_unreadable,
+        large=is_large([source], size),
     )
 
 
@@ -213,14 +216,15 @@ def _read(
 
     def read(side: int | None) -> dict[str, Split]:
         size = None if side is None else (side, side)
-        train = read_split(sources["train"], size=size, skip_unreadable=skip_unreadable)
+        large = is_large(sources.values(), size)
+        options: dict[str, Any] = {"size": size, "skip_unreadable": skip_unreadable, "large": large}
+        train = read_split(sources["train"], **options)
         _check_no_class_lost(sources["train"], train)
         splits = {"train": train}
         for part in ("val", "test"):
             source, channels = sources[part], train.image_shape[0]
-            split = read_split(
-                source, channels=channels, size=size, skip_unreadable=skip_unreadable
-            )
+            taken = sum(split.memory_bytes for split in splits.values())
+            split = read_split(source, channels=channels, taken=taken, **options)
             if split.image_shape != train.image_shape:
                 names = sources["train"].name(0), source.name(0)
                 raise SeveralSizes(names[0], train.image_shape, names[1], split.image_shape)
@@ -234,7 +238,7 @@ def _read(
         try:
             return read(None)
         except SeveralSizes:  # among those that were not looked at
-            sizes = sizes_of(sources.values(), probed=None)
+            sizes = sizes_of(sources.values(), probed=MANY)
     side = default_side(sizes)
     note(told(sizes, side))
     return read(side)

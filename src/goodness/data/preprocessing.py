@@ -17,7 +17,7 @@ from torch import Tensor
 
 from goodness.data.images import to_pixels
 from goodness.data.settings import MAX_PIXELS
-from goodness.data.source import Files, make_source
+from goodness.data.source import Files, Paths, make_source
 from goodness.data.split import Split
 from goodness.data.tensors import as_image
 from goodness.errors import InputError
@@ -110,7 +110,7 @@ class Preprocessing(BaseModel):
                 f" its training, ({self.channels}, {self.height}, {self.width})"
             )
         if not isinstance(image, Image.Image):
-            source = make_source(Files([Path(image)]), [0], ["image"])
+            source = make_source(Files(Paths([image])), [0], ["image"])
             image = replace(source, max_pixels=max_pixels).open(0)
         # A file's has no such mark any more.
         upright = ImageOps.exif_transpose(image)

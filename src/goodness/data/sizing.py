@@ -13,15 +13,15 @@ DEFAULT_SIDE = 64
 """Trains in minutes on a CPU; a photograph still shows what it is of."""
 STEP = 8
 """Sides are multiples of it, so that halving them a few times leaves nothing out."""
-PROBED = 64
-"""Images of a part that are looked at first, spread over it."""
+PROBED, MANY = 64, 4096
+"""Images of a part that are looked at first, spread over it, and where these differ."""
 
 
-def sizes_of(sources: Iterable[Source], probed: int | None = PROBED) -> list[tuple[int, int]]:
-    """(height, width) of some images of every part, or of all; from their headers."""
+def sizes_of(sources: Iterable[Source], probed: int = PROBED) -> list[tuple[int, int]]:
+    """(height, width) of so many images of every part; from their headers."""
     found = []
     for source in sources:
-        count = len(source) if probed is None else min(probed, len(source))
+        count = min(probed, len(source))
         places = np.linspace(0, len(source) - 1, count).astype(int)
         found += [size for place in places if (size := source.size(int(place))) is not None]
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -32,23 +33,40 @@ class Reader(Protocol):
         """Its (height, width), without decoding it; raises likewise."""
 
 
+class Paths:
+    """Names of files in the memory of their letters.
+
+    A million `Path` objects would take a gigabyte, which every process that decodes would copy.
+    """
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        letters, ends = bytearray(), array("q", [0])
+        for path in paths:
+            letters += os.fsencode(path)
+            ends.append(len(letters))
+        self._letters, self._ends = bytes(letters), np.frombuffer(ends, np.int64)
+
+    def __getitem__(self, index: int) -> str:
+        return os.fsdecode(self._letters[self._ends[index] : self._ends[index + 1]])
+
+
 @dataclass(frozen=True)
 class Files:
     """Reads image files."""
 
-    paths: Sequence[Path]
+    paths: Paths
 
     def name(self, row: int) -> str:
         """The path."""
-        return str(self.paths[row])
+        return self.paths[row]
 
     def open(self, row: int, max_pixels: int) -> Image.Image:
         """The image in the file."""
-        return open_image(self.paths[row], max_pixels)
+        return open_image(Path(self.paths[row]), max_pixels)
 
     def size(self, row: int) -> tuple[int, int]:
         """From the file's header."""
-        return image_size(self.paths[row])
+        return image_size(Path(self.paths[row]))
 
     def stored_size(self, row: int) -> int:
         """The file's size."""
@@ -56,7 +74,7 @@ class Files:
 
     def stored(self, row: int) -> bytes:
         """The file's bytes."""
-        return self.paths[row].read_bytes()
+        return Path(self.paths[row]).read_bytes()
 
 
 @dataclass(frozen=True)

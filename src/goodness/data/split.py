@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 from goodness.data.images import to_pixels
 from goodness.data.moments import Moments
 from goodness.data.source import Source
-from goodness.data.workers import read_batches
+from goodness.data.workers import by_threads, read_batches
 
 STATISTICS_PIXELS = 2**20
 """Sums are taken of so many at a time."""
@@ -59,9 +60,14 @@ class LazyImages(Dataset[Tensor]):
     def batches(
         self, rows: Sequence[Tensor], num_workers: int, pin_memory: bool, start: int
     ) -> Iterator[Tensor]:
-        """See `StoredImages`."""
+        """See `StoredImages`; where there are no processes for it, threads decode."""
         wanted = [batch.tolist() for batch in rows[start:]]
-        return read_batches(self, wanted, num_workers=num_workers, pin_memory=pin_memory)
+        if num_workers == 0 and wanted:
+            images = by_threads(self.__getitem__, chain.from_iterable(wanted), len(wanted[0]))
+            for batch in wanted:
+                yield torch.stack(list(islice(images, len(batch))))
+            return
+        yield from read_batches(self, wanted, num_workers=num_workers, pin_memory=pin_memory)
 
 
 class Split:
