@@ -144,16 +144,18 @@ HEAD = """# How it grows
 A chain of {depth} convolutions of {width} channels with batch norm and three poolings, {batch}
 images of {side} x {side} pixels, {classes} classes; one of these sizes is changed at a time. The
 methods and backprop make their steps in turns, on {threads} of a CPU beside other work; each
-number is a median of {steps} steps. *Exponent*: p where the cost grows as size^p, from the larger sizes.
+number is a median of {steps} steps. *Exponent*: p where the cost grows as size^p, from the
+larger sizes.
 
 ![time and memory over depth, width, batch, classes and image side](growth.png)
 
 """
 
 
-READ = """Read: local methods need the activations of one block, so depth costs no memory. All costs
-but that grow as backprop's do. Maps of every class (`sff`) grow with the classes, in time and memory:
-beyond some thirty classes this network needs more for them than backprop needs for all of its layers.
+READ = """Read: local methods need the activations of one block, so depth costs no memory. All
+costs but that grow as backprop's do. Maps of every class (`sff`) grow with the classes, in time
+and memory: beyond some thirty classes this network needs more for them than backprop needs for
+all of its layers.
 
 """
 
