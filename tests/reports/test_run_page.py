@@ -175,7 +175,7 @@ def test_another_part_of_the_data(hostile, tmp_path, split):
     expected = hostile.evaluate(split=split)
     assert f"{expected.accuracy:.2%} of {expected.examples} images are right" in found.text
     with pytest.raises(InputError, match="unknown split"):
-        hostile.report(tmp_path / "page.html", split="tset")
+        hostile.report(tmp_path / "other.html", split="tset")
 
 
 def test_where_the_data_is_gone_the_page_says_so_and_has_the_rest(
@@ -195,13 +195,13 @@ def test_where_the_data_is_gone_the_page_says_so_and_has_the_rest(
     assert all(f"{own:.2%}" in found.text for own in run.result.test.per_block)
     # Images that somebody names are to be there.
     with pytest.raises(InputError, match="nowhere"):
-        run.report(tmp_path / "page.html", data=str(tmp_path / "nowhere"))
-    check(run.report(tmp_path / "page.html", data=str(photos)))
+        run.report(tmp_path / "nowhere.html", data=str(tmp_path / "nowhere"))
+    check(run.report(tmp_path / "photos.html", data=str(photos)))
 
 
 def test_a_shared_network_has_what_its_folder_brings(tmp_path):
     run = goodness.load("pretrained/digits", device="cpu")
-    found = check(run.report(tmp_path / "page.html", split="val"))
+    found = check(run.report(tmp_path / "val.html", split="val"))
     assert "Early exits: it was shared without calibrated exits" in found.text
     assert "Machine and versions: the folder has no environment.json" in found.text
     assert any("Loss and accuracy" in image["alt"] for image in found.images)
