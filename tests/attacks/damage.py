@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from watching import MANY, rounds
 
 import goodness
 from goodness.clock import Clock
@@ -48,7 +48,7 @@ Reading = Callable[[Path], Any]
 """What is asked of a copied folder; comparable."""
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Damage one file after another for so long.
 
     Returns:
@@ -67,14 +67,12 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
         places = [*_runs(Path(scratch)), *_comparison(Path(scratch)), *_cache(Path(scratch))]
         copy = Path(scratch) / COPY
         truths = [reading(_copied(folder, copy)) for folder, _, reading, _ in places]
-        ends, number = time.monotonic() + seconds, 0
-        while time.monotonic() < ends:
+        for number in rounds(seconds, lambda: found["tried"] >= enough):
             folder, files, reading, other = places[number % len(places)]
             copied, truth = _copied(folder, copy), truths[number % len(places)]
             outcome = _try(copied, draw.choice(files), reading, other, truth, draw)
             found["tried"] += 1
             found[outcome] += 1
-            number += 1
     return dict(found)
 
 

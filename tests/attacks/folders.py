@@ -18,6 +18,7 @@ from pathlib import Path
 
 from children import MODEL, TRAIN, Child, run
 from kills import outcome
+from watching import MANY, rounds
 
 EPOCHS = ("--epochs", "3", "--set", "log=[csv]")
 SEEDS = (0, 1)
@@ -219,16 +220,15 @@ def _arguments(pid: int) -> str:
     return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Scenarios by chance, for so long."""
-    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         folders = Folders(Path(folder), seed)
         ways = [way for way, often in SCENARIOS for _ in range(often)]
         if seconds < ALONE:
             ways.remove(Folders.comparison)  # a minute for itself
         folders.random.shuffle(ways)
-        while ways and time.monotonic() < end:
+        for _ in rounds(seconds, lambda: folders.found["tried"] >= enough):
             way = ways.pop()
             ways.insert(0, way)
             folders.found["tried"] += 1

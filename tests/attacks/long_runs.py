@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from children import MODEL, Child
+from watching import MANY
 
 import goodness
 from goodness.cli.values import read_setting
@@ -49,7 +50,7 @@ def grown(values: list[int]) -> int:
     return sorted(late)[len(late) // 2] - sorted(early)[len(early) // 2]
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """One run with its picture and its logs, for so long."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -57,7 +58,7 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
         def work() -> None:
             goodness.fit(
                 **{**read_setting(MODEL), "method": "asge-fast", "per_class": 12, "batch_size": 60},
-                **{"epochs": MOST_EPOCHS, "seed": seed, "out": folder / "run"},
+                **{"epochs": min(enough, MOST_EPOCHS), "seed": seed, "out": folder / "run"},
                 log=["tensorboard", "csv"],
                 callbacks=[Watch(seconds, folder / "watched")],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import signal
 import socket
@@ -21,11 +22,22 @@ SLOW = 20
 """Seconds after which an input hangs."""
 MUCH = 2**30
 """Bytes by which no single input may raise the largest resident set of the process."""
+MANY = 10**9
+"""As good as without end."""
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 class Hang(BaseException):
     """An input took too long; no ``except Exception`` catches it."""
+
+
+def rounds(seconds: float, enough: Callable[[], bool] = lambda: False) -> Iterator[int]:
+    """Numbers from 0, until so much time has passed or it is enough; one at least."""
+    end = time.monotonic() + seconds
+    for number in itertools.count():
+        yield number
+        if enough() or time.monotonic() > end:
+            return
 
 
 def try_one(action: Callable[[], object], found: Counter[str], title: str) -> None:
