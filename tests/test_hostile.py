@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 import goodness
 from goodness.api import _check_outside
+from goodness.cli.app import _notes_shown
 from goodness.cli.streams import finish_output, prepare_streams
 from goodness.cli.values import read_config, read_setting
 from goodness.comparison.study import WORKER
@@ -29,6 +31,7 @@ from goodness.files import at_home, check_regular, file_name
 from goodness.models import MODELS
 from goodness.models.weights import load_weights, read_weights
 from goodness.models.zoo import _arguments
+from goodness.notes import note
 from goodness.reports.environment import environment
 from helpers import TINY
 
@@ -42,6 +45,19 @@ def png(width, height):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+
+
+def test_metadata_that_pillow_minds_are_no_line_on_the_terminal(capsys):
+    with _notes_shown():
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "x.py", 1, "PIL.TiffImagePlugin")
+        note("an image was turned")
+    assert capsys.readouterr().err == "note: an image was turned\n"
+
+
+@pytest.mark.parametrize("text", ["epochs=0x" + "f" * 9000, "epochs=0b" + "1" * 20_000])
+def test_a_number_of_more_digits_than_python_prints_is_refused_in_one_line(text):
+    with pytest.raises(InputError, match="a whole number has too many digits"):
+        read_setting(text)
 
 
 @pytest.mark.parametrize("side", [8001, 13_000, 50_000])

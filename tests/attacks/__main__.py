@@ -22,6 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))  # helpers.py
 FAULTS = (
     *("lost", "stuck", "damaged", "wrong", "silent", "executed", "escaped"),
     *("tracebacks", "chatty", "hangs", "leaks", "several_lines", "warnings"),
