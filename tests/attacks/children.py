@@ -122,18 +122,18 @@ class Child:
 
     def send(self, number: int) -> None:
         """A signal, if it still lives."""
-        if self.code is None and not self._ended():
+        if self.code is None and not self.has_ended:
             os.kill(self.pid, number)
 
     def send_all(self, number: int) -> None:
         """A signal to it and to the processes that it has started."""
-        if self.code is None and not self._ended():
+        if self.code is None and not self.has_ended:
             os.killpg(self.pid, number)
 
     def wait(self, seconds: float = HANGS) -> int | None:
         """Its exit code, negative after a signal; one that hangs is killed."""
         end = time.monotonic() + seconds
-        while not self._ended():
+        while not self.has_ended:
             if time.monotonic() > end:
                 self.hung = True
                 os.killpg(self.pid, signal.SIGKILL)
@@ -146,11 +146,13 @@ class Child:
     def wait_for(self, there: Callable[[], bool], seconds: float = HANGS) -> bool:
         """Wait until something is true, or it has ended; whether it is true."""
         end = time.monotonic() + seconds
-        while not there() and not self._ended() and time.monotonic() < end:
+        while not there() and not self.has_ended and time.monotonic() < end:
             time.sleep(0.002)
         return there()
 
-    def _ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has; its code is known then."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
