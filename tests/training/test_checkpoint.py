@@ -200,6 +200,20 @@ def test_damaged_or_newer_json_is_named(text, words, tmp_path):
         checkpoint.load(tmp_path / "last")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"blocks": [3]}, {"blocks": {}}, {"best": 1}, {"best": {"readout": 3}}, {"step": "x"}),
+        {"preprocessing": None},
+    ],
+    ids=str,
+)
+def test_values_of_a_wrong_kind_are_refused_though_checksums_fit(odd, tmp_path):
+    checkpoint.save(tmp_path / "last", odd, {"network": {"w": torch.zeros(1)}})
+    with pytest.raises(InputError, match=r"damaged: state\.json cannot be read"):
+        checkpoint.load(tmp_path / "last", "network")
+
+
 class Model(nn.Linear):
     """As much of a network as a checkpoint needs to know."""
 
