@@ -123,7 +123,11 @@ def time_limit(seconds: int = SLOW) -> Iterator[None]:
 
 
 def watched(
-    make: Callable[[Path], Tries], folder: Path, seconds: float, enough: int
+    make: Callable[[Path], Tries],
+    folder: Path,
+    seconds: float,
+    enough: int,
+    guarded: bool = True,
 ) -> dict[str, int]:
     """Inputs from number 0 on, in processes that are killed where they hang, and followed.
 
@@ -132,11 +136,13 @@ def watched(
         folder: of all of them; whatever is changed elsewhere counts as ``outside``.
         seconds: in all.
         enough: inputs after which it ends.
+        guarded: whether a `Guard` counts what is changed, run and asked for elsewhere.
 
     Returns:
         The figures of all processes.
     """
-    found = Counter(dict.fromkeys((*FAULTS, "hangs", "crashes"), 0))
+    faults = ("hangs", "crashes", *(FAULTS if guarded else ()))
+    found = Counter(dict.fromkeys(faults, 0))
     end, first = time.monotonic() + seconds, 0
     while first < enough and time.monotonic() < end:
         place = folder / str(first)
@@ -145,12 +151,14 @@ def watched(
         last = min(enough, first + AT_A_TIME)
         pid = os.fork()
         if not pid:
-            _work(make, place, report, range(first, last), end)
+            _work(make, place, report, range(first, last), end, guarded)
         ended = _follow(pid, report)
         number, figures = report.read()
-        slowest = max(found["slowest_ms"], figures.get("slowest_ms", 0))
-        found.update({**figures, "slowest_ms": 0})
-        found["slowest_ms"] = slowest
+        slowest = max(found["slowest_ms"], figures.pop("slowest_ms", 0))
+        found.update(figures)
+        if slowest:
+            found["slowest_ms"] = slowest
+        print(f"{found['tried']} tried", file=sys.stderr, flush=True)
         if ended:
             found[ended] += 1
             found["tried"] += 1
@@ -189,17 +197,22 @@ class Report:
 
 
 def _work(
-    make: Callable[[Path], Tries], folder: Path, report: Report, numbers: range, end: float
+    make: Callable[[Path], Tries],
+    folder: Path,
+    report: Report,
+    numbers: range,
+    end: float,
+    guarded: bool,
 ) -> NoReturn:
     """In a process of its own."""
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
         made = make(folder)
-        guard = Guard(folder, made.found)
+        if guarded:
+            Guard(folder, made.found, report)
         for number in numbers:
             report.write(number, made.found)
-            guard.number = number
             made.go(number)
             if time.monotonic() > end:
                 break
@@ -208,6 +221,7 @@ def _work(
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
@@ -235,10 +249,11 @@ class Guard:
     Args:
         folder: where it may write.
         found: the figures.
+        report: which input is tried.
     """
 
-    def __init__(self, folder: Path, found: Counter[str]) -> None:
-        self.folder, self.found, self.number = str(folder), found, -1
+    def __init__(self, folder: Path, found: Counter[str], report: Report) -> None:
+        self.folder, self.found, self.report = str(folder), found, report
         sys.dont_write_bytecode = True
         sys.addaudithook(self._hook)
 
@@ -262,7 +277,7 @@ class Guard:
 
     def _count(self, kind: str, event: str, args: tuple[object, ...]) -> None:
         self.found[kind] += 1
-        print(f"{kind}: number {self.number}: {event} {str(args)[:300]}", file=sys.stderr)
+        print(f"{kind}: number {self.report.read()[0]}: {event} {str(args)[:300]}", file=sys.stderr)
 
 
 def _peak() -> int:
