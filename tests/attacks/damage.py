@@ -50,7 +50,7 @@ Reading = Callable[[Path], Any]
 """What is asked of a copied folder; comparable."""
 
 
-OFTEN = (8, 4, 8, 4, 1, 8, 8)
+OFTEN = (16, 8, 32, 8, 1, 32, 32)
 """How often each place comes: a resumed training takes a second, all others some milliseconds."""
 
 

@@ -139,7 +139,7 @@ class Attack:
     def _parquet(self, title: str) -> None:
         folder = self.folder / "parquet"
         folder.mkdir(exist_ok=True)
-        how = self.rng.choice([*("bytes", "columns", "names", "images") * 4, "bomb"])
+        how = self.rng.choice([*("bytes", "columns", "names", "images") * 12, "bomb"])
         file = folder / "train-0.parquet"
         if how == "bytes":
             file.write_bytes(self._spoilt(self.parquet))
@@ -226,7 +226,7 @@ class Attack:
     def _yaml(self, title: str) -> None:
         file = self.folder / "mine.yaml"
         odd = self.rng.choice(materials.ODD_YAML)
-        text = self.rng.choice([self._document, self._lines, lambda: odd])()
+        text = self.rng.choice([self._document, self._lines] * 4 + [lambda: odd])()
         file.write_bytes(text.encode(errors="surrogatepass"))
         self._try(lambda: _resolved(gather({}, {}, file)), f"{title} {text[:60]!r}")
 
