@@ -349,3 +349,31 @@ def test_characters_that_an_encoding_lacks_are_written_escaped(monkeypatch, tmp_
         prepare_streams()
         print("é – \udcff")
     assert (tmp_path / "x").read_bytes() == b"\xe9 \\u2013 \xff\n"
+
+
+IMPORTS = """
+import importlib, pkgutil, sys
+
+asked = []
+sys.addaudithook(
+    lambda event, args: asked.append((event, args))
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+    else None
+)
+import goodness
+
+packages = ("cli", "data", "learning", "models", "sharing", "training")  # the rest comes along
+places = [f"{goodness.__path__[0]}/{name}" for name in packages]
+for module in pkgutil.iter_modules(places):
+    importlib.import_module(f"goodness.{module.module_finder.path.split('/')[-1]}.{module.name}")
+count = sum(name.startswith("goodness.") for name in sys.modules)
+print(count, asked)
+"""
+
+
+def test_no_module_asks_the_network_when_it_is_imported():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    count, asked = done.stdout.split(maxsplit=1)
+    assert int(count) > 100
+    assert asked.strip() == "[]"

@@ -17,9 +17,13 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+from goodness.files import write_json
+from goodness.reports.environment import environment
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))  # helpers.py
@@ -50,6 +54,7 @@ def main() -> int:
     faults = 0
     print(f"seed {asked.seed}", flush=True)
     for name in chosen:
+        before = environment(None)  # of the code that is attacked, whatever is changed meanwhile
         started = time.perf_counter()
         share = 60 * asked.minutes / len(chosen)
         found = importlib.import_module(name).attack(share, asked.seed, asked.enough)
@@ -58,18 +63,16 @@ def main() -> int:
         figures = ", ".join(f"{figure} {count}" for figure, count in found.items())
         print(f"{name}: {figures} ({took:.0f} s)", flush=True)
         if asked.record is not None:
-            record(asked.record, name, {"seed": asked.seed, "seconds": round(took), **found})
+            told = {"seed": asked.seed, "seconds": round(took), **found, "environment": before}
+            record(asked.record, name, told)
     return int(faults > 0)
 
 
-def record(file: Path, name: str, found: dict[str, int]) -> None:
+def record(file: Path, name: str, found: dict[str, Any]) -> None:
     """Put the figures of one attack into a file that has those of others."""
-    from goodness.files import write_json
-    from goodness.reports.environment import environment
-
     content = json.loads(file.read_text()) if file.exists() else {"schema": 1, "attacks": {}}
     command = f"python tests/attacks {shlex.join(sys.argv[1:])}"
-    content["attacks"][name] = {**found, "command": command, "environment": environment(None)}
+    content["attacks"][name] = {"command": command, **found}
     write_json(file, content)
 
 
