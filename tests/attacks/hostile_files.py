@@ -70,9 +70,9 @@ class Attack:
         self.files = {name: (self.run / name).read_bytes() for name in READ}
 
     kinds = (
-        *(*["image"] * 8, "bomb", "special", "parquet", "parquet", *["idx"] * 3, "cifar"),
-        *(*["safetensors"] * 3, *["pth"] * 3, *["yaml"] * 4, *["setting"] * 4),
-        *("stored", "stored", "forged", "forged", "forged"),
+        *(*["image"] * 12, "bomb", "special", "parquet", "parquet", *["idx"] * 3, "cifar"),
+        *(*["safetensors"] * 6, *["pth"] * 3, *["yaml"] * 6, *["setting"] * 6),
+        *("stored", "stored", "forged"),
     )
 
     def go(self, number: int) -> None:

@@ -33,7 +33,7 @@ MANY = 10**9
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-AT_A_TIME = 4000
+AT_A_TIME = 8000
 """Inputs of a process."""
 STUCK = 2.0 * SLOW
 """Seconds after which a process is killed that no alarm has reached, as it is not in Python."""

@@ -173,7 +173,8 @@ def _fits(meta: Mapping[str, Any]) -> bool:
         Best.from_json(meta.get("best", {}))
     except ValueError:
         return False
-    return all(isinstance(block, dict) for block in meta.get("blocks", ()))
+    parts = [meta.get("files", {}), *meta.get("blocks", ())]
+    return all(isinstance(part, dict) for part in parts)
 
 
 def _checked(path: Path, meta: Mapping[str, Any]) -> Path:
