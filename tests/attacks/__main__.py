@@ -69,10 +69,10 @@ def main() -> int:
 
 
 def record(file: Path, name: str, found: dict[str, Any]) -> None:
-    """Put the figures of one attack into a file that has those of others."""
+    """Add the figures of one attack to a file that has those of others and of earlier times."""
     content = json.loads(file.read_text()) if file.exists() else {"schema": 1, "attacks": {}}
     command = f"python tests/attacks {shlex.join(sys.argv[1:])}"
-    content["attacks"][name] = {"command": command, **found}
+    content["attacks"].setdefault(name, []).append({"command": command, **found})
     write_json(file, content)
 
 
