@@ -60,6 +60,22 @@ def test_a_number_of_more_digits_than_python_prints_is_refused_in_one_line(text)
         read_setting(text)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model": {"name": "vgg8", "widths": [8, 2**70]}}, r"model\.widths\.1: a whole number"),
+        (
+            {"data_root": float("-inf"), "data": "mnist"},
+            "data_root: Input should be a valid string",
+        ),
+    ],
+    ids=["widths", "data_root"],
+)
+def test_odd_values_are_refused_where_all_are_checked(values, words):
+    with pytest.raises(InputError, match=words):
+        resolve(values)
+
+
 @pytest.mark.parametrize("side", [8001, 13_000, 50_000])
 def test_an_image_is_refused_by_its_size_before_it_is_decoded(tmp_path, side):
     file = tmp_path / "bomb.png"

@@ -204,7 +204,14 @@ def test_damaged_or_newer_json_is_named(text, words, tmp_path):
 @pytest.mark.parametrize(
     "odd",
     [
-        *({"blocks": [3]}, {"blocks": {}}, {"best": 1}, {"best": {"readout": 3}}, {"step": "x"}),
+        *(
+            {"blocks": [3]},
+            {"blocks": {}},
+            {"best": 1},
+            {"best": {"readout": 3}},
+            {"best": {"epoch": 1}},
+            {"step": "x"},
+        ),
         *({"preprocessing": None}, {"seconds": "1"}),
     ],
     ids=str,

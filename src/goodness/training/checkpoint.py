@@ -29,6 +29,8 @@ META_KINDS: dict[str, tuple[type, ...]] = {
     **{"preprocessing": (dict,), "blocks": (list,)},
 }
 """What the JSON of every network's checkpoint holds."""
+BEST = {"epoch": 0, "readout": ""}
+"""What every version has kept of the best epoch."""
 META_KEYS = tuple(META_KINDS)
 _META = "state.json"
 
@@ -173,6 +175,8 @@ def _fits(meta: Mapping[str, Any]) -> bool:
         Best.from_json(meta.get("best", {}))
     except ValueError:
         return False
+    if not meta.get("best", BEST).keys() >= BEST.keys():
+        return False
     parts = [meta.get("files", {}), *meta.get("blocks", ())]
     return all(isinstance(part, dict) for part in parts)
 
@@ -191,7 +195,7 @@ def _checked(path: Path, meta: Mapping[str, Any]) -> Path:
             f"checkpoint file '{path}' is missing or truncated ({reason(error)})"
         ) from None
     if not fits:
-        raise InputError(f"checkpoint file '{path}' is damaged: its checksum does not fit")
+        raise InputError(f"checkpoint file '{path}' is damaged: its checksum does not fit {_META}")
     return path
 
 
