@@ -25,7 +25,9 @@ from goodness.errors import GoodnessError
 from goodness.notes import Note
 
 SLOW = 20
-"""Seconds after which an input hangs."""
+"""Seconds of the processor after which an input hangs."""
+WAITS = 3 * SLOW
+"""Seconds by the clock after which it does, whatever else the machine has to do."""
 MUCH = 2**30
 """Bytes by which no single input may raise the largest resident set of the process."""
 MANY = 10**9
@@ -35,7 +37,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 AT_A_TIME = 8000
 """Inputs of a process."""
-STUCK = 2.0 * SLOW
+STUCK = 2.0 * WAITS
 """Seconds after which a process is killed that no alarm has reached, as it is not in Python."""
 STARTS = 300.0
 """Seconds that a process may take before its first input."""
@@ -72,7 +74,7 @@ def try_one(action: Callable[[], object], found: Counter[str], title: str) -> No
         found: the figures; what is bad is also printed to standard error.
         title: what to call the input.
     """
-    before, started = _peak(), time.monotonic()
+    before, started = _peak(), time.process_time()
     bad = ""
     try:
         with time_limit(), warnings.catch_warnings(record=True) as warned:
@@ -95,7 +97,7 @@ def try_one(action: Callable[[], object], found: Counter[str], title: str) -> No
         found["too_much_memory"] += 1
         print(f"{title}: {(_peak() - before) / 2**30:.1f} GiB", file=sys.stderr)
     found["tried"] += 1
-    found["slowest_ms"] = max(found["slowest_ms"], int(1000 * (time.monotonic() - started)))
+    found["slowest_ms"] = max(found["slowest_ms"], int(1000 * (time.process_time() - started)))
     if bad:
         found[bad] += 1
         print(f"{bad}: {title}", file=sys.stderr)
@@ -107,19 +109,25 @@ def _is_allowed(warned: warnings.WarningMessage) -> bool:
 
 
 @contextmanager
-def time_limit(seconds: int = SLOW) -> Iterator[None]:
-    """Raise `Hang` after so many seconds; in the main thread."""
+def time_limit() -> Iterator[None]:
+    """Raise `Hang` where it takes too long; in the main thread."""
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    timers = {
+        signal.SIGPROF: (signal.ITIMER_PROF, SLOW),
+        signal.SIGALRM: (signal.ITIMER_REAL, WAITS),
+    }
+    before = {number: signal.signal(number, ring) for number in timers}
+    for timer, seconds in timers.values():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
 
 
 def watched(

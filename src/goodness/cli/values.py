@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from goodness.api import Run
 
 
-LONGEST, LARGEST = 1_000_000, 100_000
+LONGEST, LARGEST = 500_000, 100_000
 """Characters of a configuration file, and values that it may stand for."""
 JSON_TYPES = ("null", "bool", "int", "float", "str", "seq", "map")
 
