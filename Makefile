@@ -1,4 +1,4 @@
-.PHONY: attack check format test test-fast test-slow coverage bench-smoke readme notebooks docs dist
+.PHONY: attack check format lock audit test test-fast test-slow coverage bench-smoke readme notebooks docs dist
 
 check:
 	ruff check .
@@ -15,6 +15,19 @@ check:
 format:
 	ruff check --fix .
 	ruff format .
+
+# Newest releases that fit together on every system and Python. What torch needs for CUDA is left out: it names
+# these releases itself, and torch for the CPU needs none of them.
+lock:
+	mkdir -p build
+	uv pip compile --universal --upgrade --quiet --python-version 3.10 --extra dev --no-annotate --no-header \
+		--no-emit-index-url pyproject.toml \
+		| grep -vE '^(nvidia-|cuda-|triton)' > build/requirements-dev.lock
+	mv build/requirements-dev.lock requirements-dev.lock
+
+# Known holes in what the lock names.
+audit:
+	pip-audit --requirement requirements-dev.lock --no-deps --disable-pip
 
 test test-fast:
 	pytest

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 import goodness
 from goodness.api import _check_outside
+from goodness.cli.app import _notes_shown
 from goodness.cli.streams import finish_output, prepare_streams
 from goodness.cli.values import read_config, read_setting
 from goodness.comparison.study import WORKER
@@ -29,6 +31,7 @@ from goodness.files import at_home, check_regular, file_name
 from goodness.models import MODELS
 from goodness.models.weights import load_weights, read_weights
 from goodness.models.zoo import _arguments
+from goodness.notes import note
 from goodness.reports.environment import environment
 from helpers import TINY
 
@@ -42,6 +45,35 @@ def png(width, height):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+
+
+def test_metadata_that_pillow_minds_are_no_line_on_the_terminal(capsys):
+    with _notes_shown():
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "x.py", 1, "PIL.TiffImagePlugin")
+        note("an image was turned")
+    assert capsys.readouterr().err == "note: an image was turned\n"
+
+
+@pytest.mark.parametrize("text", ["epochs=0x" + "f" * 9000, "epochs=0b" + "1" * 20_000])
+def test_a_number_of_more_digits_than_python_prints_is_refused_in_one_line(text):
+    with pytest.raises(InputError, match="a whole number has too many digits"):
+        read_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model": {"name": "vgg8", "widths": [8, 2**70]}}, r"model\.widths\.1: a whole number"),
+        (
+            {"data_root": float("-inf"), "data": "mnist"},
+            "data_root: Input should be a valid string",
+        ),
+    ],
+    ids=["widths", "data_root"],
+)
+def test_odd_values_are_refused_where_all_are_checked(values, words):
+    with pytest.raises(InputError, match=words):
+        resolve(values)
 
 
 @pytest.mark.parametrize("side", [8001, 13_000, 50_000])
@@ -84,7 +116,7 @@ def test_a_pipe_or_a_device_is_no_file(tmp_path):
     with pytest.raises(InputError, match="is a pipe, a device or a socket"):
         open_data(tmp_path)
     (tmp_path / "config.yaml").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="longer than 1,000,000 characters"):
+    with pytest.raises(InputError, match="longer than 500,000 characters"):
         read_config(tmp_path / "config.yaml")
 
 
@@ -219,7 +251,7 @@ def test_a_stored_configuration_hands_no_file_to_a_library(tmp_path):
         ("epochs: !!binary aGFsbG8=", "could not determine a constructor"),
         ("epochs: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("model: {widths: " + "[" * 5000 + "]" * 5000 + "}", "it cannot be read"),
-        ("x" * 1_000_001, "longer than 1,000,000 characters"),
+        ("x" * 500_001, "longer than 500,000 characters"),
     ],
     ids=["inside itself", "expands", "binary", "python", "deep", "long"],
 )
@@ -333,3 +365,31 @@ def test_characters_that_an_encoding_lacks_are_written_escaped(monkeypatch, tmp_
         prepare_streams()
         print("é – \udcff")
     assert (tmp_path / "x").read_bytes() == b"\xe9 \\u2013 \xff\n"
+
+
+IMPORTS = """
+import importlib, pkgutil, sys
+
+asked = []
+sys.addaudithook(
+    lambda event, args: asked.append((event, args))
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+    else None
+)
+import goodness
+
+packages = ("cli", "data", "learning", "models", "sharing", "training")  # the rest comes along
+places = [f"{goodness.__path__[0]}/{name}" for name in packages]
+for module in pkgutil.iter_modules(places):
+    importlib.import_module(f"goodness.{module.module_finder.path.split('/')[-1]}.{module.name}")
+count = sum(name.startswith("goodness.") for name in sys.modules)
+print(count, asked)
+"""
+
+
+def test_no_module_asks_the_network_when_it_is_imported():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    count, asked = done.stdout.split(maxsplit=1)
+    assert int(count) > 100
+    assert asked.strip() == "[]"

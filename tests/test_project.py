@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import goodness
 from goodness.methods import METHODS
@@ -149,3 +151,20 @@ def test_every_page_is_in_the_navigation_of_the_site():
     """usage.md is there as guides, one for each of its sections."""
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"usage.md"}
     assert pages <= set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text()))
+
+
+def test_the_development_lock_fits_the_bounds_and_names_no_index():
+    lock = (ROOT / "requirements-dev.lock").read_text()
+    assert "://" not in lock
+    locked = {}
+    for line in lock.splitlines():
+        requirement = Requirement(line)
+        locked.setdefault(requirement.name, []).append(requirement)
+    for text in re.findall(r'^ +"([^"]+)",', PROJECT, re.MULTILINE):
+        if not re.match(r"[A-Za-z-]+>", text):
+            continue  # of another table
+        wanted = Requirement(text)
+        pins = locked[canonicalize_name(wanted.name)]
+        for (pin,) in (each.specifier for each in pins):
+            assert pin.operator == "=="
+            assert wanted.specifier.contains(pin.version), f"{wanted}: make lock"

@@ -390,13 +390,15 @@ def _long_form(given: Mapping[str, Any], registries: Mapping[str, Registry[Any]]
 def located(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values with absolute paths, so that they name the same from another folder; names stay."""
     root = values.get("data_root")
+    if not isinstance(root, str | Path):
+        root = None  # refused where all values are checked
     return {
         key: _absolute(key, value, root) if KEYS[key].path and value is not None else value
         for key, value in values.items()
     }
 
 
-def _absolute(key: str, value: Any, root: str | None) -> Any:
+def _absolute(key: str, value: Any, root: str | Path | None) -> Any:
     if isinstance(value, list | tuple):
         return [_absolute(key, item, root) for item in value]
     if not isinstance(value, str | Path):
@@ -454,12 +456,25 @@ def _validated(values: dict[str, Any]) -> Config:
                 raise unknown("configuration key", f"{section}.{name}", fields)
     for name in values["log"] if isinstance(values.get("log"), list) else ():
         LOGGERS[str(name)]
+    for key, value in values.items():
+        if isinstance(value, Mapping | list | tuple):
+            _check_numbers(key, value)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"])
         raise InputError(f"{where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _check_numbers(where: str, value: Any) -> None:
+    """Refuse whole numbers inside a part that no tensor can have as its size."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"{where}: a whole number of at most 64 bits is needed")
+    if isinstance(value, Mapping | list | tuple):
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in pairs:
+            _check_numbers(f"{where}.{key}", inner)
 
 
 def check_values(values: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
 import signal
 import sys
 import time
@@ -18,10 +20,17 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
 from goodness import api
 from goodness.cli import main
+from goodness.methods import METHODS
 from goodness.reports import confusion, curves, environment  # noqa: F401
 
 torch.set_num_threads(1)
-api.open_data("digits")  # imports what it needs
+# What a command imports and reads is here before the fork, and not in every child again.
+api.open_data("digits")
+for method in METHODS.names():
+    api.resolve({"method": method})
+# A child that collects garbage would touch all that is here, and so copy it: half of its time.
+gc.collect()
+gc.freeze()
 
 MODEL = "model={name: small-cnn, widths: [4, 8], pools: [1]}"
 TRAIN = (
@@ -113,18 +122,18 @@ class Child:
 
     def send(self, number: int) -> None:
         """A signal, if it still lives."""
-        if self.code is None and not self._ended():
+        if self.code is None and not self.has_ended:
             os.kill(self.pid, number)
 
     def send_all(self, number: int) -> None:
         """A signal to it and to the processes that it has started."""
-        if self.code is None and not self._ended():
+        if self.code is None and not self.has_ended:
             os.killpg(self.pid, number)
 
     def wait(self, seconds: float = HANGS) -> int | None:
         """Its exit code, negative after a signal; one that hangs is killed."""
         end = time.monotonic() + seconds
-        while not self._ended():
+        while not self.has_ended:
             if time.monotonic() > end:
                 self.hung = True
                 os.killpg(self.pid, signal.SIGKILL)
@@ -137,11 +146,13 @@ class Child:
     def wait_for(self, there: Callable[[], bool], seconds: float = HANGS) -> bool:
         """Wait until something is true, or it has ended; whether it is true."""
         end = time.monotonic() + seconds
-        while not there() and not self._ended() and time.monotonic() < end:
+        while not there() and not self.has_ended and time.monotonic() < end:
             time.sleep(0.002)
         return there()
 
-    def _ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has; its code is known then."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -162,12 +173,15 @@ CHANGES = (
 )
 
 
-def killed_before(number: int, inside: Path, counted: Path | None = None) -> Callable[[], None]:
-    """Kills this process before its change number ``number`` of files in a folder, from 1.
+def at_change(
+    number: int, inside: Path, action: Callable[[], None], counted: Path | None = None
+) -> Callable[[], None]:
+    """Does something before this process's change number ``number`` of files in a folder, from 1.
 
     Args:
         number: 0 for never.
         inside: the folder, or the beginning of a path.
+        action: what to do, such as `die`.
         counted: a file for the number of changes so far.
     """
     done = 0
@@ -191,6 +205,22 @@ def killed_before(number: int, inside: Path, counted: Path | None = None) -> Cal
         if counted is not None:
             counted.write_text(str(done))  # an event, too, but in another folder
         if done == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            action()
 
     return lambda: sys.addaudithook(hook)
+
+
+def die() -> None:
+    """Nothing in this process has a say in it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_writing(size: int) -> Callable[[], None]:
+    """From now on the system kills this process inside the write that passes a file's size."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit

@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from watching import MANY, watched
 
 import goodness
 from goodness.clock import Clock
@@ -48,34 +50,53 @@ Reading = Callable[[Path], Any]
 """What is asked of a copied folder; comparable."""
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
-    """Damage one file after another for so long.
+OFTEN = (16, 8, 32, 8, 1, 32, 32)
+"""How often each place comes: a resumed training takes a second, all others some milliseconds."""
+
+
+class Damages:
+    """One file after another is damaged.
+
+    Args:
+        folder: of the runs and their copies.
+        seed: of all draws.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.seed, self.copy = seed, folder / COPY
+        names = ("refused", "told", "no_difference", "unnamed", "tracebacks", "silent")
+        self.found = Counter(dict.fromkeys(("tried", *names), 0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.places = [*_runs(folder), *_comparison(folder), *_cache(folder)]
+            self.truths = [
+                reading(_copied(place, self.copy)) for place, _, reading, _ in self.places
+            ]
+
+    def go(self, number: int) -> None:
+        """The damage of this number, which is always the same one."""
+        draw = random.Random(f"{self.seed} {number}")
+        (place,) = draw.choices(range(len(self.places)), OFTEN)
+        folder, files, reading, other = self.places[place]
+        copied, name = _copied(folder, self.copy), draw.choice(files)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcome = _try(copied, name, reading, other, self.truths[place], draw)
+        self.found["tried"] += 1
+        self.found[outcome] += 1
+
+
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
+    """Damage one file after another for so long, or so many times.
 
     Returns:
         How many were ``tried``; of these ``refused`` in one line that names the file, ``told`` in
         a note, of ``no_difference``; and the faults: ``unnamed`` refusals, ``tracebacks``, and
         other answers in silence, ``silent``.
     """
-    draw = random.Random(seed)
-    found = Counter(
-        dict.fromkeys(
-            ("tried", "refused", "told", "no_difference", "unnamed", "tracebacks", "silent"), 0
-        )
-    )
-    with TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        places = [*_runs(Path(scratch)), *_comparison(Path(scratch)), *_cache(Path(scratch))]
-        copy = Path(scratch) / COPY
-        truths = [reading(_copied(folder, copy)) for folder, _, reading, _ in places]
-        ends, number = time.monotonic() + seconds, 0
-        while time.monotonic() < ends:
-            folder, files, reading, other = places[number % len(places)]
-            copied, truth = _copied(folder, copy), truths[number % len(places)]
-            outcome = _try(copied, draw.choice(files), reading, other, truth, draw)
-            found["tried"] += 1
-            found[outcome] += 1
-            number += 1
-    return dict(found)
+    with TemporaryDirectory() as scratch:
+        made = partial(Damages, seed=seed)
+        return watched(made, Path(scratch), seconds, enough, guarded=False)
 
 
 def _copied(folder: Path, copy: Path) -> Path:
@@ -109,7 +130,7 @@ def _try(
 
 def _fault(kind: str, name: str, damage: Callable[..., None], text: str) -> str:
     """Printed, so that who looks finds it."""
-    print(f"{kind}: {damage.__name__} of {name} {text[:160]}")
+    print(f"{kind}: {damage.__name__} of {name} {text[:160]}", file=sys.stderr)
     return kind
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from watching import MANY, rounds
 
 import goodness
 from goodness.errors import InputError
@@ -33,7 +33,7 @@ IMAGES = 14
 """Of each class and part."""
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Change the data and resume, for so long.
 
     Returns:
@@ -47,13 +47,11 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
     with TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kinds = {split: _trained(Path(scratch) / kind, split) for kind, split in LAYOUTS.items()}
-        ends, number = time.monotonic() + seconds, 0
-        while time.monotonic() < ends:
+        for number in rounds(seconds, lambda: found["tried"] >= enough):
             whole = kinds[bool(number % 2)]
             change, words = CHANGES[(number // 2) % len(CHANGES)]
             found["tried"] += 1
             found[_try(whole, change, words, draw)] += 1
-            number += 1
     return dict(found)
 
 

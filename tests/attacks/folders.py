@@ -8,21 +8,18 @@ import random
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from children import MODEL, TRAIN, Child, run
+from children import TRAIN, Child, run
 from kills import outcome
+from watching import MANY, rounds
 
 EPOCHS = ("--epochs", "3", "--set", "log=[csv]")
 SEEDS = (0, 1)
-ALONE = 15.0
-"""Seconds that the workers of a comparison may live on without it."""
 
 
 class Folders:
@@ -178,28 +175,10 @@ class Folders:
             wanted = (0o777 if path.is_dir() else 0o666) & ~mask
             self.found["damaged"] += stat.S_IMODE(path.stat().st_mode) != wanted
 
-    def comparison(self) -> None:
-        """A comparison that is killed takes its workers along."""
-        place = self.folder / "comparison"
-        shutil.rmtree(place, ignore_errors=True)
-        command = [sys.executable, "-m", "goodness", "compare", "asge-fast", "--no-baseline"]
-        command += ["--set", MODEL, "--budget", "60", "--out", str(place)]
-        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 120
-        while not list(place.glob("*/trial-0/config.json")) and time.monotonic() < end:
-            time.sleep(0.2)
-        parent.send_signal(self.random.choice((signal.SIGKILL, signal.SIGHUP)))
-        parent.wait()
-        time.sleep(ALONE)
-        workers = [pid for pid in _processes() if str(place) in _arguments(pid)]
-        self.found["silent"] += len(workers)
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-
 
 SCENARIOS: list[tuple[Callable[[Folders], None], int]] = [
     *((Folders.pairs, 8), (Folders.notes, 3), (Folders.failures, 4)),
-    *((Folders.leftovers, 1), (Folders.outputs, 1), (Folders.rights, 1), (Folders.comparison, 1)),
+    *((Folders.leftovers, 1), (Folders.outputs, 1), (Folders.rights, 1)),
 ]
 """And how often each one, beside the others."""
 
@@ -211,24 +190,23 @@ def _read(file: Path) -> str:
         return "{}"
 
 
-def _processes() -> list[int]:
+def processes() -> list[int]:
+    """The numbers of all that run."""
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
 
 
-def _arguments(pid: int) -> str:
+def arguments(pid: int) -> str:
+    """A process's command line; empty if it has ended."""
     return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Scenarios by chance, for so long."""
-    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         folders = Folders(Path(folder), seed)
         ways = [way for way, often in SCENARIOS for _ in range(often)]
-        if seconds < ALONE:
-            ways.remove(Folders.comparison)  # a minute for itself
         folders.random.shuffle(ways)
-        while ways and time.monotonic() < end:
+        for _ in rounds(seconds, lambda: folders.found["tried"] >= enough):
             way = ways.pop()
             ways.insert(0, way)
             folders.found["tried"] += 1

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
 import random
 import struct
 import sys
-import time
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import materials
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from safetensors.torch import save
-from watching import no_network, try_one
+from watching import MANY, try_one, watched
 
 from goodness import api
+from goodness.checksums import checksum, write_sealed
 from goodness.cli.values import gather, read_config
 from goodness.config import resolve
 from goodness.data import Preprocessing, open_data
 from goodness.models.weights import load_weights, read_weights
+from goodness.training.run_folder import RunFolder
 
 PREPROCESSING = Preprocessing(
     channels=3, height=8, width=8, mean=[0.5] * 3, std=[0.5] * 3, classes=["a", "b"]
 )
+READ = ("config.json", "best/state.json", "metrics.jsonl", "result.json")
+"""Files of a run that are changed."""
 MODEL = {"name": "small-cnn", "widths": [4, 4], "pools": []}
 
 
@@ -59,30 +57,32 @@ class Attack:
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.rng = random.Random(seed)
+        self.rng, self.seed = random.Random(seed), seed
         self.folder, self.mark = folder, folder / "executed"
         self.found: Counter[str] = Counter()
         self.net = torch.nn.Sequential(
             torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)
         )
-        self.images = _images()
-        self.parquet = _parquet()
+        self.images = materials.images()
+        self.parquet = materials.parquet()
         self.tensors = save({"0.weight": torch.zeros(4, 1, 3, 3), "0.bias": torch.zeros(4)})
         self.run = _run(folder / "run")
-        self.config = json.loads((self.run / "config.json").read_text())
+        self.files = {name: (self.run / name).read_bytes() for name in READ}
 
     kinds = (
-        *("image", "image", "image", "image", "bomb", "special", "parquet", "parquet"),
-        *("idx", "cifar", "safetensors", "pth", "pth", "yaml", "yaml", "setting", "stored"),
+        *(*["image"] * 12, "bomb", "special", "parquet", "parquet", *["idx"] * 3, "cifar"),
+        *(*["safetensors"] * 6, *["pth"] * 3, *["yaml"] * 6, *["setting"] * 6),
+        *("stored", "stored", "forged"),
     )
 
     def go(self, number: int) -> None:
-        """Try the input of this number."""
+        """Try the input of this number, which is always the same one."""
+        self.rng.seed(f"{self.seed} {number}")
         kind = self.kinds[number % len(self.kinds)]
         getattr(self, f"_{kind}")(f"{kind} {number}")
         if self.mark.exists():
             self.found["executed"] += 1
-            print(f"executed: {kind} {number}")
+            print(f"executed: {kind} {number}", file=sys.stderr)
             self.mark.unlink()
 
     def _try(self, action: Callable[[], object], title: str) -> None:
@@ -102,7 +102,7 @@ class Attack:
         what = self.rng.choice(["png", "ppm", "bmp", "gif"])
         if what == "png":
             rows = zlib.compress(b"\0" * min(side, 2**20) * 64)
-            file.write_bytes(_png(side, side, rows))
+            file.write_bytes(materials.png(side, side, rows))
         elif what == "ppm":
             file.write_bytes(b"P6 %d %d 255\n" % (side, side))
         elif what == "gif":
@@ -139,28 +139,33 @@ class Attack:
     def _parquet(self, title: str) -> None:
         folder = self.folder / "parquet"
         folder.mkdir(exist_ok=True)
-        how = self.rng.choice(["bytes", "bytes", "columns", "columns", "names", "images", "bomb"])
+        how = self.rng.choice([*("bytes", "columns", "names", "images") * 12, "bomb"])
         file = folder / "train-0.parquet"
         if how == "bytes":
             file.write_bytes(self._spoilt(self.parquet))
         elif how == "columns":
-            file.write_bytes(_parquet(self.rng.choice(_ODD_COLUMNS), self.rng.choice(_ODD_LABELS)))
+            file.write_bytes(
+                materials.parquet(
+                    self.rng.choice(materials.ODD_COLUMNS), self.rng.choice(materials.ODD_LABELS)
+                )
+            )
         elif how == "bomb":
             rows = self.rng.choice([2000, 50_000])
-            file.write_bytes(_parquet([b"\0" * (2 * 10**9 // rows)], [0, 1], times=rows // 2))
+            zeros = [b"\0" * (2 * 10**9 // rows)]
+            file.write_bytes(materials.parquet(zeros, [0, 1], times=rows // 2))
         elif how == "names":
             text = self.rng.choice(['{"info": 3}', "[" * 10**5, '{"info":{"features":[]}}', "\xff"])
-            file.write_bytes(_parquet(names=text))
+            file.write_bytes(materials.parquet(names=text))
         else:
             images = [self._spoilt(self.images["png"]) for _ in range(20)]
-            file.write_bytes(_parquet(images, [0, 1] * 10))
+            file.write_bytes(materials.parquet(images, [0, 1] * 10))
         self._try(lambda: open_data(folder, image_size=8), f"{title} {how}")
 
     def _idx(self, title: str) -> None:
         root = self.folder / "mnist"
         raw = root / "MNIST" / "raw"
         raw.mkdir(parents=True, exist_ok=True)
-        files = _idx_files()
+        files = materials.idx_files()
         names = list(files)
         for _ in range(self.rng.randint(1, 3)):
             one, other = self.rng.sample(names, 2)
@@ -204,28 +209,29 @@ class Attack:
 
     def _pth(self, title: str) -> None:
         file = self.folder / "weights.pth"
-        how = self.rng.choice([*_ODD_STATES, "bytes", "bytes", "harm", "bomb"])
+        how = self.rng.choice([*materials.ODD_STATES, "bytes", "bytes", "harm", "bomb"])
         if how == "bytes":
-            file.write_bytes(self._spoilt(_saved(self.net.state_dict())))
+            file.write_bytes(self._spoilt(materials.saved(self.net.state_dict())))
         elif how == "harm":
-            file.write_bytes(_saved({"0.weight": Harm(self.mark)}))
+            file.write_bytes(materials.saved({"0.weight": Harm(self.mark)}))
         elif how == "bomb":
-            file.write_bytes(_weights_bomb())
+            file.write_bytes(materials.weights_bomb())
         else:
-            changed = _ODD_STATES[how](self.net.state_dict())
-            file.write_bytes(_saved(changed))
+            changed = materials.ODD_STATES[how](self.net.state_dict())
+            file.write_bytes(materials.saved(changed))
         self._try(lambda: load_weights(self.net, read_weights(file), "the file"), f"{title} {how}")
 
     # Configurations
 
     def _yaml(self, title: str) -> None:
         file = self.folder / "mine.yaml"
-        text = self.rng.choice([self._document, self._lines, lambda: self.rng.choice(_ODD_YAML)])()
+        odd = self.rng.choice(materials.ODD_YAML)
+        text = self.rng.choice([self._document, self._lines] * 4 + [lambda: odd])()
         file.write_bytes(text.encode(errors="surrogatepass"))
         self._try(lambda: _resolved(gather({}, {}, file)), f"{title} {text[:60]!r}")
 
     def _setting(self, title: str) -> None:
-        key = self.rng.choice([*_KEYS, self.rng.choice(_ODD_NAMES)])
+        key = self.rng.choice([*materials.KEYS, self.rng.choice(materials.ODD_NAMES)])
         text = f"{key}={self._value(2)}"
         model = self.rng.choice(["timm/resnet18", "torchvision/resnet18", "small-cnn", "vgg8"])
         if self.rng.random() < 0.6:
@@ -237,9 +243,10 @@ class Attack:
     def _stored(self, title: str) -> None:
         """A run folder of somebody else."""
         weights = self.folder / "harm.bin"
-        weights.write_bytes(_saved(Harm(self.mark)))
-        config = json.loads(json.dumps(self.config))
-        name = self.rng.choice(_READING)
+        weights.write_bytes(materials.saved(Harm(self.mark)))
+        self._restore()
+        config = json.loads(self.files["config.json"])
+        name = self.rng.choice(materials.READING)
         value = self.rng.choice([str(weights), weights.as_uri(), {"file": str(weights)}])
         model = self.rng.choice(["timm/test_resnet", "torchvision/squeezenet1_1"])
         config["model"] = {"name": model, "args": {name: value}, "stem": "own"}
@@ -250,7 +257,38 @@ class Attack:
             self.found["read"] += 1
             print(f"read: {title} {config['model']}", file=sys.stderr)
 
+    def _forged(self, title: str) -> None:
+        """A run folder with an odd value somewhere, and checksums that fit all the same."""
+        self._restore()
+        name = self.rng.choice(READ)
+        content = json.loads(
+            self.files[name].splitlines()[0] if "jsonl" in name else self.files[name]
+        )
+        what = self._changed(content)
+        del content["checksum"]
+        run = json.loads(self.files["config.json"])["run"]
+        if name == "metrics.jsonl":
+            line = json.dumps({**content, "checksum": checksum(content, run)})
+            (self.run / name).write_text(f"{line}\n")
+        else:
+            write_sealed(self.run / name, content, run if name == "result.json" else "")
+        self._try(lambda: _used(self.run), f"{title} {name} {what}")
+
+    def _restore(self) -> None:
+        for name, content in self.files.items():
+            (self.run / name).write_bytes(content)
+
     # Draws
+
+    def _changed(self, content: Any) -> str:
+        """Change one place of JSON content; which one, and how."""
+        places = list(_places(content))
+        where, key = self.rng.choice([place for place in places if place[1] != "checksum"])
+        if self.rng.random() < 0.2:
+            del where[key]
+            return f"without {key!r}"
+        where[key] = self.rng.choice(materials.ODD_JSON)
+        return f"{key!r}: {str(where[key])[:60]!r}"
 
     def _spoilt(self, content: bytes) -> bytes:
         """A file's bytes with a few changes."""
@@ -276,7 +314,7 @@ class Attack:
         return bytes(made)
 
     def _document(self) -> str:
-        return "\n".join(f"{self.rng.choice(_KEYS)}: {self._value(3)}" for _ in range(3))
+        return "\n".join(f"{self.rng.choice(materials.KEYS)}: {self._value(3)}" for _ in range(3))
 
     def _lines(self) -> str:
         signs = "[]{}&*!|>%@`'\"#:-?,. \t\n\r\0\x85\ud800abc0129ex_~<"
@@ -288,46 +326,26 @@ class Attack:
             inner = ", ".join(self._value(depth - 1) for _ in range(self.rng.randrange(4)))
             return f"[{inner}]"
         if depth and self.rng.random() < 0.3:
+            names = (*materials.ODD_NAMES, *materials.KEYS)
             pairs = (
-                f"{self.rng.choice([*_ODD_NAMES, *_KEYS])}: {self._value(depth - 1)}"
+                f"{self.rng.choice(names)}: {self._value(depth - 1)}"
                 for _ in range(self.rng.randrange(3))
             )
             return f"{{{', '.join(pairs)}}}"
-        return self.rng.choice(_ODD_VALUES)
+        return self.rng.choice(materials.ODD_VALUES)
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
-    """Try inputs for a time.
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
+    """Try inputs for a time, in processes that are watched.
 
     Returns:
         How many were ``tried``, ``taken`` and ``refused``, and of those that should not be there
-        ``tracebacks``, ``hangs``, ``warnings``, ``several_lines``, ``too_much_memory``,
-        ``executed``, ``read`` (files that a stored configuration names) and ``outside`` (files
-        written elsewhere).
+        ``tracebacks``, ``hangs``, ``crashes``, ``warnings``, ``several_lines``,
+        ``too_much_memory``, ``executed``, ``read`` (files that a stored configuration names) and
+        ``outside`` (files written elsewhere).
     """
-    with TemporaryDirectory() as scratch, no_network():
-        folder = Path(scratch) / "inside"
-        folder.mkdir()
-        made = Attack(folder, seed)
-        _count(made, time.monotonic() + seconds)
-        made.found["outside"] += len(list(Path(scratch).iterdir())) - 1
-    bad = (
-        "tracebacks",
-        "hangs",
-        "warnings",
-        "several_lines",
-        "too_much_memory",
-        "executed",
-        "read",
-    )
-    return {**dict.fromkeys(bad, 0), **made.found}
-
-
-def _count(made: Attack, until: float) -> None:
-    number = 0
-    while time.monotonic() < until:
-        made.go(number)
-        number += 1
+    with TemporaryDirectory() as scratch:
+        return watched(lambda folder: Attack(folder, seed), Path(scratch), seconds, enough)
 
 
 @contextmanager
@@ -362,6 +380,23 @@ def _built(values: dict[str, Any]) -> None:
         MODELS.make(config.model, (3, 32, 32), 4)
 
 
+def _places(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of JSON content: what it is in, and its key or number there."""
+    keys = list(content) if isinstance(content, dict) else range(len(content))
+    for key in keys:
+        yield content, key
+        if isinstance(content[key], dict | list):
+            yield from _places(content[key])
+
+
+def _used(folder: Path) -> None:
+    """What a run folder is asked for."""
+    run = api.load(folder, device="cpu")
+    run.predict([np.zeros((8, 8, 1), np.uint8)])
+    RunFolder(folder).history()
+    str(run.result)
+
+
 def _run(folder: Path) -> Path:
     """The folder of a run that was stopped after an epoch."""
     api.fit(
@@ -369,186 +404,3 @@ def _run(folder: Path) -> Path:
         final_test=False, log=[],
     )  # fmt: skip
     return folder
-
-
-def _images() -> dict[str, bytes]:
-    """A small image of every format, and of some modes."""
-    picture = Image.effect_noise((24, 16), 60).convert("RGB")
-    made = {}
-    for name in ("png", "jpeg", "webp", "bmp", "gif", "ppm", "tiff"):
-        file = io.BytesIO()
-        picture.save(file, name, **({"exif": _exif()} if name in ("jpeg", "png", "webp") else {}))
-        made[name] = file.getvalue()
-    for name, kwargs in (("jpeg", {"progressive": True}), ("tiff", {"compression": "tiff_lzw"})):
-        file = io.BytesIO()
-        picture.save(file, name, **kwargs)
-        made[f"other.{name}"] = file.getvalue()
-    for mode in ("P", "LA", "I;16", "1"):
-        file = io.BytesIO()
-        picture.convert("L").convert(mode).save(file, "png")
-        made[f"{mode.replace(';', '')}.png"] = file.getvalue()
-    return made
-
-
-def _exif() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
-def _png(width: int, height: int, rows: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
-
-
-def _parquet(
-    images: list[Any] | None = None,
-    labels: list[Any] | None = None,
-    names: str | None = None,
-    times: int = 10,
-) -> bytes:
-    """A Parquet file in the layout of the hub."""
-    if images is None:
-        images = []
-        for shade in (0, 200):
-            file = io.BytesIO()
-            Image.new("L", (8, 8), shade).save(file, "png")
-            images.append(file.getvalue())
-    labels = [0, 1] if labels is None else labels
-    count = len(labels) * times if times > 1 else len(labels)
-    column = [{"bytes": image, "path": None} for image in images]
-    if times > 1 and all(isinstance(image, bytes) for image in images):
-        # One copy in memory; as a dictionary in the file.
-        index = pa.array(np.arange(count) % len(images), pa.int32())
-        values = pa.DictionaryArray.from_arrays(index, pa.array(images, pa.large_binary()))
-        struct_ = pa.StructArray.from_arrays([values], ["bytes"])
-    else:
-        struct_ = pa.array([column[n % len(column)] for n in range(count)])
-    table = pa.table({"image": struct_, "label": pa.array((labels * times)[:count])})
-    if names is not None:
-        table = table.replace_schema_metadata({"huggingface": names})
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", store_schema=False)
-    return file.getvalue()
-
-
-def _idx_files() -> dict[str, bytes]:
-    rng = np.random.default_rng(0)
-    made = {}
-    for part, count in (("train", 60), ("t10k", 20)):
-        pixels = rng.integers(256, size=(count, 28, 28), dtype=np.uint8).tobytes()
-        made[f"{part}-images-idx3-ubyte"] = struct.pack(">IIII", 2051, count, 28, 28) + pixels
-        labels = (np.arange(count) % 10).astype(np.uint8).tobytes()
-        made[f"{part}-labels-idx1-ubyte"] = struct.pack(">II", 2049, count) + labels
-    return made
-
-
-def _saved(content: Any) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file)
-    return file.getvalue()
-
-
-@cache
-def _weights_bomb() -> bytes:
-    """An archive of few bytes that holds 160 MB, compressed, as torch itself never writes one."""
-    content = _saved({"0.weight": torch.zeros(4 * 10**7)})
-    file = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as old,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new,
-    ):
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    return file.getvalue()
-
-
-State = dict[str, Any]
-_W = "0.weight"
-_ODD_STATES: dict[str, Callable[[State], Any]] = {
-    "sparse": lambda s: {**s, _W: s[_W].to_sparse()},
-    "csr": lambda s: {**s, "2.weight": s["2.weight"].to_sparse_csr()},
-    "quantised": lambda s: {**s, _W: torch.quantize_per_tensor(s[_W], 0.1, 0, torch.qint8)},
-    "meta": lambda s: {**s, _W: s[_W].to("meta")},
-    "complex": lambda s: {**s, _W: s[_W].to(torch.complex64)},
-    "bool": lambda s: {**s, _W: s[_W] > 0},
-    "float8": lambda s: {**s, _W: s[_W].to(torch.float8_e4m3fn)},
-    "scalar": lambda s: {**s, _W: torch.tensor(1.0)},
-    "expanded": lambda s: {**s, _W: torch.zeros(1).expand(4, 10**6, 3, 3)},
-    "colour": lambda s: {**s, _W: torch.zeros(1).expand(10**6, 3, 10**2, 10**2)},
-    "nan": lambda s: {**s, _W: s[_W] * float("nan")},
-    "numbers": lambda s: {0: s[_W]},
-    "list": lambda s: [s[_W]],
-    "tensor": lambda s: s[_W],
-    "nested": lambda s: {"state_dict": s},
-    "none": lambda s: {**s, _W: None},
-    "more": lambda s: {**s, "\x1b[31m\nx": s[_W]},
-    "empty": lambda s: {},
-    "many": lambda s: {f"{n}.weight": s[_W] for n in range(10_000)},
-}
-_READING = (
-    *("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "weights", "pretrained"),
-    *("weights_backbone", "cache_dir", "file", "url", "hf_hub_id", "state_dict", "features_only"),
-)
-_ODD_COLUMNS: list[list[Any]] = [[3, 4], ["a", "b"], [None, None], [{"x": 1}, {"x": 2}], [[1], [2]]]
-_ODD_LABELS: list[list[Any]] = [
-    *([0, 1], [-1, 1], [0, 2**62], [0, None], ["a", "b"], [0.5, 1.0], [True, False], []),
-]
-_KEYS = (
-    *("method", "epochs", "batch_size", "image_size", "model", "model.widths", "model.args", "lr"),
-    *("augment", "augment.crop", "objective", "optimizer", "optimizer.args", "lr_schedule", "plan"),
-    *("class_names", "readouts", "readouts.linear", "early_stopping", "checkpoint", "seed", "data"),
-    *("label_smoothing", "class_weights", "lr_factors", "freeze_until", "partition", "log", "ema"),
-    *("data_root", "init_from", "feature_cache", "num_threads", "device", "presentation", "update"),
-)
-_ODD_NAMES = ("", "x", "name", "0", "true", "null", "2024-01-01", "é", "__class__", "a b", "~", "*")
-_ODD_VALUES = (
-    *("2024-01-01", "2024-13-45", "0x1F", "0xFFFFFFFFFFFFFFFFFFFFFFFF", "0b11", "1e400", ".nan"),
-    *(
-        ".inf",
-        "-.inf",
-        "1_000",
-        "012",
-        "1:30:00",
-        "9" * 5000,
-        "0x" + "f" * 9000,
-        "~",
-        "null",
-        "yes",
-    ),
-    *("''", "'\x1b[31m'", "!!binary aGFsbG8=", "!!set {a, b}", "!!python/object:os.system {}"),
-    *("!!omap [a: 1]", "<<", "=", "-1", "0", "1", "3", "1.5", "true", "[]", "{}", "sff", "vgg8"),
-    *("timm/resnet18", "torchvision/resnet18", "timm/../x", "~nosuchuser/x", "'\\ud800'", "'\\0'"),
-    *("1e30", "-0.0", "2147483648", "9223372036854775808", "relu", "adamw", "timm/lion"),
-)
-_ODD_YAML = (
-    "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "".join(
-        f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n"
-        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-    ),
-    "model: &a {args: *a}\n",
-    "readouts: &a [*a]\n",
-    "augment: {jitter: &a [0.1, *a, *a, 0]}\n",
-    "model: {widths: " + "[" * 5000 + "]" * 5000 + "}",
-    "class_names: [" + ",".join(["2024-01-01"] * 3) + "]",
-    "epochs: 0x10\n",
-    "? [a, b]\n: c\n",
-    "<<: {epochs: 3}\n",
-    "<<: [{epochs: 3}, {epochs: 4}]\n",
-    "<<: 3\n",
-    "--- a\n--- b\n",
-    "%YAML 9.9\n---\nepochs: 1\n",
-    "!!python/object/apply:os.system ['true']\n",
-    "method: |\n  a\n  b\n",
-    "\ufeffepochs: 1\n",
-    "model: {name: cnn, widths: [" + "1," * 100_000 + "]}",
-    "x" * 2_000_000,
-)

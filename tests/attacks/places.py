@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from children import Child
 from PIL import Image
+from watching import MANY, rounds
 
 import goodness
 from goodness.printable import CONTROL
@@ -383,7 +384,7 @@ def photos(folder: Path, classes: Iterable[str], count: int = 12) -> Path:
     return folder
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Play scenes for a time.
 
     Returns:
@@ -394,8 +395,6 @@ def attack(seconds: float, seed: int) -> dict[str, int]:
     with TemporaryDirectory() as scratch:
         Path(scratch).chmod(0o755)
         made = Places(Path(scratch), seed)
-        until, number = time.monotonic() + seconds, 0
-        while time.monotonic() < until:
+        for number in rounds(seconds, lambda: made.found["tried"] >= enough):
             made.go(number)
-            number += 1
     return dict(made.found)

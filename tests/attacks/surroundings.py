@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from children import MODEL, TRAIN, Child, run
 from PIL import Image
+from watching import MANY, rounds
 
 from goodness.data import reading
 
@@ -211,14 +212,13 @@ def _children(pid: int) -> list[int]:
     return [int(each) for each in found.split()]
 
 
-def attack(seconds: float, seed: int) -> dict[str, int]:
+def attack(seconds: float, seed: int, enough: int = MANY) -> dict[str, int]:
     """Scenarios by chance, for so long."""
-    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         surroundings = Surroundings(Path(folder), seed)
         ways = [way for way, often in SCENARIOS for _ in range(often)]
         surroundings.random.shuffle(ways)
-        while ways and time.monotonic() < end:
+        for _ in rounds(seconds, lambda: surroundings.found["tried"] >= enough):
             way = ways.pop()
             ways.insert(0, way)
             surroundings.found["tried"] += 1

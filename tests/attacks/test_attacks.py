@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def test_no_attack_finds_a_fault():
-    names = ("kills", "folders", "surroundings")
+def test_no_attack_finds_a_fault(tmp_path):
+    names, record = ("kills", "folders", "surroundings"), tmp_path / "record.json"
     done = subprocess.run(
-        [sys.executable, HERE, "--minutes", "0.06", "--seed", "1", *names],
+        [sys.executable, HERE, "--enough", "2", "--seed", "1", "--record", record, *names],
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f"{name}: tried" in done.stdout for name in names)
+    found = json.loads(record.read_text())["attacks"]
+    assert all(found[name][0]["tried"] >= 2 for name in names)
+    assert all("tests/attacks --enough 2" in found[name][0]["command"] for name in names)

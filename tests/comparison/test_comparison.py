@@ -13,7 +13,7 @@ from comparing import NARROW, TINY, read, study_of
 
 from goodness import InputError, RunError, api
 from goodness.comparison import Study
-from goodness.comparison.entry import Entry
+from goodness.comparison.entry import Entry, EntryFolder
 from goodness.comparison.protocol import EQUAL, SEARCHED, answering, ladder, probes, values_for
 from goodness.comparison.report import commands
 from goodness.comparison.study import methods_of
@@ -449,6 +449,21 @@ def test_a_damaged_study_is_named(text, tmp_path):
     for read_it in (study_of, Study.open):
         with pytest.raises(InputError, match=r"study\.json' is damaged"):
             read_it(tmp_path)
+
+
+def test_files_of_an_entry_that_traded_names_are_refused(tmp_path):
+    """Their checksums fit: both are of this entry."""
+    entry = EntryFolder(tmp_path, 1, "study")
+    entry.add_trial({"values": {"lr": 0.1}})
+    entry.keep_plan({"run": {"lr": 0.1}})
+    assert entry.trials == [{"values": {"lr": 0.1}}]
+    assert entry.plan == {"run": {"lr": 0.1}}
+    (tmp_path / "plan.json").rename(tmp_path / "spare")
+    (tmp_path / "trials.json").rename(tmp_path / "plan.json")
+    (tmp_path / "spare").rename(tmp_path / "trials.json")
+    for name in ("trials", "plan"):
+        with pytest.raises(InputError, match=rf"{name}\.json' is damaged: it holds another file's"):
+            getattr(entry, name)
 
 
 def test_the_commands_say_what_was_asked_for(tmp_path):

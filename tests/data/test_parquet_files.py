@@ -124,6 +124,15 @@ def test_images_must_be_a_struct_of_bytes(tmp_path, images, says):
         open_data(tmp_path)
 
 
+def test_names_of_columns_that_are_not_utf8_are_refused(tmp_path):
+    columns = {"image": [{"bytes": b"x"}], "label": [0], "oddname": [1]}
+    file = tmp_path / "train-0.parquet"
+    pq.write_table(pa.table(columns), file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace(b"oddname", b"\xff\xd0\xffname"[:7]))
+    with pytest.raises(InputError, match=r"cannot read .*train-0\.parquet: 'utf-8' codec"):
+        open_data(tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore::goodness.notes.Note")  # without it the part lacks a class
 @pytest.mark.parametrize("bad", [b"no image", None])
 def test_unreadable_image_is_named_by_row(tmp_path, write_parquet, bad):

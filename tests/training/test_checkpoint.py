@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from goodness.checksums import opened, write_sealed
 from goodness.errors import InputError
 from goodness.training import checkpoint
 from helpers import copied, same
@@ -198,6 +199,35 @@ def test_damaged_or_newer_json_is_named(text, words, tmp_path):
 
     with pytest.raises(InputError, match=words):
         checkpoint.load(tmp_path / "last")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(
+            {"blocks": [3]},
+            {"blocks": {}},
+            {"best": 1},
+            {"best": {"readout": 3}},
+            {"best": {"epoch": 1}},
+            {"step": "x"},
+        ),
+        *({"preprocessing": None}, {"seconds": "1"}),
+    ],
+    ids=str,
+)
+def test_values_of_a_wrong_kind_are_refused_though_checksums_fit(odd, tmp_path):
+    checkpoint.save(tmp_path / "last", odd, {"network": {"w": torch.zeros(1)}})
+    with pytest.raises(InputError, match=r"damaged: state\.json cannot be read"):
+        checkpoint.load(tmp_path / "last", "network")
+
+
+def test_a_list_of_files_of_a_wrong_kind_is_refused_though_its_checksum_fits(tmp_path):
+    save(tmp_path / "last", 1)
+    state = tmp_path / "last" / "state.json"
+    write_sealed(state, {**opened(json.loads(state.read_text())), "files": "1e9"})
+    with pytest.raises(InputError, match=r"damaged: state\.json cannot be read"):
+        checkpoint.load(tmp_path / "last", "network")
 
 
 class Model(nn.Linear):

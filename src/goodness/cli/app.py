@@ -138,6 +138,8 @@ def _notes_shown() -> Iterator[None]:
 
         warnings.showwarning = show
         warnings.simplefilter("always", Note)
+        # Of metadata that are damaged in an image which can be read.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 

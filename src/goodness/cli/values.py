@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from goodness.run import Run
 
 
-LONGEST, LARGEST = 1_000_000, 100_000
+LONGEST, LARGEST = 500_000, 100_000
 """Characters of a configuration file, and values that it may stand for."""
 JSON_TYPES = ("null", "bool", "int", "float", "str", "seq", "map")
 
@@ -148,11 +148,23 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    value = int(loader.construct_yaml_int(node))
+    try:
+        str(value)  # hexadecimal digits have no limit, those that JSON keeps have
+    except ValueError:
+        raise ValueError("a whole number has too many digits") from None
+    return value
+
+
 _Loader.yaml_constructors = {
     tag: make
     for tag, make in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.rpartition(":")[2] in JSON_TYPES
 }
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def _parse(text: str, where: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from goodness.checksums import read_sealed, write_sealed
+from goodness.errors import InputError
 from goodness.training.run_folder import RunFolder
 
 
@@ -28,6 +29,10 @@ class Entry:
     def name(self) -> str:
         """Of its row and folder."""
         return f"{self.method}-size-of-{self.matches}" if self.matches else self.method
+
+
+WAY_OUT = "delete it, and goodness compare makes it again, if study.json is the right one"
+"""What to do without a damaged file."""
 
 
 class EntryFolder:
@@ -73,7 +78,7 @@ class EntryFolder:
     @property
     def plan(self) -> dict[str, Any] | None:
         """What the search has found; None before it has ended."""
-        found: dict[str, Any] | None = self.read(self._plan)
+        found: dict[str, Any] | None = self.read(self._plan, "run")
         return found
 
     def keep_plan(self, plan: dict[str, Any]) -> None:
@@ -99,15 +104,23 @@ class EntryFolder:
         """Whether all runs have a result."""
         return all(run.result_file.exists() for run in self.runs)
 
-    def read(self, file: Path) -> Any:
+    def read(self, file: Path, key: str | None = None) -> Any:
         """The content of one of the entry's JSON files; None where there is none.
+
+        Args:
+            file: one of them.
+            key: of the mapping that it holds; None: it holds a list.
 
         Raises:
             InputError: it is damaged, or of another comparison.
         """
         if not file.exists():
             return None
-        return read_sealed(file, self._owner, "delete it, and goodness compare makes it again")
+        content = read_sealed(file, self._owner, WAY_OUT)
+        fits = isinstance(content, list) if key is None else isinstance(content, dict)
+        if not fits or (key is not None and key not in content):
+            raise InputError(f"'{file}' is damaged: it holds another file's values ({WAY_OUT})")
+        return content
 
     def write(self, file: Path, content: Any) -> None:
         """Keep one of the entry's JSON files."""

@@ -195,7 +195,7 @@ class Study:
         whose = {"method": entry.method, "data": terms.data, "data_root": terms.data_root}
         given = merge(given, whose, probes(resolve({**given, **whose}), terms.values))
         folder = self.folder(entry)
-        if entry.matches and (found := folder.read(folder.widths)):
+        if entry.matches and (found := folder.read(folder.widths, "widths")):
             given = merge(given, {"model": {"widths": found["widths"]}})
         return merge(given, further)
 

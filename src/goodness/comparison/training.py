@@ -108,7 +108,7 @@ class EntryTraining:
         if not measured.exists():
             speed = measure(self.study.values(self.entry)).to_json()
             self.folder.write(measured, speed)
-        speed = self.folder.read(measured)
+        speed = self.folder.read(measured, "learns")
         plan: dict[str, Any] = {"trials": [], "found": {}, "run": {}, "speed": speed}
         if speed["learns"]:  # what is solved instead of trained has no rate, nor use for time
             plan |= self._searched(Pace(speed["step"], speed["validation"]))

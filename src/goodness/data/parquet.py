@@ -120,7 +120,7 @@ def _read_table(file: Path) -> pa.Table:
             raise no_integers
         encoded = pc.struct_field(table[image], "bytes").cast(pa.binary())
         return pa.table({"image": encoded, "label": table[label].cast(pa.int64())})
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # also of column names
         raise InputError(f"cannot read {file}: {error}") from error
 
 

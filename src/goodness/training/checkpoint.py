@@ -18,13 +18,20 @@ from torch import Tensor
 from goodness.checksums import checksum as checksum_of
 from goodness.checksums import file_checksum, opened
 from goodness.errors import InputError, RunError, reason
+from goodness.results import Best
 from goodness.training.migration import SCHEMA, current_checkpoint
 
 if TYPE_CHECKING:
     from goodness.network.network import Network
 
-META_KEYS = ("step", "steps_per_epoch", "seconds", "best", "preprocessing", "blocks")
+META_KINDS: dict[str, tuple[type, ...]] = {
+    **{"step": (int,), "steps_per_epoch": (int,), "seconds": (int, float), "best": (dict,)},
+    **{"preprocessing": (dict,), "blocks": (list,)},
+}
 """What the JSON of every network's checkpoint holds."""
+BEST = {"epoch": 0, "readout": ""}
+"""What every version has kept of the best epoch."""
+META_KEYS = tuple(META_KINDS)
 _META = "state.json"
 
 
@@ -155,9 +162,23 @@ def _read_meta(found: Path, needs: Iterable[str]) -> dict[str, Any]:
         current = current_checkpoint(meta, f"checkpoint '{found}'")
     except (AttributeError, TypeError):  # of an earlier version, without a checksum
         raise InputError(f"{where} cannot be read") from None
-    if not current.keys() >= set(needs):
+    if not current.keys() >= set(needs) or not _fits(current):
         raise InputError(f"{where} cannot be read")
     return current
+
+
+def _fits(meta: Mapping[str, Any]) -> bool:
+    """Whether values are of their kinds: checksums also fit what somebody has made up."""
+    if any(not isinstance(meta.get(key, kinds[0]()), kinds) for key, kinds in META_KINDS.items()):
+        return False
+    try:
+        Best.from_json(meta.get("best", {}))
+    except ValueError:
+        return False
+    if not meta.get("best", BEST).keys() >= BEST.keys():
+        return False
+    parts = [meta.get("files", {}), *meta.get("blocks", ())]
+    return all(isinstance(part, dict) for part in parts)
 
 
 def _checked(path: Path, meta: Mapping[str, Any]) -> Path:
@@ -174,7 +195,7 @@ def _checked(path: Path, meta: Mapping[str, Any]) -> Path:
             f"checkpoint file '{path}' is missing or truncated ({reason(error)})"
         ) from None
     if not fits:
-        raise InputError(f"checkpoint file '{path}' is damaged: its checksum does not fit")
+        raise InputError(f"checkpoint file '{path}' is damaged: its checksum does not fit {_META}")
     return path
 
 
