@@ -18,16 +18,16 @@ import torch._dynamo  # as torch's optimizers do; once here, not in every child
 from timm.utils import ModelEmaV3  # noqa: F401
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
-from goodness import api
+import goodness
 from goodness.cli import main
 from goodness.methods import METHODS
 from goodness.reports import confusion, curves, environment  # noqa: F401
 
 torch.set_num_threads(1)
 # What a command imports and reads is here before the fork, and not in every child again.
-api.open_data("digits")
+goodness.open_data("digits")
 for method in METHODS.names():
-    api.resolve({"method": method})
+    goodness.resolve({"method": method})
 # A child that collects garbage would touch all that is here, and so copy it: half of its time.
 gc.collect()
 gc.freeze()

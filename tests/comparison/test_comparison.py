@@ -494,7 +494,7 @@ def test_lines_say_how_far_it_is_and_those_that_match_follow(tmp_path, monkeypat
             now[0] += 40.0  # twice a trial's time
             folder.add_trial({"number": number})
             log(f"{entry.name} trial-{number}")
-        folder.keep_plan({})
+        folder.keep_plan({"run": {}})
         for run in folder.runs:
             now[0] += 200.0
             run.path.mkdir()
