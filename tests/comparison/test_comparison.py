@@ -309,7 +309,7 @@ def test_a_stopped_search_goes_on_with_the_trial_that_is_missing(finished, tmp_p
     new = study_of(tmp_path, "asge-fast")
     folder = new.folder(new.entries["asge-fast"])
     folder.path.mkdir()
-    folder.write(folder.speed, done.read(done.speed))
+    folder.write(folder.speed, done.read(done.speed, "learns"))
     for trial in done.trials[:2]:
         folder.add_trial(trial)
 
