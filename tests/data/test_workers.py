@@ -44,3 +44,11 @@ def test_without_room_to_share_no_process_begins(monkeypatch, tmp_path):
         read(1)
     with pytest.raises(InputError):
         read(0)
+
+
+def test_a_process_says_nothing_of_connections_to_one_that_has_gone(capsys):
+    for error in (ConnectionResetError("reset"), BrokenPipeError("pipe"), EOFError()):
+        workers._shown_unless_lost(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    workers._shown_unless_lost(ValueError, ValueError("an error"), None)
+    assert "ValueError: an error" in capsys.readouterr().err
