@@ -72,3 +72,11 @@ def test_an_error_in_a_thread_is_raised_where_its_image_is_due():
     assert [next(found), next(found)] == [0.5, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+def test_a_process_says_nothing_of_connections_to_one_that_has_gone(capsys):
+    for error in (ConnectionResetError("reset"), BrokenPipeError("pipe"), EOFError()):
+        workers._shown_unless_lost(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    workers._shown_unless_lost(ValueError, ValueError("an error"), None)
+    assert "ValueError: an error" in capsys.readouterr().err

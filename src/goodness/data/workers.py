@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -82,7 +84,7 @@ def read_batches(
         num_workers=num_workers,
         pin_memory=pin_memory,
         collate_fn=collate,
-        worker_init_fn=_leave_signals if num_workers else None,
+        worker_init_fn=_begin_quietly if num_workers else None,
     )
     try:
         yield from loader
@@ -92,7 +94,19 @@ def read_batches(
         raise InputError(last.partition("Error: ")[2]) if trace else error from None
 
 
-def _leave_signals(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the one that trains ends the others."""
+def _begin_quietly(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that trains ends the others.
+
+    Where that one has gone, a thread that hands tensors over has nothing to say of it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.excepthook = _shown_unless_lost
+
+
+def _shown_unless_lost(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What `sys.excepthook` does, but for connections that have ended."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
