@@ -10,6 +10,12 @@ from goodness.printable import printable
 FEW = 12
 """So many names are all listed beside the nearest one."""
 
+NO_WORKER = (
+    "a process that reads images was lost: it was killed, or lacked memory or room in /dev/shm (a"
+    " smaller --num-workers helps; go on with --resume)"
+)
+"""Said where a process that reads images is gone."""
+
 
 class GoodnessError(Exception):
     """Base of every error goodness raises on purpose; ``str(error)`` is one clear line."""

@@ -80,3 +80,16 @@ def test_a_process_says_nothing_of_connections_to_one_that_has_gone(capsys):
     assert capsys.readouterr().err == ""
     workers._shown_unless_lost(ValueError, ValueError("an error"), None)
     assert "ValueError: an error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError()])
+def test_a_process_that_was_killed_while_it_handed_a_batch_over_is_said(monkeypatch, error):
+    def lost(*given, **options):
+        yield [1]
+        raise error
+
+    monkeypatch.setattr(workers, "DataLoader", lost)
+    found = workers.read_batches(Broken(), [[0], [1]], num_workers=0, pin_memory=False)
+    assert next(found) == [1]
+    with pytest.raises(RunError, match="a process that reads images was lost"):
+        next(found)

@@ -29,7 +29,14 @@ from goodness.cli.push import push
 from goodness.cli.report import report
 from goodness.cli.streams import finish_output, prepare_streams
 from goodness.cli.train import train
-from goodness.errors import EndedElsewhere, GoodnessError, InputError, Interrupted, RunError
+from goodness.errors import (
+    NO_WORKER,
+    EndedElsewhere,
+    GoodnessError,
+    InputError,
+    Interrupted,
+    RunError,
+)
 from goodness.notes import Note
 from goodness.parallel.launch import launched
 from goodness.printable import printable
@@ -55,10 +62,6 @@ NO_MEMORY = (
 TORCH_LACKS_MEMORY = re.compile("(allocate|out of|not enough) memory|size calculation over")
 """What torch's errors say on a CPU, on CUDA, on other systems, and of more bytes than can be
 counted. By their words, as a type of torch would need torch."""
-NO_WORKER = (
-    "a process that reads images was lost: it was killed, or lacked memory or room in /dev/shm (a"
-    " smaller --num-workers helps; go on with --resume)"
-)
 LOST_WORKER = re.compile("DataLoader worker .*(killed|exited)|shared memory|in /dev/shm|</torch_")
 """What torch says then, in several ways and at any place of the training."""
 

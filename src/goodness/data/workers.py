@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from goodness.errors import InputError, RunError
+from goodness.errors import NO_WORKER, InputError, RunError
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -69,7 +69,7 @@ def read_batches(
 
     Raises:
         InputError: an item cannot be read.
-        RunError: there is no room for what processes share.
+        RunError: there is no room for what processes share, or one of them is gone.
     """
     if num_workers and SHARED_MEMORY.is_dir():
         free = shutil.disk_usage(SHARED_MEMORY).free
@@ -92,6 +92,8 @@ def read_batches(
         # That of another process comes as its traceback in one text.
         *trace, last = str(error.args[0]).rstrip().splitlines() or [""]
         raise InputError(last.partition("Error: ")[2]) if trace else error from None
+    except (ConnectionError, EOFError):  # it was killed while it handed a batch over
+        raise RunError(NO_WORKER) from None
 
 
 def _begin_quietly(_: int) -> None:
