@@ -100,7 +100,7 @@ def page(content: dict[str, Any]) -> str:
     text = HEAD.format(threads=said, epochs=EPOCHS)
     for method, found in content["methods"].items():
         there = imagenet(found)
-        error = found["told"] / found["took"] - 1
+        error = found["predicted"] / found["measured"] - 1
         ranks = f"{there['ranks']:.1f} x" if method != "backprop" else "–"
         cells = [f"{found['predicted']:.0f}", f"{found['measured']:.0f}", f"{error:+.0%}"]
         cells += [f"{there['hours']:,.0f}", f"{there['bytes'] / 2**20:,.0f} MiB", ranks]
