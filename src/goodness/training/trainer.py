@@ -422,7 +422,8 @@ class Trainer:
         else:
             self.run.load_network(self.run.best, self.network)
             self._evaluated = self.network
-        readout = self.best.readout
+        # Asked even where it was an earlier version's choice, see `Network.asked`.
+        self._evaluated.readout = readout = self.best.readout
         with holding(self._evaluated, statistics):
             val = self.evaluate("val").result(readout)
             test = self.evaluate("test").result(readout) if self.config.final_test else None
