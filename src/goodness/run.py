@@ -233,7 +233,6 @@ class Run:
         Raises:
             InputError: the data cannot be found or read, or has an unknown class.
         """
-        name = self.config.data if data is None else data
         images = self._split(data, split, data_root, skip_unreadable)
         network = self.network
         size = batch_size or images_at_once(images.image_shape)
@@ -242,7 +241,7 @@ class Run:
         macro = macro_averages(confusion)
         return Evaluation(
             **vars(counts.result(network.readout)),
-            data=str(name) if isinstance(name, str | Path) else kind_of(name),
+            data=self._called(data),
             split=split,
             blocks=network.names,
             confusion=confusion,
@@ -274,14 +273,13 @@ class Run:
         """
         from goodness.exits.calibrate import measure
 
-        name = self.config.data if data is None else data
         images = self._split(data, split, data_root, skip_unreadable)
         return measure(
             self.network,
             images,
             self.preprocessing,
             self._calibrated().exits,
-            data=str(name) if isinstance(name, str | Path) else kind_of(name),
+            data=self._called(data),
             name=split,
             batch_size=batch_size or images_at_once(images.image_shape),
         )
@@ -360,7 +358,6 @@ class Run:
         from goodness.reports.page import write_page
 
         check_file(Path(path), overwrite)
-        name = self.config.data if data is None else data
         images: Split | str
         try:
             images = self._split(data, split, data_root, skip_unreadable)
@@ -369,8 +366,19 @@ class Run:
                 raise
             images = str(error)
             note(f"the page tells nothing about images: {images}")
-        title = str(name) if isinstance(name, str | Path) else kind_of(name)
-        return write_page(self, Path(path), images, data=title, split=split, batch_size=batch_size)
+        return write_page(
+            self,
+            Path(path),
+            images,
+            data=self._called(data),
+            split=split,
+            batch_size=batch_size,
+        )
+
+    def _called(self, data: str | Path | Given | None) -> str:
+        """What a result calls the run's data, or other images."""
+        name = self.config.data if data is None else data
+        return str(name) if isinstance(name, str | Path) else kind_of(name)
 
     def _split(
         self,

@@ -73,3 +73,14 @@ def test_what_is_training_stopped_or_damaged_is_said(root, tmp_path):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(goodness.InputError, match="there is no folder"):
         goodness.list_runs(tmp_path / "none")
+
+
+@pytest.mark.parametrize("change", [{"model": 7}, {"data": 5}, {"epochs": "x"}, {"method": [1]}])
+def test_a_configuration_of_wrong_types_is_damaged(root, tmp_path, change):
+    shutil.copytree(root / "one", tmp_path / "one")
+    run = RunFolder(tmp_path / "one")
+    config = json.loads(run.config_file.read_text())
+    del config["checksum"]  # as who has edited it by hand
+    run.config_file.write_text(json.dumps({**config, **change}))
+    (found,) = goodness.list_runs(tmp_path)
+    assert found.state == f"damaged: '{run.config_file}' has values of wrong types"

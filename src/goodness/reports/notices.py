@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from goodness.training.trainer import Trainer
 
 
-class SetupNotice(Callback):
-    """Says what was found and what will be done with it.
+class _Notice(Callback):
+    """Says something.
 
     Args:
         console: where to.
@@ -22,6 +22,13 @@ class SetupNotice(Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+
+class SetupNotice(_Notice):
+    """Says what was found and what will be done with it."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Images, network and schedule, a line each."""
@@ -42,37 +49,21 @@ class SetupNotice(Callback):
             "training": f"{config.method} on {place}: {length} of {config.batch_size} images",
         }
         for name, line in lines.items():
-            self._console.print(f"{name}: {line}", soft_wrap=True)
+            self._say(f"{name}: {line}")
 
 
-class CacheNotice(Callback):
-    """Says how large cached features will be on disk.
-
-    Args:
-        console: where to.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
+class CacheNotice(_Notice):
+    """Says how large cached features will be on disk."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Before the first of them is written."""
         if trainer.cache is not None:
             size = in_units(trainer.cache.peak_bytes(trainer.step))
-            self._console.print(
-                f"features on disk: up to {size} in '{trainer.cache.folder}'", soft_wrap=True
-            )
+            self._say(f"features on disk: up to {size} in '{trainer.cache.folder}'")
 
 
-class MemoryNotice(Callback):
-    """Says how much memory the run will take.
-
-    Args:
-        console: where to.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
+class MemoryNotice(_Notice):
+    """Says how much memory the run will take."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Before the first step, told from a few images."""
@@ -81,5 +72,4 @@ class MemoryNotice(Callback):
 
         memory = step_memory(trainer)
         step = None if memory is None else memory.of(trainer.config.batch_size)
-        line = memory_line(trainer.dataset.memory_bytes, step)
-        self._console.print(line, soft_wrap=True)
+        self._say(memory_line(trainer.dataset.memory_bytes, step))

@@ -67,7 +67,6 @@ def write_page(
 
     Returns:
         The file.
-
     """
     context = Page(run, images, Path(data).name, split, batch_size).context()
     write_whole(path, page_bytes(templates("goodness.reports"), "run.html.j2", context))

@@ -38,18 +38,25 @@ def summary(run: RunFolder) -> RunSummary:
     except InputError as error:
         return RunSummary(path, f"damaged: {error}")
     best = max((row.val.accuracy for row in rows), default=None)
-    return RunSummary(
-        path,
-        _state(run, ended=result is not None and (rows and rows[-1].epoch) == result.train.epochs),
-        method=values["method"],
-        data=Path(values["data"]).name,
-        model=values["model"]["name"],
-        epoch=rows[-1].epoch if rows else 0,
-        epochs=values["epochs"],
-        val=best if result is None else result.val.accuracy,
-        test=None if result is None or result.test is None else result.test.accuracy,
-        date=environment.get("date"),
-    )
+    epoch = rows[-1].epoch if rows else 0
+    ended = result is not None and epoch == result.train.epochs
+    try:
+        return RunSummary.from_json(
+            {
+                "path": path,
+                "state": _state(run, ended),
+                "method": values["method"],
+                "data": Path(values["data"]).name,
+                "model": values["model"]["name"],
+                "epoch": epoch,
+                "epochs": values["epochs"],
+                "val": best if result is None else result.val.accuracy,
+                "test": None if result is None or result.test is None else result.test.accuracy,
+                "date": environment.get("date"),
+            }
+        )
+    except (TypeError, ValueError, KeyError):  # no configuration has been made of it
+        return RunSummary(path, f"damaged: '{run.config_file}' has values of wrong types")
 
 
 def _state(run: RunFolder, ended: bool) -> str:

@@ -11,9 +11,7 @@ import torch
 from goodness.config import resolve
 from goodness.devices import synchronize
 from goodness.learning.learner import Learner
-from goodness.results import (
-    Speed,
-)
+from goodness.results import Speed
 from goodness.training import batch_size
 from goodness.training.machine import set_machine
 from goodness.training.preparing import prepare
